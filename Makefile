@@ -1,0 +1,60 @@
+# `make demo` is all a newcomer needs: the first target makes .venv and installs nc_tf into it, once.
+# Another interpreter than the one found: make PYTHON=python3.12 demo
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+SCRIPTS := $(wildcard *.py benchmarks/*.py video/*.py)
+PYTHON ?=
+
+.PHONY: demo test lint types bench reproduce clean help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(STAMP) ## scan a small infected network, open the report, repair it (no data, no GPU)
+	$(BIN)/nc-tf demo
+
+test: $(STAMP) ## run the tests and measure their coverage
+	$(BIN)/python -m pytest --cov --cov-report=term-missing
+
+lint: $(STAMP) ## look for mistakes in the style of the code
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## check the types, tests and scripts included
+	$(BIN)/mypy nc_tf tests $(SCRIPTS)
+
+bench: $(STAMP) ## time the search
+	$(BIN)/python benchmarks/search.py
+
+reproduce: $(STAMP) ## compute the published numbers again
+	$(BIN)/python benchmarks/reproduce.py
+
+clean: ## remove .venv, caches and build products; results stay
+	rm -rf .venv build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An existing .venv is used as it is. Names are tried by running them: a launcher on the path may have no interpreter behind it.
+.venv/bin/python:
+	@fits='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3); do \
+	    if "$$candidate" -c "$$fits" >/dev/null 2>&1; then \
+	        echo "Making .venv with $$("$$candidate" --version) ($$candidate)"; \
+	        "$$candidate" -m venv .venv; \
+	        exit 0; \
+	    fi; \
+	done; \
+	echo "No usable Python found (tried: $(or $(PYTHON),python3.13 python3.12 python3.11 python3))." >&2; \
+	echo "nc_tf needs Python 3.11, 3.12 or 3.13 with its venv module. Install one (on Debian and Ubuntu: python3 and python3-venv)" >&2; \
+	echo "or name one: make PYTHON=/path/to/python3.12" >&2; \
+	exit 1
+
+$(STAMP): setup.cfg | .venv/bin/python
+	@echo "Installing nc_tf, TensorFlow and the tools into .venv: once, a few minutes, about 2 GB of disk"
+	@PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e '.[dev]' | \
+	    awk '/^Collecting / {sub(/[^A-Za-z0-9_.-].*/, "", $$2); print "  " $$2; fflush()} /^Installing collected/ {print "  unpacking"; fflush()}'
+	@touch $@
+	@echo "Installed."

@@ -1,0 +1,116 @@
+"""Reverse the trigger of every GTSRB label, as the example of the original does: same constants, same file names.
+
+    python gtsrb_visualize_example.py          the shipped infected model; results/ holds what is found
+
+Needs data/gtsrb_dataset_int.h5 (`nc-tf data gtsrb`). A stopped run goes on where it was.
+Time and norms to expect: docs/reproduction.md.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from nc_tf.cli.quiet import load_tensorflow
+from nc_tf.errors import InputError
+
+DATA_DIR = "data"
+DATA_FILE = "gtsrb_dataset_int.h5"
+MODEL_DIR = "models"
+MODEL_FILENAME = "gtsrb_bottom_right_white_4_target_33.h5"
+RESULT_DIR = "results"
+
+NUM_CLASSES = 43
+Y_TARGET = 33  # searched first
+INTENSITY_RANGE = "raw"  # preprocessing of the network's training: raw, mnist, inception or imagenet
+
+BATCH_SIZE = 32
+LR = 0.1
+STEPS = 1000  # rounds a label at most
+NB_SAMPLE = 1000  # images a round
+MINI_BATCH = NB_SAMPLE // BATCH_SIZE
+INIT_COST = 1e-3
+REGULARIZATION = "l1"
+ATTACK_SUCC_THRESHOLD = 0.99
+PATIENCE = 5
+COST_MULTIPLIER = 2
+SAVE_LAST = False
+EARLY_STOP = True
+EARLY_STOP_THRESHOLD = 1.0
+EARLY_STOP_PATIENCE = 5 * PATIENCE
+UPSAMPLE_SIZE = 1
+
+# Not in the original: what it minimises by a swap of two arguments, or the paper's "cross_entropy"; and the precision of the network.
+LOSS = "linear"
+PRECISION = "float32"
+SEED = 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Scan, save, print; 0 when done, 2 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=f"{DATA_DIR}/{DATA_FILE}")
+    parser.add_argument("--model", default=f"{MODEL_DIR}/{MODEL_FILENAME}")
+    parser.add_argument("--results", default=RESULT_DIR)
+    parser.add_argument("--labels", default="all", help="all, or numbers such as 33,1")
+    arguments = parser.parse_args(argv)
+    load_tensorflow()
+    started = time.time()
+    try:
+        visualize(arguments.data, arguments.model, arguments.results, arguments.labels)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"elapsed time {time.time() - started:f} s")
+    return 0
+
+
+def visualize(data_file: str, model_file: str, result_dir: str, label_list: str) -> None:
+    """Search the chosen labels, the target first."""
+    from nc_tf.cli.options import labels
+    from nc_tf.cli.progress import ScanProgress
+    from nc_tf.datasets.files import read
+    from nc_tf.inversion import SearchSettings
+    from nc_tf.models.loading import load_model
+    from nc_tf.scan_folder import ScanFolder, array_hash, sha256_of
+    from nc_tf.scanning import scan
+    from nc_tf.schedule import CostSchedule
+
+    if not Path(data_file).exists():
+        raise InputError(
+            f"{data_file} is missing: expected the GTSRB test images; "
+            "run `nc-tf data gtsrb`, or `make demo`, which needs no data"
+        )
+    print("loading dataset")
+    data = read(data_file)
+    print("loading model")
+    model = load_model(model_file)
+    cost = CostSchedule(
+        INIT_COST, COST_MULTIPLIER, PATIENCE, ATTACK_SUCC_THRESHOLD, True, EARLY_STOP, EARLY_STOP_THRESHOLD, EARLY_STOP_PATIENCE
+    )
+    settings = SearchSettings(LOSS, REGULARIZATION, LR, BATCH_SIZE, MINI_BATCH, STEPS, SAVE_LAST, cost)
+    folder = ScanFolder(result_dir, "gtsrb")
+    asked = {"model": sha256_of(model_file), "data": array_hash(data.images, data.labels), "settings": repr(settings), "seed": SEED}
+    asked |= {"intensity range": INTENSITY_RANGE, "precision": PRECISION, "upsample": UPSAMPLE_SIZE}
+    finished = folder.open(asked)
+    order = [Y_TARGET, *(label for label in range(NUM_CLASSES) if label != Y_TARGET)]
+    with ScanProgress() as progress:
+        result = scan(
+            model,
+            data.images,
+            data.labels,
+            targets=labels(label_list) or order,
+            settings=settings,
+            precision=PRECISION,
+            intensity_range=INTENSITY_RANGE,
+            upsample_size=UPSAMPLE_SIZE,
+            seed=SEED,
+            finished=finished,
+            callbacks=[progress, folder],
+        )
+    for entry in result.labels:
+        print(f"mask norm of label {entry.label}: {entry.trigger.l1_norm:f}" + ("" if entry.succeeded else f" ({entry.status})"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Which of the reversed triggers is suspiciously small? Reads what gtsrb_visualize_example.py wrote and prints the original's lines.
+
+    python mad_outlier_detection.py
+
+Norms come from the lossless triggers where they are, from the 8-bit pictures where only those are. Takes a second.
+With the shipped infected model it ends in `flagged label list: 33: ...`.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nc_tf.errors import InputError
+from nc_tf.outliers import find_outliers
+from nc_tf.results import Status
+from nc_tf.trigger_file import load_trigger
+
+RESULT_DIR = "results"
+IMG_FILENAME_TEMPLATE = "gtsrb_visualize_%s_label_%d.png"
+NUM_CLASSES = 43
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print median, MAD, index and flagged labels; 0 when done, 2 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", default=RESULT_DIR)
+    arguments = parser.parse_args(argv)
+    print(f"{sys.argv[0]} start")
+    started = time.time()
+    try:
+        outlier_detection(read_norms(Path(arguments.results)))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"elapsed time {time.time() - started:f} s")
+    return 0
+
+
+def read_norms(folder: Path) -> dict[int, float]:
+    """L1 norm by label, of the labels whose search found a working trigger."""
+    norms = {}
+    for label in range(NUM_CLASSES):
+        lossless, picture = folder / "triggers" / f"label_{label}.npz", folder / (IMG_FILENAME_TEMPLATE % ("mask", label))
+        if lossless.exists():
+            trigger, saved = load_trigger(lossless)
+            status = str(saved.get("status", Status.CONVERGED))
+            if status in (Status.NEVER_SUCCEEDED, Status.NONFINITE):
+                print(f"label {label} left out: its search found no working trigger ({status})")
+                continue
+            norms[label] = trigger.l1_norm
+        elif picture.exists():
+            try:
+                with Image.open(picture, formats=("PNG",)) as mask:
+                    norms[label] = float((np.asarray(mask.convert("L"), np.float64) / 255.0).sum())
+            except (OSError, SyntaxError) as error:
+                raise InputError(f"{picture} cannot be read ({error}): expected a mask as a PNG picture; search the label again") from error
+    if not norms:
+        raise InputError(f"{folder} holds no triggers: expected what gtsrb_visualize_example.py writes; run it first, or try `make demo`")
+    print(f"{len(norms)} labels found")
+    return norms
+
+
+def outlier_detection(norms: dict[int, float]) -> None:
+    """The original's printed lines."""
+    labels = list(norms)
+    outliers = find_outliers(list(norms.values()))
+    smallest = int(np.argmin(list(norms.values())))
+    print(f"median: {outliers.median:f}, MAD: {outliers.mad:f}")
+    print(f"anomaly index: {outliers.index[smallest]:f}")
+    print("flagged label list: " + ", ".join(f"{labels[position]}: {norms[labels[position]]:2f}" for position in outliers.flagged))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Planting backdoors, to have something to find: triggers, one a file, and the training that injects them."""

@@ -1,0 +1,51 @@
+"""BadNets (Gu et al., 2017): a small square in a corner, as the paper's GTSRB attack uses it."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from nc_tf.errors import InputError
+from nc_tf.results import Trigger
+
+Corner = Literal["bottom-right", "bottom-left", "top-right", "top-left"]
+
+
+def patch(
+    image_shape: tuple[int, int, int],
+    label: int,
+    *,
+    size: int = 4,
+    margin: int = 1,
+    color: Sequence[int] = (255,),
+    corner: Corner = "bottom-right",
+) -> Trigger:
+    """A square of one colour. The defaults are the paper's GTSRB trigger: 4x4, white, one pixel from the bottom-right corner.
+
+    Args:
+        image_shape: (H, W, C) of the images.
+        label: the target class.
+        size: side of the square, pixels.
+        margin: pixels between the square and both borders of its corner.
+        color: raw [0, 255], one value or one a channel.
+        corner: one of `Corner`.
+
+    Raises:
+        InputError: the square does not fit, the colour is out of range, or the corner is unknown.
+    """
+    height, width, channels = image_shape
+    if size < 1 or margin < 0 or size + margin > min(height, width):
+        raise InputError(
+            f"a square of {size} pixels with a margin of {margin}: expected one that fits into {height}x{width}; "
+            "make it smaller"
+        )
+    if len(color) not in (1, channels) or not all(0 <= value <= 255 for value in color):
+        raise InputError(f"colour {tuple(color)}: expected one value or {channels}, each in [0, 255]; give for example 255 or 255,255,0")
+    if corner not in get_args(Corner):
+        raise InputError(f"corner {corner!r}: expected one of {', '.join(get_args(Corner))}; choose one")
+    vertical, horizontal = corner.split("-")
+    near, far = slice(margin, margin + size), slice(-margin - size, -margin or None)
+    mask = np.zeros((height, width), np.float32)
+    mask[near if vertical == "top" else far, near if horizontal == "left" else far] = 1.0
+    pattern = mask[..., None] * np.broadcast_to(np.asarray(color, np.float32), (channels,))
+    return Trigger(label, mask, pattern)

@@ -1,0 +1,65 @@
+"""Options that several commands share."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nc_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from nc_tf.preprocessing import Preprocessing
+
+
+def numbers(kind: type) -> Callable[[str], tuple]:
+    """A parser for `1,2,3`."""
+
+    def parse(text: str) -> tuple:
+        try:
+            return tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected numbers with commas between them") from None
+
+    return parse
+
+
+def labels(text: str) -> tuple[int, ...] | None:
+    """`all` or `0,33`."""
+    return None if text == "all" else numbers(int)(text)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """How the model is opened and fed."""
+    parser.add_argument("--trust-model", action="store_true", help="let the file run code: only if you trust its author")
+    add_range_options(parser)
+
+
+def add_range_options(parser: argparse.ArgumentParser) -> None:
+    """What the model wants of raw pixels."""
+    parser.add_argument("--intensity-range", default="raw", choices=("raw", "mnist", "inception", "imagenet"), help="what the model wants")
+    parser.add_argument("--mean", type=numbers(float), help="instead: channel means for pixels in [0, 1], 0.5 or 0.5,0.4,0.4")
+    parser.add_argument("--std", type=numbers(float), help="and their standard deviations")
+
+
+def preprocessing_of(arguments: argparse.Namespace) -> "Preprocessing":
+    """The `Preprocessing` that `add_range_options` asked for."""
+    from nc_tf.preprocessing import preprocessing
+
+    return preprocessing(arguments.intensity_range, mean=arguments.mean, std=arguments.std)
+
+
+def class_names(path: str | None, num_classes: int) -> tuple[str, ...] | None:
+    """Names out of a text file, one a line.
+
+    Raises:
+        InputError: no such file, or not one name a class.
+    """
+    if path is None:
+        return None
+    try:
+        names = tuple(Path(path).read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): expected a text file with one class name a line; check the path") from error
+    if len(names) != num_classes:
+        raise InputError(f"{path} has {len(names)} names: expected {num_classes}, one for each class of the model; complete the list")
+    return names

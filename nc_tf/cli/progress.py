@@ -1,0 +1,69 @@
+"""How a scan is shown while it runs: a live line on a terminal, a line a label elsewhere."""
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from nc_tf.inversion import RoundLog, Run
+from nc_tf.models.network import FrozenNetwork
+from nc_tf.results import LabelResult
+from nc_tf.scanning import ScanCallback
+from nc_tf.search import Arm, ArmResult
+
+# A search usually ends after about so many rounds; until the first has ended, time left is reckoned with it.
+USUAL_ROUNDS = 100
+
+
+class ScanProgress(ScanCallback):
+    """A context manager around `scan`, and one of its callbacks."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.ended_rounds: list[int] = []
+        self.rounds: dict[tuple[int, int], int] = {}
+        self.usual = USUAL_ROUNDS
+
+    def __enter__(self) -> "ScanProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
+        self.console.print(f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, starts each: {starts}")
+        self.usual = min(USUAL_ROUNDS, max_rounds)
+        self.num_labels, self.starts = num_labels, starts
+        self.task = self.bar.add_task("first round", total=num_labels * starts)
+
+    def on_round(self, arms: Sequence[Arm], run: Run, log: RoundLog) -> None:
+        for arm in arms:
+            key = (arm.label, arm.start)
+            self.rounds[key] = self.rounds.get(key, 0) + 1
+        usual = sum(self.ended_rounds) / len(self.ended_rounds) if self.ended_rounds else self.usual
+        under_way = sum(min(self.rounds[arm.label, arm.start] / usual, 0.95) for arm in arms)
+        self.bar.update(
+            self.task,
+            completed=len(self.ended_rounds) + under_way,
+            description=f"label {arms[0].label} round {self.rounds[arms[0].label, arms[0].start]} "
+            f"cost {log.cost[0]:.1e} ASR {log.success[0]:.3f} norm {log.reg[0]:.1f}",
+        )
+
+    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+        self.ended_rounds += [arm.rounds for arm in starts]
+        labels_done = len(self.ended_rounds) // self.starts
+        self.bar.print(
+            f"label {result.label:3d}: norm {result.trigger.l1_norm:7.2f}, ASR {result.attack_success_rate:.4f}, "
+            f"rounds {result.rounds}, {result.status} ({labels_done} of {self.num_labels})",
+            highlight=False,
+        )

@@ -1,0 +1,121 @@
+"""Search a trigger for every label of a model, and say whether one is suspiciously small.
+
+Exit code 0: no outlier; 1: backdoor suspected; 2: bad input or failure; 3: inconclusive.
+A stopped scan goes on where it was when the same command is given again.
+"""
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nc_tf.cli.options import add_model_options, class_names, labels, preprocessing_of
+
+if TYPE_CHECKING:
+    from nc_tf.results import ScanResult
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `nc-tf scan`."""
+    parser.add_argument("model", metavar="MODEL", help=".keras, .h5, or a SavedModel folder (which needs --trust-model)")
+    parser.add_argument("data", metavar="DATA", help="clean raw images: .h5, .npz, or a folder with one folder a class")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the scan folder")
+    parser.add_argument("--preset", default="paper", choices=("paper",), help="how to scan; the options below overrule it")
+    parser.add_argument("--labels", type=labels, default=None, help="all, or numbers such as 0,33")
+    parser.add_argument("--starts", type=int, help="random starts a label; the best counts")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--loss", choices=("linear", "cross_entropy"))
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--rounds", type=int, help="rounds a search at most")
+    parser.add_argument("--batches-per-round", type=int, help="minibatches a round")
+    parser.add_argument("--batch-size", type=int, help="images a minibatch")
+    parser.add_argument("--images", type=int, metavar="N", help="use N of the images, chosen by the seed")
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--threshold", type=float, help="success rate that a trigger must reach")
+    parser.add_argument("--upsample", type=int, default=1, metavar="N", help="mask pixels of NxN")
+    parser.add_argument("--class-names", metavar="FILE", help="one name a line")
+    parser.add_argument("--fresh", action="store_true", help="start over instead of going on with what DIR holds")
+    add_model_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `nc-tf scan`."""
+    from nc_tf.cli.progress import ScanProgress
+    from nc_tf.datasets.files import read
+    from nc_tf.models.loading import load_model
+    from nc_tf.scan_folder import ScanFolder, array_hash, model_facts
+    from nc_tf.scanning import PRESETS, scan
+
+    model = load_model(arguments.model, trust_model=arguments.trust_model)
+    shape, num_classes = model.input_shape[1:], model.output_shape[-1]
+    names = class_names(arguments.class_names, num_classes)
+    loaded = read(arguments.data, subset="test", image_shape=shape).sample(arguments.images, arguments.seed)
+    preset, given = PRESETS[arguments.preset], vars(arguments)
+    changed = {
+        setting: given[option]
+        for option, setting in (
+            ("loss", "loss"),
+            ("rounds", "max_rounds"),
+            ("batches_per_round", "batches_per_round"),
+            ("batch_size", "batch_size"),
+            ("learning_rate", "learning_rate"),
+        )
+        if given[option] is not None
+    }
+    settings = replace(preset.settings, **changed)
+    if arguments.threshold is not None:
+        settings = replace(settings, cost=replace(settings.cost, threshold=arguments.threshold))
+    preprocess = preprocessing_of(arguments)
+    what = model_facts(arguments.model, model)
+    asked = {
+        "model": what["sha256"],
+        "data": array_hash(loaded.images, loaded.labels),
+        "settings": repr(settings),
+        "preset": arguments.preset,
+        "starts": arguments.starts,
+        "seed": arguments.seed,
+        "precision": arguments.precision,
+        "intensity range": repr(preprocess),
+        "upsample": arguments.upsample,
+    }
+    folder = ScanFolder(arguments.out)
+    finished = folder.open(asked, fresh=arguments.fresh)
+    with ScanProgress() as progress:
+        result = scan(
+            model,
+            loaded.images,
+            loaded.labels,
+            targets=arguments.labels,
+            settings=settings,
+            preset=arguments.preset,
+            starts=arguments.starts,
+            precision=arguments.precision,
+            intensity_range=preprocess,
+            upsample_size=arguments.upsample,
+            seed=arguments.seed,
+            finished=finished,
+            callbacks=[progress, folder],
+        )
+    folder.write_verdict(result, what, {"path": str(arguments.data), "num_images": len(loaded.images)}, names or loaded.class_names)
+    print_result(result)
+    print(f"written to {arguments.out}: verdict.json, log.txt, triggers/, pictures")
+    return exit_code(result)
+
+
+def exit_code(result: "ScanResult") -> int:
+    """0 no outlier, 1 backdoor suspected, 3 inconclusive."""
+    from nc_tf.results import Verdict
+
+    return {Verdict.NO_OUTLIER: 0, Verdict.SUSPECTED: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
+
+
+def print_result(result: "ScanResult") -> None:
+    """The verdict, and the labels with the smallest norms."""
+    print(f"{result.verdict}: {result.reason}")
+    print(f"median {result.median:.2f}, MAD {result.mad:.2f}, anomaly index {result.anomaly_index:.2f}")
+    print("label    norm   index     ASR  without trigger  status")
+    for entry in sorted(result.labels, key=lambda entry: (not entry.succeeded, entry.trigger.l1_norm))[:5]:
+        mark = "  <- flagged" if entry.label in result.flagged else ""
+        print(
+            f"{entry.label:5d} {entry.trigger.l1_norm:7.2f} {entry.anomaly_index:7.2f} {entry.attack_success_rate:7.4f} "
+            f"{entry.zero_trigger_rate:16.4f}  {entry.status}{mark}"
+        )

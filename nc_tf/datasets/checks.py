@@ -1,0 +1,180 @@
+"""Are these arrays labelled images with raw pixels? Asked of every data file and of what Python callers pass."""
+
+from math import prod
+from typing import Any, overload
+
+import numpy as np
+
+from nc_tf.errors import InputError
+
+# No array that is larger when unpacked is read: a file of a few kilobytes can declare terabytes. All of GTSRB takes 0.15 GiB.
+MEMORY_BOUND = 32 * 2**30
+
+# Floats up to here are taken for images in [0, 1], with room for augmentation that overshoots. A raw image this dark shows nothing.
+LARGEST_UNIT_PIXEL = 1.5
+
+# Above it a class number is damage (an overflow, a timestamp, an identifier), and a table of that many classes fits nowhere.
+LARGEST_LABEL = 2**31 - 1
+
+
+@overload
+def check_images(
+    images: Any,
+    labels: None = None,
+    *,
+    image_shape: tuple[int | None, ...] | None = None,
+    num_classes: int | None = None,
+    name: str = "images",
+) -> tuple[np.ndarray, None]: ...
+
+
+@overload
+def check_images(
+    images: Any, labels: Any, *, image_shape: tuple[int | None, ...] | None = None, num_classes: int | None = None, name: str = "images"
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def check_images(
+    images: Any,
+    labels: Any = None,
+    *,
+    image_shape: tuple[int | None, ...] | None = None,
+    num_classes: int | None = None,
+    name: str = "images",
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Check images and their labels, and bring both into one form. Nothing is rescaled.
+
+    Args:
+        images: (N, H, W, C) or grayscale (N, H, W); clips (N, T, H, W, C). Any number type, raw pixels in [0, 255].
+        labels: (N,) or (N, 1) class numbers from 0, or (N, K) one-hot rows; any number type that holds whole numbers. None: not known.
+        image_shape: what one image must look like, (H, W, C) or (T, H, W, C), such as a model's input shape less the batch axis;
+            None in a place means any size. None: no demand.
+        num_classes: the number of classes of the model; labels must lie below it. None: no demand.
+        name: what error messages call the data, usually a path.
+
+    Returns:
+        images: (N, H, W, C) or (N, T, H, W, C), uint8 if they came as integers, else float32, in [0, 255].
+        labels: (N,) int64, or None if none were given.
+
+    Raises:
+        InputError: wrong rank, order of axes, shape, type or range; NaN; no image; counts that differ; labels that are no class
+            numbers or no one-hot rows; a single class.
+    """
+    images = _checked_images(np.asarray(images), name)
+    if image_shape is not None and not _fits(images.shape[1:], image_shape):
+        raise InputError(
+            f"{name}: one image has shape {images.shape[1:]}: expected {tuple(image_shape)}, the input of the model; "
+            "resize the images, or choose the data the model was trained on"
+        )
+    if labels is None:
+        return images, None
+    labels = _checked_labels(np.asarray(labels), name)
+    if len(labels) != len(images):
+        raise InputError(f"{name}: {len(images)} images and {len(labels)} labels: expected one label an image; check how they were saved")
+    if num_classes is not None and labels.max() >= num_classes:
+        raise InputError(
+            f"{name}: label {labels.max()}: expected labels from 0 to {num_classes - 1}, the classes of the model; "
+            "choose the data the model was trained on"
+        )
+    if (labels == labels[0]).all():
+        raise InputError(f"{name}: every label is {labels[0]}: expected images of at least two classes; add images of other classes")
+    return images, labels
+
+
+def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
+    """Refuse an array by its header alone, before any memory is spent on it.
+
+    Args:
+        shape: what the file declares.
+        dtype: what the file declares.
+        name: what error messages call the array.
+
+    Raises:
+        InputError: Python objects (reading those can run code), anything but numbers, or more bytes than `MEMORY_BOUND`.
+    """
+    if dtype.hasobject:
+        raise InputError(
+            f"{name} holds objects or strings, and unpickling objects can run code: expected an array of numbers; save it as one"
+        )
+    if dtype.kind not in "buif":
+        raise InputError(f"{name} has type {dtype}: expected an array of numbers; save it as one")
+    size = prod(shape) * dtype.itemsize
+    if size > MEMORY_BOUND:
+        raise InputError(
+            f"{name} declares shape {tuple(shape)}, {size / 2**30:,.0f} GiB: "
+            f"expected at most {MEMORY_BOUND / 2**30:,.0f} GiB; check the file, or save fewer images"
+        )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(want in (None, size) for size, want in zip(shape, wanted, strict=True))
+
+
+def _checked_images(images: np.ndarray, name: str) -> np.ndarray:
+    shape = images.shape
+    if images.dtype.kind not in "uif":
+        raise InputError(f"{name}: images of type {images.dtype}: expected numbers in [0, 255]; save them as uint8")
+    if images.ndim not in (3, 4, 5):
+        raise InputError(
+            f"{name}: images of shape {shape}: expected (N, H, W, C), or (N, T, H, W, C) for clips; reshape them, and transpose if needed"
+        )
+    if images.ndim == 3 and shape[-1] in (1, 3, 4):
+        raise InputError(f"{name}: images of shape {shape} look like one image: expected (N, H, W, C); add the first axis, images[None]")
+    if 0 in shape:
+        raise InputError(f"{name}: no images (shape {shape}): expected at least one; check how they were saved")
+    if images.ndim == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3, 4):
+        raise InputError(
+            f"{name}: images of shape {shape} have their channels first: expected (N, H, W, C); "
+            "transpose them, axes (0, 2, 3, 1), or name the arrays 'data' and 'label'"
+        )
+    with np.errstate(invalid="ignore"):  # NaN is what we look for
+        low, high = images.min(), images.max()
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise InputError(f"{name}: the images hold NaN or infinity: expected raw pixels in [0, 255]; remove the damaged images")
+    if low < 0:
+        raise InputError(
+            f"{name}: smallest value {low:.6g}: expected raw pixels in [0, 255]; undo the preprocessing, --intensity-range does it again"
+        )
+    if high > 255:
+        raise InputError(f"{name}: largest value {high:.6g}: expected raw pixels in [0, 255]; rescale the images")
+    if images.dtype.kind == "f" and high <= LARGEST_UNIT_PIXEL:
+        raise InputError(f"{name}: largest value {float(high):.6g}: expected raw pixels in [0, 255]; multiply by 255")
+    images = images.astype(np.float32 if images.dtype.kind == "f" else np.uint8, copy=False)
+    return images[..., None] if images.ndim == 3 else images
+
+
+def _checked_labels(labels: np.ndarray, name: str) -> np.ndarray:
+    if labels.dtype.kind not in "buif":
+        raise InputError(f"{name}: labels of type {labels.dtype}: expected whole numbers from 0, or one-hot rows; number the classes")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return _from_one_hot(labels, name)
+    if labels.shape[1:] not in ((), (1,)) or labels.ndim == 0:  # keras.datasets.cifar10 has labels of shape (N, 1)
+        raise InputError(f"{name}: labels of shape {labels.shape}: expected (N,) class numbers or (N, K) one-hot rows; reshape them")
+    labels = labels.reshape(-1)
+    if not len(labels):
+        raise InputError(f"{name}: no labels: expected one an image; check how they were saved")
+    if labels.dtype.kind == "f":
+        whole = np.isfinite(labels) & (labels == np.round(labels))
+        if not whole.all():
+            index = int(np.argmin(whole))
+            raise InputError(f"{name}: label {labels[index]} at index {index}: expected whole numbers from 0; check how they were saved")
+    low, high = labels.min(), labels.max()
+    if low < 0:
+        raise InputError(
+            f"{name}: label {int(low)}: expected whole numbers from 0; drop the unlabelled images, or count the classes from 0"
+        )
+    if high > LARGEST_LABEL:
+        raise InputError(f"{name}: label {int(high)}: expected class numbers below {LARGEST_LABEL}; check how they were saved")
+    return labels.astype(np.int64, copy=False)
+
+
+def _from_one_hot(labels: np.ndarray, name: str) -> np.ndarray:
+    valid = (labels == 1).sum(axis=1) == 1
+    valid &= (labels == 0).sum(axis=1) == labels.shape[1] - 1
+    if not valid.all():
+        index = int(np.argmin(valid))
+        raise InputError(
+            f"{name}: label row {index} of {labels.shape[1]} values is not one-hot: "
+            "expected a single 1 among zeros; save class numbers, such as labels.argmax(axis=1)"
+        )
+    return labels.argmax(axis=1).astype(np.int64, copy=False)

@@ -1,0 +1,194 @@
+"""Fetching a large file over a line that breaks: resumed where it stopped, checked before it counts."""
+
+import hashlib
+import http.client
+import os
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import BinaryIO
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from nc_tf.errors import InputError
+
+BLOCK = 1 << 18  # bytes; small enough that an interrupt loses little
+TIMEOUT = 30.0  # seconds without a byte before the line counts as dead
+TRIES = 4  # connections in one call; a later call goes on where this one stopped
+
+
+class _LineBroke(Exception):
+    """The connection failed or ended early; what has arrived stays."""
+
+
+class _StartOver(Exception):
+    """What has arrived is of no use; it is dropped, and the next connection asks for the whole file."""
+
+
+def fetch(url: str, path: str | Path, *, md5: str, size: int | None = None) -> Path:
+    """Download `url` to `path`, unless a file with the right checksum is there already.
+
+    What arrives goes to `path` + ".part", which an interrupt leaves behind and the next call continues with an HTTP Range request.
+    The checksum is taken over the whole file before it gets its name, so `path` is never half a file nor a wrong one. It tells damage
+    from a good copy; against forgery only https protects, MD5 does not. One process a file: two would write into the same part.
+
+    Args:
+        url: http or https.
+        path: where the file shall lie; its folder is made.
+        md5: checksum of the whole file, 32 hexadecimal digits.
+        size: bytes of the whole file if known: a complete part then needs no connection, and an endless answer is cut off.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InputError: another kind of address, no connection, an HTTP error, a wrong checksum, or a disk that is full or not writable.
+    """
+    path = Path(path)
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise InputError(f"{url} cannot be downloaded: expected an address that begins with https:// or http://; check it")
+    part = path.with_name(path.name + ".part")
+    try:
+        if path.is_file() and _md5(path) == md5:
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "ab") as file:
+            if size is None or file.tell() != size:
+                _complete(url, file, part, md5, size)
+            file.flush()
+            os.fsync(file.fileno())
+        found = _md5(part)
+        if found != md5:
+            part.unlink()
+            raise InputError(f"{url} arrived with MD5 {found}: expected {md5}; the bad file was removed, run the command again")
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(
+            f"{path} could not be written ({error.strerror or error}): expected a writable folder with room left; "
+            "make room or choose another one, then run the command again: what has arrived is kept"
+        ) from error
+    return path
+
+
+def _complete(url: str, file: BinaryIO, part: Path, md5: str, size: int | None) -> None:
+    """Append to `file` until it is whole; connect again when the line breaks, as long as that brings new bytes."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),  # stdout belongs to the results
+    )
+    with progress:
+        task = progress.add_task(part.name.removesuffix(".part"), total=size)
+        for attempt in range(TRIES):
+            before = file.tell()
+            try:
+                return _continue(url, file, part, md5, size, progress, task)
+            except (_LineBroke, _StartOver) as broke:
+                if isinstance(broke, _StartOver):
+                    _drop(file)
+                    before = -1  # to go back to nothing is progress here
+                if attempt == TRIES - 1 or file.tell() <= before:
+                    kept = f"; {file.tell():,} bytes are kept" if file.tell() else ""
+                    raise InputError(
+                        f"{url} could not be downloaded ({broke}): expected a network connection to the end; "
+                        f"check it and run the command again{kept}"
+                    ) from broke
+
+
+def _continue(url: str, file: BinaryIO, part: Path, md5: str, size: int | None, progress: Progress, task: TaskID) -> None:
+    """One connection: ask for what is missing and append it."""
+    offset = file.tell()
+    if size is not None and offset > size:
+        raise _StartOver("the part on disk is longer than the file")
+    request = Request(url, headers={"User-Agent": "nc-tf"} | ({"Range": f"bytes={offset}-"} if offset else {}))  # noqa: S310 (checked)
+    try:
+        response = _opener().open(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        error.close()
+        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not offset:
+            raise InputError(
+                f"{url} answered {error.code} {error.reason}: expected the file; check the address, or try again later"
+            ) from error
+        # Nothing lies beyond what is here: either it is all here, or it is not this file.
+        file.flush()
+        if _md5(part) != md5:
+            raise _StartOver("the part on disk does not belong to this file") from error
+        return
+    except (OSError, http.client.HTTPException) as error:
+        raise _LineBroke(str(getattr(error, "reason", None) or error or type(error).__name__)) from error
+    with response:
+        if response.status != HTTPStatus.PARTIAL_CONTENT:
+            _drop(file)  # a server that cannot resume sends the whole file
+            offset = 0
+        elif _first_byte(response) != offset:
+            raise _StartOver("the server sent another range than it was asked for")
+        total = offset + response.length if response.length is not None else size
+        progress.update(task, total=total, completed=offset)
+        for block in _blocks(response):
+            if size is not None and file.tell() + len(block) > size:
+                _drop(file)
+                raise InputError(f"{url} sends more than {size:,} bytes: expected exactly that many; check the address")
+            file.write(block)
+            progress.update(task, completed=file.tell())
+        if total is not None and file.tell() < total:
+            raise _LineBroke(f"the connection ended after {file.tell():,} of {total:,} bytes")
+
+
+def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    while True:
+        try:
+            block = response.read1(BLOCK)  # not read: what came before a break would be lost with it
+        except (OSError, http.client.HTTPException) as error:
+            raise _LineBroke(str(error) or type(error).__name__) from error
+        if not block:
+            return
+        yield block
+
+
+def _drop(file: BinaryIO) -> None:
+    file.truncate(0)
+    file.seek(0)
+
+
+def _first_byte(response: http.client.HTTPResponse) -> int | None:
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
+
+
+def _opener() -> OpenerDirector:
+    """An opener for http and https alone: the usual one would follow a redirect to ftp."""
+    opener = OpenerDirector()
+    for handler in (
+        ProxyHandler(),
+        HTTPHandler(),
+        HTTPSHandler(),
+        HTTPRedirectHandler(),
+        HTTPErrorProcessor(),
+        HTTPDefaultErrorHandler(),
+        UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,259 @@
+"""Labelled images from a file or a folder: the DATA argument of every command."""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from nc_tf.datasets.checks import check_images, check_size
+from nc_tf.errors import InputError
+
+__all__ = ["LabelledImages", "check_images", "read"]
+
+Subset = Literal["test", "train"]
+ImageShape = tuple[int | None, ...]
+Arrays = tuple[list[str], Callable[[str], np.ndarray]]  # the names in a file, and how to read one
+
+# (images, labels) of the two subsets, then of files that hold one set only. X_test is the original's spelling, x_test that of Keras.
+PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
+    "test": (("X_test", "Y_test"), ("x_test", "y_test")),
+    "train": (("X_train", "Y_train"), ("x_train", "y_train")),
+    "only": (("x", "y"), ("data", "label")),
+}
+CHANNELS_FIRST = ("data",)  # the poisoned YouTube Face files: (N, C, H, W)
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp")
+IMAGE_FORMATS = ("PNG", "JPEG", "PPM", "BMP")  # by content: a suffix may lie, and Pillow has decoders that no data set needs
+LARGEST_PICTURE = 2**26  # pixels; a small PNG can unpack to gigabytes
+
+# Pillow's bilinear widens its kernel when shrinking, so every pixel of the frame counts and nothing aliases; unlike bicubic and
+# Lanczos it never overshoots, so it draws no halo round the edge of a sign that a trigger search could lean on.
+RESIZE_FILTER = Image.Resampling.BILINEAR
+
+# What the readers raise on damaged files. zlib.error and BadZipFile derive from Exception directly.
+DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, zlib.error, zipfile.BadZipFile, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images with their true classes.
+
+    Attributes:
+        images: (N, H, W, C), for clips (N, T, H, W, C); uint8 or float32, raw pixels in [0, 255].
+        labels: (N,) int64, class numbers from 0.
+        class_names: the name of each class by its number, or None where the source has numbers only.
+        subset: which set this is: "test", "train", or "only" where the source makes no such distinction.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...] | None = None
+    subset: Literal["test", "train", "only"] = "only"
+
+    def sample(self, count: int | None, seed: int) -> "LabelledImages":
+        """`count` of the images, chosen by the seed, in their own order; all of them with None.
+
+        Raises:
+            InputError: more are wanted than there are, or fewer than one.
+        """
+        if count is None:
+            return self
+        if not 1 <= count <= len(self.images):
+            raise InputError(f"{count} images wanted: expected 1 to {len(self.images)}, what the data holds; choose fewer, or leave it out")
+        rows = np.sort(np.random.default_rng(seed).permutation(len(self.images))[:count])
+        return replace(self, images=self.images[rows], labels=self.labels[rows])
+
+
+def read(path: str | Path, *, subset: Subset = "test", image_shape: ImageShape | None = None) -> LabelledImages:
+    """Read labelled images from an `.h5`/`.hdf5` file, an `.npz` file, or a folder with one sub-folder a class.
+
+    docs/data-files.md says which names and layouts are understood and what is refused. Nothing in the data is run or followed
+    elsewhere: no pickle, no HDF5 link, no external or virtual HDF5 storage.
+
+    Args:
+        path: the file or folder.
+        subset: which set to take where there are two; where it is missing, the only set there is.
+        image_shape: (H, W, C), for clips (T, H, W, C), None for any size. Pictures in a folder are resized to it; arrays must have it.
+
+    Returns:
+        The images, checked by `check_images`, and which subset they are.
+
+    Raises:
+        InputError: the path, the format or the content is not as described; the message names what was found.
+    """
+    path = Path(path)
+    if subset not in ("test", "train"):
+        raise InputError(f"subset {subset!r}: expected 'test' or 'train'; choose one of them")
+    try:
+        if path.is_dir():
+            images, labels, names, found = _read_folder(path, subset, image_shape)
+        elif not path.exists():
+            raise InputError(
+                f"{path} does not exist: expected an .h5 or .npz file, or a folder with one sub-folder a class; check the path"
+            )
+        elif path.suffix.lower() in (".h5", ".hdf5"):
+            with _h5_arrays(path) as arrays:
+                images, labels, names, found = _read_pair(path, arrays, subset)
+        elif path.suffix.lower() == ".npz":
+            with _npz_arrays(path) as arrays:
+                images, labels, names, found = _read_pair(path, arrays, subset)
+        else:
+            raise InputError(
+                f"{path} ends in {path.suffix or 'no suffix'!r}: expected .h5, .hdf5, .npz, or a folder with one sub-folder a class; "
+                "save the images in one of these"
+            )
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into memory: expected fewer or smaller images; save a part of them") from error
+    except DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} cannot be read ({reason}): expected a whole file of its kind; copy or download it again") from error
+    images, labels = check_images(images, labels, image_shape=image_shape, name=str(path))
+    return LabelledImages(images, labels, names, found)
+
+
+Found = tuple[np.ndarray, np.ndarray, tuple[str, ...] | None, Literal["test", "train", "only"]]
+
+
+def _read_pair(path: Path, arrays: Arrays, subset: Subset) -> Found:
+    names, load = arrays
+    order: tuple[Literal["test", "train", "only"], ...] = (subset, "only", "train" if subset == "test" else "test")
+    for found in order:
+        for images_name, labels_name in PAIRS[found]:
+            if images_name in names and labels_name in names:
+                images, labels = load(images_name), load(labels_name)
+                if images_name in CHANNELS_FIRST and images.ndim == 4:
+                    images = images.transpose(0, 2, 3, 1)
+                return images, labels, None, found
+    raise InputError(
+        f"{path} holds {', '.join(sorted(names)[:10]) or 'no arrays'}: expected X_test and Y_test, X_train and Y_train, x and y, "
+        "or data and label; rename the arrays"
+    )
+
+
+@contextmanager
+def _h5_arrays(path: Path) -> Iterator[Arrays]:
+    with h5py.File(path, "r") as file:
+
+        def load(name: str) -> np.ndarray:
+            # Asked about the link itself: opening a soft or external one would already read another place of the disk.
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                raise InputError(f"{name} in {path} is a link to another place: expected the data itself; save a copy without links")
+            array = file[name]
+            if not isinstance(array, h5py.Dataset) or array.shape is None:
+                raise InputError(f"{name} in {path} is not an array: expected an array of numbers; save it as one")
+            if array.is_virtual or array.external:
+                raise InputError(f"{name} in {path} keeps its data in other files: expected the data itself; save a copy in one file")
+            check_size(array.shape, array.dtype, f"{name} in {path}")
+            return array[()]
+
+        yield list(file.keys()), load
+
+
+@contextmanager
+def _npz_arrays(path: Path) -> Iterator[Arrays]:
+    # Not np.load: it allocates what a header declares before anybody can ask how much that is.
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with zipfile.ZipFile(path) as archive:
+
+        def load(name: str) -> np.ndarray:
+            with archive.open(f"{name}.npy") as member:
+                version = np.lib.format.read_magic(member)
+                if version not in headers:
+                    raise InputError(f"{name} in {path} is a table with named columns: expected an array of numbers; save it as one")
+                shape, _, dtype = headers[version](member)
+            check_size(shape, dtype, f"{name} in {path}")
+            with archive.open(f"{name}.npy") as member:
+                return np.lib.format.read_array(member, allow_pickle=False)
+
+        yield [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")], load
+
+
+def _read_folder(path: Path, subset: Subset, image_shape: ImageShape | None) -> Found:
+    found: Literal["test", "train", "only"] = "only"
+    folders = _subfolders(path)
+    if folders and {folder.name for folder in folders} <= {"test", "train"}:
+        found = subset if (path / subset).is_dir() else "train" if subset == "test" else "test"
+        folders = _subfolders(path / found)
+    if not folders:
+        raise InputError(f"{path} has no sub-folders: expected one a class, with its pictures; sort the pictures into folders")
+    numbered = all(folder.name.isdecimal() for folder in folders)
+    folders.sort(key=(lambda folder: int(folder.name)) if numbered else (lambda folder: folder.name))
+    pictures = [
+        (file, int(folder.name) if numbered else number)
+        for number, folder in enumerate(folders)
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    ]
+    if not pictures:
+        raise InputError(
+            f"{path} has sub-folders without pictures: expected {' '.join(IMAGE_SUFFIXES)} files in them; convert the pictures"
+        )
+    images = _read_pictures(path, [file for file, _ in pictures], image_shape)
+    names = None if numbered else tuple(folder.name for folder in folders)
+    return images, np.array([label for _, label in pictures]), names, found
+
+
+def _subfolders(path: Path) -> list[Path]:
+    return [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+
+
+def _read_pictures(path: Path, files: list[Path], image_shape: ImageShape | None) -> np.ndarray:
+    """Decode pictures into one (N, H, W, C) uint8 array: headers first, so that nothing is decoded that will not fit."""
+    if image_shape is not None and len(image_shape) != 3:
+        raise InputError(f"{path} is a folder of pictures, the model wants clips {tuple(image_shape)}: expected arrays; save an .npz file")
+    height, width, channels = image_shape or (None, None, None)
+    if channels not in (None, 1, 3):
+        raise InputError(f"{path} is a folder of pictures, the model wants {channels} channels: expected 1 or 3; save an .npz file")
+    headers = [_header(file) for file in files]
+    if height is None or width is None:
+        first = headers[0][1]
+        for file, (_, size) in zip(files, headers, strict=True):
+            if size != first:  # and there is no telling which of them to follow
+                raise InputError(
+                    f"{file} is {size[0]}x{size[1]} pixels, the first picture {first[0]}x{first[1]}: expected one size; resize the pictures"
+                )
+        width, height = width or first[0], height or first[1]
+    gray = all(mode in ("L", "1") for mode, _ in headers)
+    mode = "L" if channels == 1 or (channels is None and gray) else "RGB"
+    shape = (len(files), height, width, 1 if mode == "L" else 3)
+    check_size(shape, np.dtype(np.uint8), str(path))
+    images = np.empty(shape, np.uint8)
+    for row, file in zip(images, files, strict=True):
+        with _opened(file) as picture:
+            scaled = picture.convert(mode)
+            if scaled.size != (width, height):
+                scaled = scaled.resize((width, height), RESIZE_FILTER)
+            row[...] = np.asarray(scaled).reshape(row.shape)
+    return images
+
+
+def _header(file: Path) -> tuple[str, tuple[int, int]]:
+    """Pillow's mode and (width, height), without decoding a pixel."""
+    with _opened(file) as picture:
+        return picture.mode, picture.size
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(file, formats=IMAGE_FORMATS) as picture:
+            if picture.width * picture.height > LARGEST_PICTURE:
+                raise InputError(f"{file} has {picture.width}x{picture.height} pixels: expected at most {LARGEST_PICTURE:,}; shrink it")
+            if picture.mode.startswith(("I", "F")):
+                raise InputError(f"{file} has more than 8 bits a pixel ({picture.mode}): expected 8; convert it")
+            yield picture
+    except InputError:
+        raise
+    except DAMAGE as error:
+        raise InputError(
+            f"{file} is not a readable picture ({type(error).__name__}): expected PNG, JPEG, PPM or BMP; replace it"
+        ) from error

@@ -1,0 +1,1 @@
+"""Taking a backdoor out again, one method a file."""

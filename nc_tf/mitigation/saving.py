@@ -1,0 +1,51 @@
+"""A mitigation on disk: the repaired model, and `mitigation.json` with a table measured on the file as it was read back."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from nc_tf.evaluation import measure
+from nc_tf.files import whole_file
+from nc_tf.models.loading import load_model
+from nc_tf.models.saving import save_model
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.results import Mitigation, Trigger
+
+
+def save_mitigation(
+    mitigation: Mitigation,
+    path: str | Path,
+    test: tuple[np.ndarray, np.ndarray],
+    triggers: Mapping[str, Trigger],
+    preprocess: Preprocessing,
+) -> Mitigation:
+    """Save the repaired model, read the file back, and measure what it holds: a saved model may differ from the one in memory.
+
+    Args:
+        mitigation: what a defence returned.
+        path: .keras or .h5; `mitigation.json` is written beside it.
+        test: clean raw images and integer labels.
+        triggers: what to measure, by name.
+        preprocess: what the model wants of raw pixels.
+
+    Returns:
+        The mitigation with the reloaded model, and `after` measured on it.
+    """
+    save_model(mitigation.model, path)
+    reloaded = load_model(path)
+    saved = replace(mitigation, model=reloaded, after=measure(reloaded, *test, triggers, preprocess))
+    content = {"schema": 1, "model": str(path), **saved.settings, "before": asdict(saved.before), "after": asdict(saved.after)}
+    with whole_file(Path(path).with_name("mitigation.json")) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return saved
+
+
+def table(mitigation: Mitigation) -> str:
+    """Clean accuracy and every attack success rate, before and after, as lines of text."""
+    rows = [("clean accuracy", mitigation.before.clean_accuracy, mitigation.after.clean_accuracy)]
+    for name, rate in mitigation.before.attack_success_rate.items():
+        rows.append((f"ASR, {name} trigger", rate, mitigation.after.attack_success_rate[name]))
+    return "\n".join([f"{'':24}  before   after", *(f"{name:24} {before:7.4f} {after:7.4f}" for name, before, after in rows)])

@@ -1,0 +1,1 @@
+"""Networks: reading model files from strangers, and the architectures that the examples use."""

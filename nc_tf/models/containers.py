@@ -1,0 +1,278 @@
+"""What a model file is made of: its kind, its zip members, its HDF5 links, storage and filters. Nothing here knows Keras.
+
+The attacks that these checks stand against: HDF5 external links, soft links, external storage and virtual datasets, which read other
+files of the host (CVE-2026-1669), and files of a few kilobytes that unpack to gigabytes.
+"""
+
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import h5py
+
+from nc_tf.errors import InputError
+
+MAX_BYTES = 8 << 30  # weights, unpacked; the largest networks of keras.applications need 1.5 GiB
+MAX_CONFIG_BYTES = 16 << 20  # EfficientNet-B7 needs about 1 MiB
+MAX_OBJECTS = 100_000  # groups and datasets
+MAX_RATIO = 100  # unpacked to stored; float weights rarely pass 2, heavily pruned ones 20
+FREE_BYTES = 1 << 20  # below this no ratio is judged: empty and constant arrays pack well
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+BUILT_IN_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
+RESAVE = "save the network again with model.save('name.keras')"
+Kind = Literal["hdf5", "zip", "savedmodel"]
+
+
+def show(name: object) -> str:
+    """Quote a name that comes out of a file: one line, no control characters, not endless."""
+    text = ascii(name)
+    return text if len(text) <= 80 else f"{text[:76]}..."
+
+
+def file_kind(path: Path) -> Kind:
+    """Tell the format of a model by its first bytes, whatever its suffix says.
+
+    Raises:
+        InputError: missing, empty, unreadable, a pickle, or nothing that Keras writes.
+    """
+    expected = "expected a model file (.keras, .h5, .hdf5) or a SavedModel folder"
+    if not path.exists():
+        raise InputError(f"{path}: no such file; {expected}; check the path")
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "savedmodel"
+        raise InputError(f"{path}: a folder without saved_model.pb; {expected}; name the file inside it, or {RESAVE}")
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise InputError(f"{path}: not a regular file; {expected}; copy the model into a file first")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {expected}; check its permissions") from error
+    if not head:
+        raise InputError(f"{path}: an empty file (0 bytes); {expected}; copy or download it again")
+    if head == b"\x89HDF\r\n\x1a\n":
+        return "hdf5"
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise InputError(f"{path}: a pickle, which runs code while it is read; refused always, with --trust-model too; {RESAVE}")
+    raise InputError(f"{path}: starts with {show(head)}, so it is neither HDF5 nor a .keras archive; {expected}; {RESAVE}")
+
+
+@contextmanager
+def open_hdf5(path: Path, label: str | Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        InputError: the file is cut short or damaged, also where that shows only while it is read; the message names `label`.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        _refuse_damaged(label, "HDF5 file", error)
+    with file:
+        try:
+            yield file
+        except InputError:
+            raise
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            _refuse_damaged(label, "HDF5 file", error)
+
+
+def _refuse_damaged(label: str | Path, what: str, error: Exception) -> NoReturn:
+    reason = " ".join(str(error).split())[:120]
+    raise InputError(f"{label}: {what} cut short or damaged ({reason}); expected a whole file; copy or download it again") from error
+
+
+def check_hdf5(file: h5py.File, label: str | Path, file_bytes: int) -> int:
+    """Walk every object of an HDF5 file without reading any array.
+
+    Args:
+        file: the open file.
+        label: what messages call it.
+        file_bytes: its size on disk, the most that its datasets can store.
+
+    Returns:
+        The number of array elements outside the optimiser's groups.
+
+    Raises:
+        InputError: links, external storage, virtual datasets, foreign filters, references or sizes that cannot be honest.
+    """
+    pending: list[h5py.Group] = [file]
+    seen: set[int] = set()  # addresses: hard links may form a ring
+    elements = logical = stored = 0
+    pointers = refuse_attribute_bomb(file, label, file_bytes)
+    while pending:
+        group = pending.pop()
+        for key in group:
+            name = f"{group.name.rstrip('/')}/{key}"
+            refuse_link(group, key, name, label)
+            item = group[key]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            if len(seen) > MAX_OBJECTS:
+                raise InputError(f"{label}: more than {MAX_OBJECTS} HDF5 objects; no network has so many; {RESAVE}")
+            pointers = max(pointers, refuse_attribute_bomb(item, label, file_bytes))
+            if isinstance(item, h5py.Group):
+                pending.append(item)
+            elif isinstance(item, h5py.Dataset):
+                refuse_foreign_storage(item, name, label)
+                refuse_bomb(item, name, label, file_bytes)
+                logical += item.nbytes
+                stored += item.id.get_storage_size()
+                elements += 0 if name.split("/")[1].startswith("optimizer") else int(item.size or 0)
+            else:
+                raise InputError(f"{label}: {show(name)} is an HDF5 named type; expected groups and arrays only; {RESAVE}")
+    if logical > MAX_BYTES:
+        raise InputError(f"{label}: its arrays need {logical >> 30} GiB; the limit is {MAX_BYTES >> 30} GiB; {RESAVE}, without optimizer")
+    if stored > file_bytes:
+        raise InputError(f"{label}: its arrays claim {stored} stored bytes in a file of {file_bytes}: cut short or forged; copy it again")
+    if pointers * (file_bytes - stored) > MAX_BYTES:  # a list of pointers, each to the largest text there can be
+        raise InputError(f"{label}: a list of {pointers} texts may unpack to over {MAX_BYTES >> 30} GiB; expected names; {RESAVE}")
+    return elements
+
+
+def refuse_link(group: h5py.Group, key: str, name: str, label: str | Path) -> None:
+    """Refuse every link but a hard one: the others name other files, or places that were not checked."""
+    link = group.get(key, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        raise InputError(
+            f"{label}: {show(name)} is an external link to {show(link.filename)}, another file of this machine; "
+            f"expected all weights inside; {RESAVE}"
+        )
+    if isinstance(link, h5py.SoftLink):
+        raise InputError(f"{label}: {show(name)} is a soft link to {show(link.path)}; expected the weights themselves; {RESAVE}")
+
+
+def refuse_foreign_storage(dataset: h5py.Dataset, name: str, label: str | Path) -> None:
+    """Refuse arrays whose values lie elsewhere, need a plug-in to be read, or are no numbers."""
+    if dataset.external:
+        raise InputError(
+            f"{label}: {show(name)} keeps its values in the external file {show(dataset.external[0][0])}; "
+            f"expected all weights inside; {RESAVE}"
+        )
+    if dataset.is_virtual:
+        raise InputError(f"{label}: {show(name)} is a virtual dataset, assembled from other files; expected all weights inside; {RESAVE}")
+    if dataset.dtype.kind not in "fiubSV" or dataset.dtype.names or dataset.dtype.itemsize > MAX_CONFIG_BYTES:
+        raise InputError(f"{label}: {show(name)} holds {show(str(dataset.dtype))} values; expected plain numbers; {RESAVE}")
+    settings = dataset.id.get_create_plist()
+    for index in range(settings.get_nfilters()):
+        code, *_ = settings.get_filter(index)
+        if code not in BUILT_IN_FILTERS:  # HDF5 would look for a shared library to run
+            raise InputError(f"{label}: {show(name)} needs the HDF5 plug-in filter {code}; expected gzip or no filter; {RESAVE}")
+
+
+def refuse_bomb(dataset: h5py.Dataset, name: str, label: str | Path, file_bytes: int) -> None:
+    """Refuse arrays that unpack to far more than the file stores, in all or in one chunk."""
+    stored = min(dataset.id.get_storage_size(), file_bytes)
+    chunk = dataset.dtype.itemsize
+    for side in dataset.chunks or ():
+        chunk *= side
+    if max(dataset.nbytes, chunk) > FREE_BYTES + MAX_RATIO * stored:
+        raise InputError(
+            f"{label}: {show(name)} unpacks {stored} stored bytes to {max(dataset.nbytes, chunk)}, more than {MAX_RATIO} times as many: "
+            f"a decompression bomb, or a file cut short; {RESAVE}"
+        )
+
+
+def refuse_attribute_bomb(item: h5py.Group | h5py.Dataset, label: str | Path, file_bytes: int) -> int:
+    """Refuse attributes that declare more than the file holds; return the length of the longest list of variable-length texts."""
+    plain = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
+    longest = 0
+    for index in range(h5py.h5a.get_num_attrs(item.id)):
+        attribute = h5py.h5a.open(item.id, index=index)
+        kind, points = attribute.get_type(), attribute.get_space().get_simple_extent_npoints()
+        if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str() and points > 1:
+            longest = max(longest, points)
+        if points * kind.get_size() > file_bytes or (kind.get_class() not in plain and points > 1):
+            name = f"{item.name}@{attribute.name.decode(errors='replace')}"
+            raise InputError(
+                f"{label}: the attribute {show(name)} declares {points} values that a file of {file_bytes} bytes "
+                f"cannot honestly hold; expected short lists of names; {RESAVE}"
+            )
+    return longest
+
+
+@contextmanager
+def open_keras_archive(path: Path) -> Iterator[tuple[bytes, Path]]:
+    """Check a `.keras` zip and unpack its weights into a private folder, so that what is loaded is what was checked.
+
+    Yields:
+        The bytes of `config.json` and the path of the unpacked `model.weights.h5`, which disappears on exit.
+
+    Raises:
+        InputError: damaged, unexpected members, encryption, or sizes out of bounds.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="nc_tf_") as folder:
+            check_members(archive.infolist(), path)
+            config = archive.read(CONFIG)
+            weights = Path(folder) / WEIGHTS
+            with archive.open(WEIGHTS) as source, weights.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            yield config, weights
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, zlib.error) as error:  # a damaged offset is an OSError
+        _refuse_damaged(path, ".keras archive", error)
+
+
+def refuse_damaged_archive(path: Path) -> None:
+    """Refuse a zip that lost its end, where its list of members is."""
+    try:
+        zipfile.ZipFile(path).close()
+    except zipfile.BadZipFile as error:
+        _refuse_damaged(path, ".keras archive", error)
+
+
+def check_members(members: list[zipfile.ZipInfo], path: Path) -> None:
+    """Accept exactly what Keras writes: config.json, metadata.json, model.weights.h5 and an empty assets folder.
+
+    Raises:
+        InputError: one message for each way in which a member differs.
+    """
+    names = [member.orig_filename for member in members]
+    for member in members:
+        refuse_member(member, names, path)
+    for needed in (CONFIG, WEIGHTS):
+        if needed not in names:
+            raise InputError(f"{path}: no member {needed}; expected a .keras archive with {CONFIG} and {WEIGHTS}; {RESAVE}")
+    packed, file_bytes = sum(member.compress_size for member in members), path.stat().st_size
+    if packed > file_bytes:
+        raise InputError(f"{path}: its members claim {packed} packed bytes in a file of {file_bytes}: they overlap; {RESAVE}")
+
+
+def refuse_member(member: zipfile.ZipInfo, names: list[str], path: Path) -> None:
+    """Refuse one zip member by its name, flags and declared sizes."""
+    name = member.orig_filename
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or parts[0] == "" or ":" in parts[0]:
+        raise InputError(f"{path}: member {show(name)} points outside the archive; expected {CONFIG} and {WEIGHTS}; {RESAVE}")
+    if names.count(name) > 1:
+        raise InputError(f"{path}: member {show(name)} occurs {names.count(name)} times, so readers may disagree; {RESAVE}")
+    if parts[-1].endswith((".pkl", ".pickle")):
+        raise InputError(f"{path}: holds the pickle {show(name)}, which runs code while it is read; refused always; {RESAVE}")
+    if name == "model.weights.npz":
+        raise InputError(f"{path}: keeps its weights in {show(name)}, which nc_tf does not read; expected {WEIGHTS}; {RESAVE}")
+    if parts[0] == "assets" and parts[1:] not in ([], [""]):
+        raise InputError(f"{path}: holds the asset {show(name)}, a file for a layer to read; expected no assets; {RESAVE}")
+    if name not in (CONFIG, METADATA, WEIGHTS, "assets/"):
+        raise InputError(f"{path}: unexpected member {show(name)}; expected {CONFIG}, {METADATA} and {WEIGHTS}; {RESAVE}")
+    if member.flag_bits & 1:
+        raise InputError(f"{path}: member {show(name)} is encrypted; expected a plain archive; unpack it and {RESAVE}")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(f"{path}: member {show(name)} is packed by method {member.compress_type}; expected stored or deflated; {RESAVE}")
+    limit = MAX_BYTES if name == WEIGHTS else MAX_CONFIG_BYTES
+    if member.file_size > limit:
+        raise InputError(f"{path}: member {show(name)} has {member.file_size} bytes; the limit is {limit}; {RESAVE}")
+    if member.file_size > FREE_BYTES + MAX_RATIO * member.compress_size:
+        raise InputError(
+            f"{path}: member {show(name)} unpacks {member.compress_size} bytes to {member.file_size}, "
+            f"more than {MAX_RATIO} times as many: a zip bomb; {RESAVE}"
+        )

@@ -1,0 +1,27 @@
+"""Writing Keras models whole or not at all."""
+
+from pathlib import Path
+
+import keras
+
+from nc_tf.errors import InputError
+from nc_tf.files import whole_file
+
+
+def check_model_file(path: str | Path) -> Path:
+    """Refuse a name that Keras could not save to, before hours are spent on what should go there.
+
+    Raises:
+        InputError: the suffix is neither .keras nor .h5.
+    """
+    path = Path(path)
+    if path.suffix not in (".keras", ".h5"):
+        raise InputError(f"{path}: expected a name that ends in .keras or .h5, the two formats of Keras; rename it")
+    return path
+
+
+def save_model(model: keras.Model, path: str | Path) -> None:
+    """Save architecture and weights, without the optimiser's state."""
+    path = check_model_file(path)
+    with whole_file(path) as temporary:
+        model.save(temporary, include_optimizer=False)

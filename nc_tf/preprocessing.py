@@ -1,0 +1,85 @@
+"""From raw pixels to what a network was trained on, and back.
+
+Triggers live in raw RGB pixels, [0, 255]; a network may want something else. The four ranges are those of the original's
+`INTENSITY_RANGE` (visualizer.py, `preprocess`); mean and standard deviation cover what other toolkits normalise by.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nc_tf.errors import InputError
+
+# Channel means of ImageNet in BGR order, as the Caffe-style networks of keras.applications expect them.
+IMAGENET_BGR_MEAN = (103.939, 116.779, 123.68)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """`(raw[..., order] / scale - mean) / std`: every supported range is a case of it.
+
+    Attributes:
+        scale: divisor applied to raw pixels first.
+        mean: subtracted after that, one value or one a channel (in the order the network sees).
+        std: divisor applied last, one value or one a channel.
+        bgr: whether the network wants its three channels reversed.
+        name: what errors and `verdict.json` call it.
+    """
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    bgr: bool = False
+    name: str = "raw"
+
+    def __post_init__(self) -> None:
+        if any(value <= 0 for value in (self.scale, *self.std)):
+            raise InputError(
+                f"preprocessing std {self.std}: expected positive numbers; "
+                "give the standard deviation the network was trained with"
+            )
+
+    def __call__(self, images: Any) -> Any:
+        """Raw images (..., C) float in [0, 255], array or tensor -> what the network expects, same shape."""
+        images = images[..., ::-1] if self.bgr else images
+        images = images if self.scale == 1.0 else images / self.scale
+        images = images if self.mean == (0.0,) else images - self.mean
+        return images if self.std == (1.0,) else images / self.std
+
+    def reverse(self, images: Any) -> Any:
+        """Undo `__call__`: what the network expects -> raw images in [0, 255]."""
+        images = (images * self.std + self.mean) * self.scale
+        return images[..., ::-1] if self.bgr else images
+
+
+INTENSITY_RANGES = {
+    "raw": Preprocessing(),
+    "mnist": Preprocessing(scale=255.0, name="mnist"),
+    "inception": Preprocessing(scale=127.5, mean=(1.0,), name="inception"),
+    "imagenet": Preprocessing(mean=IMAGENET_BGR_MEAN, bgr=True, name="imagenet"),
+}
+
+
+def preprocessing(
+    intensity_range: str | Preprocessing = "raw", *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Preprocessing:
+    """Look up a range by name; `mean` and `std` (of pixels scaled to [0, 1], the usual convention) ask for normalisation instead.
+
+    Raises:
+        InputError: the name is unknown, or only one of mean and std is given, or the name and they contradict each other.
+    """
+    if isinstance(intensity_range, Preprocessing):
+        return intensity_range
+    if intensity_range not in INTENSITY_RANGES:
+        raise InputError(
+            f"intensity range {intensity_range!r}: expected one of {', '.join(INTENSITY_RANGES)}; "
+            "name what the network was trained on"
+        )
+    if mean is None and std is None:
+        return INTENSITY_RANGES[intensity_range]
+    if mean is None or std is None or intensity_range not in ("raw", "mnist"):
+        raise InputError(
+            f"mean {mean}, std {std} with intensity range {intensity_range}: expected both, with no other range; "
+            "give them for pixels scaled to [0, 1]"
+        )
+    return Preprocessing(scale=255.0, mean=tuple(mean), std=tuple(std), name=f"mean {list(mean)} std {list(std)}")

@@ -1,0 +1,70 @@
+"""Figures of a scan. Every function returns a matplotlib Figure; saving and showing it is the caller's."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nc_tf.results import LabelResult, ScanResult
+
+ALARM, CALM = "#c0392b", "#7f8c8d"
+
+
+def trigger_gallery(
+    result: ScanResult, images: np.ndarray, labels: np.ndarray, *, class_names: Sequence[str] | None = None, num_labels: int = 3
+) -> Figure:
+    """Every label's norm on top; below, the smallest triggers: mask, pattern under the mask, and three images without and with it.
+
+    Args:
+        result: a scan with at least one label.
+        images: (N, H, W, C) raw images to stamp, [0, 255], C = 1 or 3.
+        labels: (N,) their classes; a label's own images are not used for it.
+        class_names: one a class.
+        num_labels: triggers shown at most; flagged ones come first.
+    """
+    ranked = sorted(result.labels, key=lambda entry: (entry.label not in result.flagged, not entry.succeeded, entry.trigger.l1_norm))
+    shown = ranked[:num_labels]
+    figure = Figure(figsize=(11, 2.6 + 1.7 * len(shown)), dpi=110, layout="constrained")
+    grid = figure.add_gridspec(1 + len(shown), 8, height_ratios=[1.5] + [1] * len(shown))
+    norm_chart(figure.add_subplot(grid[0, :]), result)
+    for row, entry in enumerate(shown, start=1):
+        others = images[labels != entry.label][:3].astype(np.float32)
+        trigger = entry.trigger
+        panels = [trigger.mask * 255.0, trigger.mask[..., None] * trigger.pattern]
+        titles = [_title(entry, class_names), "trigger"]
+        for image in others:
+            panels += [image, trigger(image)]
+            titles += ["clean", "stamped"]
+        for column, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+            axes = figure.add_subplot(grid[row, column])
+            _show(axes, panel)
+            axes.set_title(title, fontsize=8, color=ALARM if entry.label in result.flagged and column == 0 else "black")
+    figure.suptitle(f"{result.verdict}: anomaly index {result.anomaly_index:.2f}", fontsize=12)
+    return figure
+
+
+def norm_chart(axes: Axes, result: ScanResult) -> None:
+    """The L1 norm of every label's trigger as bars, with the median and the line below which a label is flagged."""
+    for entry in result.labels:
+        colour = ALARM if entry.label in result.flagged else CALM
+        # A norm without a working trigger behind it is drawn pale: it does not count.
+        axes.bar(entry.label, entry.trigger.l1_norm, color=colour, alpha=1.0 if entry.succeeded else 0.3)
+    if np.isfinite(result.median):
+        axes.axhline(result.median, color="black", linewidth=1, label=f"median {result.median:.1f}")
+        axes.axhline(max(result.median - 2 * result.mad, 0), color=ALARM, linewidth=1, linestyle="--", label="index 2: flagged below")
+        axes.legend(fontsize=8, loc="lower right")
+    axes.set_xlabel("label")
+    axes.set_ylabel("L1 norm of the mask, pixels")
+    axes.margins(x=0.01)
+
+
+def _title(entry: LabelResult, class_names: Sequence[str] | None) -> str:
+    name = f"\n{class_names[entry.label]}" if class_names is not None else ""
+    return f"label {entry.label}, norm {entry.trigger.l1_norm:.1f}{name}"
+
+
+def _show(axes: Axes, pixels: np.ndarray) -> None:
+    """(H, W), (H, W, 1) or (H, W, 3) in [0, 255]."""
+    axes.imshow(np.clip(np.squeeze(pixels) / 255.0, 0.0, 1.0), cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+    axes.set_axis_off()

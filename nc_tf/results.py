@@ -1,0 +1,149 @@
+"""What the search, the scan and the defences hand back: frozen, named, usable. Imports nothing of ours."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+
+class Status(StrEnum):
+    """How the search for one label ended."""
+
+    CONVERGED = "converged"  # a working trigger, and the schedule stopped by itself
+    MAX_ROUNDS = "max_rounds"  # a working trigger, but the rounds ran out first
+    NEVER_SUCCEEDED = "never_succeeded"  # no trigger reached the success threshold
+    NONFINITE = "nonfinite"  # the loss became NaN or infinite
+
+
+class Verdict(StrEnum):
+    """What a scan says. "No outlier" is not "clean": a backdoor of another kind may still be there."""
+
+    SUSPECTED = "backdoor suspected"
+    NO_OUTLIER = "no outlier"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, eq=False)
+class Trigger:
+    """A mask and a pattern that are meant to send any image to `label`.
+
+    Attributes:
+        label: the target class.
+        mask: (H, W) float32 in [0, 1], upsampled to the size of the image.
+        pattern: (H, W, C) float32 in raw pixel range [0, 255].
+    """
+
+    label: int
+    mask: np.ndarray
+    pattern: np.ndarray
+
+    def __call__(self, images: Any) -> Any:
+        """Stamp the trigger on raw images, (..., H, W, C) float array or tensor, and return the same shape and kind."""
+        mask = self.mask[..., None]
+        return images * (1.0 - mask) + mask * self.pattern
+
+    @property
+    def l1_norm(self) -> float:
+        """Sum of the mask: the number of fully replaced pixels that would weigh the same."""
+        return float(np.abs(self.mask).sum(dtype=np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelResult:
+    """The outcome of searching one label: the best of all its starts.
+
+    Attributes:
+        trigger: the smallest working trigger, or the last one tried where `status` says that none worked.
+        status: how the search ended.
+        attack_success_rate: share of held-out images of other classes that the trigger sends to the label, [0, 1].
+        zero_trigger_rate: the same share without any trigger: what the model answers anyway, [0, 1].
+        starts: searches run from different random starts.
+        rounds: rounds run, over all starts.
+        anomaly_index: |norm - median| / MAD among the labels whose search succeeded; NaN for the others.
+    """
+
+    trigger: Trigger
+    status: Status
+    attack_success_rate: float
+    zero_trigger_rate: float
+    starts: int
+    rounds: int
+    anomaly_index: float = float("nan")
+
+    @property
+    def label(self) -> int:
+        """The target class searched."""
+        return self.trigger.label
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether a working trigger was found, so that its norm may enter median and MAD."""
+        return self.status in (Status.CONVERGED, Status.MAX_ROUNDS)
+
+
+@dataclass(frozen=True, eq=False)
+class ScanResult:
+    """A whole scan: one `LabelResult` a searched label, and the verdict drawn from them.
+
+    Attributes:
+        verdict: see `Verdict`.
+        reason: the verdict's ground, in one sentence for people.
+        flagged: suspicious labels, most anomalous first.
+        median: median L1 norm of the labels whose search succeeded, pixels; NaN where there is none.
+        mad: 1.4826 times the median absolute deviation from it, pixels; NaN where there is none.
+        labels: ordered by label.
+        settings: what the scan was run with, as plain JSON values.
+        seconds: wall time.
+    """
+
+    verdict: Verdict
+    reason: str
+    flagged: tuple[int, ...]
+    median: float
+    mad: float
+    labels: tuple[LabelResult, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def anomaly_index(self) -> float:
+        """Index of the label with the smallest norm (NaN where fewer than one label succeeded)."""
+        succeeded = [result for result in self.labels if result.succeeded]
+        return min(succeeded, key=lambda result: result.trigger.l1_norm).anomaly_index if succeeded else float("nan")
+
+    @property
+    def triggers(self) -> tuple[Trigger, ...]:
+        """The reversed triggers of the flagged labels, most anomalous first."""
+        by_label = {result.label: result.trigger for result in self.labels}
+        return tuple(by_label[label] for label in self.flagged)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A model on clean and triggered images, all rates in [0, 1].
+
+    Attributes:
+        clean_accuracy: share of clean images classified right.
+        attack_success_rate: by trigger name ("reversed", "true"), share of triggered images of other classes sent to the target.
+    """
+
+    clean_accuracy: float
+    attack_success_rate: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Mitigation:
+    """A repaired model and what the repair did.
+
+    Attributes:
+        model: the repaired keras.Model; the one passed in is unchanged.
+        before: measured on the model passed in.
+        after: measured on the repaired one.
+        settings: what it was run with, as plain JSON values.
+    """
+
+    model: Any
+    before: Measurement
+    after: Measurement
+    settings: dict[str, Any] = field(default_factory=dict)

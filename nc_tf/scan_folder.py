@@ -1,0 +1,273 @@
+"""A scan on disk: `verdict.json`, lossless triggers, the original's PNGs, `log.txt`, and what is needed to go on after a stop.
+
+Every file is written whole or not at all. The triggers of finished labels are saved as they come, so that a stopped scan repeats none.
+"""
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from nc_tf import __version__
+from nc_tf.errors import InputError
+from nc_tf.files import whole_file
+from nc_tf.results import LabelResult, ScanResult, Status, Trigger
+from nc_tf.scanning import ScanCallback
+from nc_tf.search import HISTORY_COLUMNS, ArmResult
+from nc_tf.trigger_file import load_trigger, save_trigger
+
+SCHEMA = 1
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hash of a file; of a folder, the hash of its files' hashes in the order of their names."""
+    path = Path(path)
+    if path.is_dir():
+        return hashlib.sha256("".join(sha256_of(file) for file in sorted(path.rglob("*")) if file.is_file()).encode()).hexdigest()
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def model_facts(path: str | Path, model: keras.Model) -> dict[str, Any]:
+    """What `verdict.json` says of a model file."""
+    shape = list(model.input_shape[1:])
+    return {"path": str(path), "sha256": sha256_of(path), "num_classes": model.output_shape[-1], "input_shape": shape}
+
+
+def array_hash(*arrays: np.ndarray | None) -> str:
+    """Hash of arrays' shapes, types and content."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is not None:
+            digest.update(f"{array.shape}{array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _write_text(path: Path, text: str) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _write_image(path: Path, pixels: np.ndarray) -> None:
+    """(H, W), or (H, W, C) in [0, 255]; three channels are a colour picture, any other number its mean."""
+    if pixels.ndim == 3 and pixels.shape[-1] != 3:
+        pixels = pixels.mean(axis=-1)
+    with whole_file(path) as temporary:
+        Image.fromarray(np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)).save(temporary, format="PNG")
+
+
+class ScanFolder(ScanCallback):
+    """Reads and writes one scan folder; as a callback of `scan` it saves each label when it is done.
+
+    Attributes:
+        path: the folder.
+        name: what the PNGs' names begin with, `<name>_visualize_mask_label_33.png`.
+    """
+
+    def __init__(self, path: str | Path, name: str = "model") -> None:
+        self.path, self.name = Path(path), name
+
+    def trigger_file(self, label: int) -> Path:
+        """Where a label's lossless trigger lies."""
+        return self.path / "triggers" / f"label_{label}.npz"
+
+    def image_file(self, part: str, label: int) -> Path:
+        """Where a picture lies; part is mask, pattern or fusion."""
+        return self.path / f"{self.name}_visualize_{part}_label_{label}.png"
+
+    def open(self, settings: Mapping[str, Any], *, fresh: bool = False) -> dict[int, LabelResult]:
+        """Begin a scan with these settings, or go on with one that was stopped.
+
+        Args:
+            settings: all that the outcome of a label depends on, as plain JSON values.
+            fresh: forget what lies there.
+
+        Returns:
+            The labels that are done already.
+
+        Raises:
+            InputError: what lies there was made with other settings.
+        """
+        record = self.path / "state" / "settings.json"
+        settings = json.loads(json.dumps(settings))
+        if fresh:
+            for stale in [record, self.path / "verdict.json", *self.path.glob("triggers/label_*.npz")]:
+                stale.unlink(missing_ok=True)
+        if not record.exists():
+            if any(self.path.glob("triggers/label_*.npz")):
+                raise InputError(
+                    f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; "
+                    "choose another or --fresh"
+                )
+            _write_text(record, json.dumps(settings, indent=1))
+            return {}
+        before = json.loads(record.read_text(encoding="utf-8"))
+        for key in sorted(settings.keys() | before.keys()):
+            if settings.get(key) != before.get(key):
+                raise InputError(
+                    f"{self.path} holds a scan with {key} {before.get(key)}, this one has {settings.get(key)}: "
+                    "expected the same settings to go on with it; choose another folder, or start over with --fresh"
+                )
+        return self.label_results()
+
+    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+        """Save a label's trigger, lossless and as pictures, with the history of its best start."""
+        label, trigger = result.label, result.trigger
+        history = next(arm.history for arm in starts if arm.trigger is trigger)
+        _write_image(self.image_file("pattern", label), trigger.pattern)
+        _write_image(self.image_file("mask", label), trigger.mask * 255.0)
+        _write_image(self.image_file("fusion", label), trigger.mask[..., None] * trigger.pattern)
+        save_trigger(
+            self.trigger_file(label),
+            trigger,
+            status=str(result.status),
+            attack_success_rate=result.attack_success_rate,
+            zero_trigger_rate=result.zero_trigger_rate,
+            starts=result.starts,
+            rounds=result.rounds,
+            history=history,
+            history_columns=HISTORY_COLUMNS,
+        )
+
+    def label_results(self) -> dict[int, LabelResult]:
+        """The saved labels; without anomaly indices, which belong to a whole scan.
+
+        Raises:
+            InputError: a trigger file cannot be read.
+        """
+        found = {}
+        for file in self.path.glob("triggers/label_*.npz"):
+            trigger, saved = load_trigger(file)
+            try:
+                found[trigger.label] = LabelResult(
+                    trigger=trigger,
+                    status=Status(str(saved["status"])),
+                    attack_success_rate=float(saved["attack_success_rate"]),
+                    zero_trigger_rate=float(saved["zero_trigger_rate"]),
+                    starts=int(saved["starts"]),
+                    rounds=int(saved["rounds"]),
+                )
+            except (ValueError, KeyError) as error:
+                raise InputError(
+                    f"{file} is no result of a scan ({error}): expected status, rates and rounds; "
+                    "delete it and scan again"
+                ) from error
+        return dict(sorted(found.items()))
+
+    def flagged_triggers(self) -> tuple[Trigger, ...]:
+        """The triggers of the labels that `verdict.json` flags, most anomalous first.
+
+        Raises:
+            InputError: there is no finished scan, or one of its files cannot be read.
+        """
+        verdict_file = self.path / "verdict.json"
+        try:
+            flagged = json.loads(verdict_file.read_text(encoding="utf-8"))["flagged"]
+        except FileNotFoundError:
+            raise InputError(f"{verdict_file} is missing: expected the folder of a finished scan; run nc-tf scan first") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{verdict_file} cannot be read ({error}): expected what nc-tf scan writes; scan again") from error
+        results = self.label_results()
+        missing = [label for label in flagged if label not in results]
+        if missing:
+            raise InputError(f"{self.trigger_file(missing[0])} is missing: expected a trigger for every flagged label; scan again")
+        return tuple(results[label].trigger for label in flagged)
+
+    def write_verdict(
+        self, result: ScanResult, model: Mapping[str, Any], data: Mapping[str, Any], class_names: Sequence[str] | None = None
+    ) -> None:
+        """Write `verdict.json` and `log.txt`; `model` and `data` say what was scanned."""
+        verdict = verdict_json(result, model, data, class_names)
+        _write_text(self.path / "log.txt", log_text(verdict))
+        _write_text(self.path / "verdict.json", json.dumps(verdict, indent=1, allow_nan=False) + "\n")
+
+
+def verdict_json(
+    result: ScanResult, model: Mapping[str, Any], data: Mapping[str, Any], class_names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The content of `verdict.json`, schema 1; a number that does not exist is null."""
+    rows = []
+    for entry in result.labels:
+        row = {
+            "label": entry.label,
+            "l1_norm": entry.trigger.l1_norm,
+            "anomaly_index": entry.anomaly_index,
+            "attack_success_rate": entry.attack_success_rate,
+            "zero_trigger_rate": entry.zero_trigger_rate,
+            "status": str(entry.status),
+            "starts": entry.starts,
+            "rounds": entry.rounds,
+        }
+        if class_names is not None:
+            row["name"] = class_names[entry.label]
+        rows.append({key: _finite(value) for key, value in row.items()})
+    return {
+        "schema": SCHEMA,
+        "verdict": str(result.verdict),
+        "reason": result.reason,
+        "flagged": list(result.flagged),
+        "anomaly_index": _finite(result.anomaly_index),
+        "median": _finite(result.median),
+        "mad": _finite(result.mad),
+        "labels": rows,
+        "settings": result.settings,
+        "model": dict(model),
+        "data": dict(data),
+        "versions": {
+            "nc_tf": __version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "h5py": h5py.__version__,
+            "python": platform.python_version(),
+        },
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def log_text(verdict: Mapping[str, Any]) -> str:
+    """The content of `log.txt`: parameters, then every label."""
+    lines = [f"Verdict: {verdict['verdict']} ({verdict['reason']})"]
+    lines += [f"Model: {verdict['model']['path']}", f"Data: {verdict['data']['path']}"]
+    lines += ["", "----- Parameters -----", ""]
+    lines += [f"{key}: {value}" for key, value in _flat(verdict["settings"])]
+    lines += ["", "----- Labels -----", "", f"Median of the mask L1 norms: {_number(verdict['median'])}", f"MAD: {_number(verdict['mad'])}"]
+    for row in verdict["labels"]:
+        lines += [
+            "",
+            f"Label {row['label']}" + (f" ({row['name']}):" if "name" in row else ":"),
+            f"- Status: {row['status']}",
+            f"- ASR: {_number(row['attack_success_rate'], percent=True)}",
+            f"- ASR without trigger: {_number(row['zero_trigger_rate'], percent=True)}",
+            f"- Mask L1 norm: {_number(row['l1_norm'])}",
+            f"- Anomaly index: {_number(row['anomaly_index'])}",
+            f"- Outlier: {'Yes' if row['label'] in verdict['flagged'] else 'No'}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
+    return rows
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(value: float | None, *, percent: bool = False) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.2%}" if percent else f"{value:.2f}"

@@ -1,0 +1,125 @@
+"""The adaptive weight of the mask's size, and when to stop: the original's rules, one entry an arm. Knows neither models nor files.
+
+A round at or above the success threshold is good, one below is bad. The cost starts at 0 and is armed by `patience` good rounds in
+a row; after that `patience` good rounds multiply it, `patience` bad ones divide it (visualizer.py of the original, end of `visualize`).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from nc_tf.errors import InputError
+
+
+@dataclass(frozen=True)
+class CostSchedule:
+    """Settings of the schedule.
+
+    Attributes:
+        init_cost: weight of the mask's norm once it is armed.
+        multiplier: factor on the way up; the way down divides by its 1.5th power.
+        patience: rounds in a row that move the cost.
+        threshold: success rate that makes a round good, [0, 1].
+        reset_cost_to_zero: start at cost 0 and arm later; otherwise start at `init_cost`.
+        early_stop: whether to stop before the rounds run out.
+        early_stop_threshold: a round stalls unless the best norm falls below this share of the best one before.
+        early_stop_patience: stalled rounds in a row that stop the search, once the cost has been both up and down.
+    """
+
+    init_cost: float = 1e-3
+    multiplier: float = 1.5
+    patience: int = 10
+    threshold: float = 0.99
+    reset_cost_to_zero: bool = True
+    early_stop: bool = True
+    early_stop_threshold: float = 0.99
+    early_stop_patience: int = 20
+
+    def __post_init__(self) -> None:
+        if self.init_cost <= 0 or self.multiplier <= 1:
+            raise InputError(
+                f"init cost {self.init_cost}, multiplier {self.multiplier}: expected above 0 and above 1; "
+                "the paper's are .001 and 2"
+            )
+        if self.patience < 1 or self.early_stop_patience < 1:
+            raise InputError(
+                f"patience {self.patience}, early stop patience {self.early_stop_patience}: expected 1 or more rounds; "
+                "5 and 25 are usual"
+            )
+        if not 0 < self.threshold <= 1:
+            raise InputError(f"success threshold {self.threshold}: expected a share in (0, 1]; the paper's is .99")
+
+
+class ScheduleState(NamedTuple):
+    """Progress, one entry an arm."""
+
+    cost: tf.Tensor  # (A,) float32, weight in force in the coming round; 0 until armed
+    armed: tf.Tensor  # (A,) int32, good rounds in a row while the cost is 0
+    good: tf.Tensor  # (A,) int32, good rounds in a row
+    bad: tf.Tensor  # (A,) int32, bad rounds in a row
+    went_up: tf.Tensor  # (A,) bool, since the cost was armed
+    went_down: tf.Tensor  # (A,) bool, likewise
+    reg_best: tf.Tensor  # (A,) float32, smallest norm of a good round; infinite before the first
+    stalled: tf.Tensor  # (A,) int32, rounds in a row without a smaller one
+    stopped: tf.Tensor  # (A,) bool, early stop
+
+
+def init(num_arms: int, settings: CostSchedule) -> ScheduleState:
+    """The state before the first round."""
+
+    def zeros(dtype: tf.DType) -> tf.Tensor:
+        return tf.zeros([num_arms], dtype)
+
+    return ScheduleState(
+        cost=tf.fill([num_arms], 0.0 if settings.reset_cost_to_zero else settings.init_cost),
+        armed=zeros(tf.int32),
+        good=zeros(tf.int32),
+        bad=zeros(tf.int32),
+        went_up=zeros(tf.bool),
+        went_down=zeros(tf.bool),
+        reg_best=tf.fill([num_arms], float("inf")),
+        stalled=zeros(tf.int32),
+        stopped=zeros(tf.bool),
+    )
+
+
+def update(state: ScheduleState, success: tf.Tensor, reg: tf.Tensor, settings: CostSchedule) -> tuple[ScheduleState, tf.Tensor]:
+    """One round's outcome -> the next state, and for which arms this round is the best so far.
+
+    Args:
+        state: before the round.
+        success: (A,) float32, mean success rate of the round, [0, 1].
+        reg: (A,) float32, mean norm of the mask over the round.
+        settings: the rules.
+
+    Returns:
+        The new state and improved, (A,) bool.
+    """
+    ok = success >= settings.threshold
+    improved = ok & (reg < state.reg_best)
+    reg_best = tf.where(improved, reg, state.reg_best)
+
+    # Early stop looks at the flags as they were during the round.
+    stall = reg_best >= settings.early_stop_threshold * state.reg_best
+    stalled = tf.where(tf.math.is_finite(reg_best), tf.where(stall, state.stalled + 1, 0), state.stalled)
+    stopped = (state.went_up & state.went_down & (stalled >= settings.early_stop_patience)) if settings.early_stop else state.stopped
+
+    armed = tf.where(ok & (state.cost == 0.0), state.armed + 1, 0)
+    arm = armed >= settings.patience
+    cost = tf.where(arm, settings.init_cost, state.cost)
+    good = tf.where(ok, tf.where(arm, 0, state.good) + 1, 0)
+    bad = tf.where(ok, 0, tf.where(arm, 0, state.bad) + 1)
+    up, down = good >= settings.patience, bad >= settings.patience
+    next_state = ScheduleState(
+        cost=tf.where(up, cost * settings.multiplier, tf.where(down, cost / settings.multiplier**1.5, cost)),
+        armed=tf.where(arm, 0, armed),
+        good=tf.where(up, 0, good),
+        bad=tf.where(down, 0, bad),
+        went_up=(state.went_up & ~arm) | up,
+        went_down=(state.went_down & ~arm) | down,
+        reg_best=reg_best,
+        stalled=stalled,
+        stopped=stopped,
+    )
+    return next_state, improved

@@ -1,0 +1,41 @@
+"""A trigger as a file: `.npz` with mask, pattern and label, lossless."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nc_tf.errors import InputError
+from nc_tf.files import whole_file
+from nc_tf.results import Trigger
+
+
+def save_trigger(path: str | Path, trigger: Trigger, **more: ArrayLike) -> None:
+    """Write mask (H, W) float32, pattern (H, W, C) float32, label, and whatever else is given."""
+    with whole_file(path) as temporary:
+        arrays: dict[str, ArrayLike] = {"mask": trigger.mask, "pattern": trigger.pattern, "label": trigger.label, **more}
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
+    """Read a trigger, and what else lies in its file.
+
+    Raises:
+        InputError: the file is missing, broken, or holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            more = {key: saved[key] for key in saved.files}
+        mask, pattern = more.pop("mask").astype(np.float32), more.pop("pattern").astype(np.float32)
+        label = int(more.pop("label"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: expected a trigger file; check the path") from None
+    except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
+        raise InputError(f"{path} cannot be read ({error}): expected an .npz with mask, pattern and label; make it again") from error
+    fits = mask.ndim == 2 and pattern.ndim == 3 and pattern.shape[:2] == mask.shape
+    if not fits or not (np.isfinite(mask).all() and np.isfinite(pattern).all()):
+        raise InputError(
+            f"{path} holds a mask {mask.shape} and a pattern {pattern.shape}: expected finite (H, W) and (H, W, C); "
+            "make it again"
+        )
+    return Trigger(label, mask, pattern), more

@@ -1,0 +1,226 @@
+"""The original's `Visualizer`: its constructor, its `visualize`, its return value, on the search of this package."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nc_tf.errors import InputError
+from nc_tf.inversion import Inversion, Loss, RoundLog, Run, SearchSettings
+from nc_tf.models.network import FrozenNetwork
+from nc_tf.preprocessing import Preprocessing, preprocessing
+from nc_tf.schedule import CostSchedule
+from nc_tf.search import Arm, search
+from nc_tf.triggers import EPSILON, TriggerSpace
+
+HistoryRow = tuple[float, ...]  # step, ce, reg, loss, acc, reg_best, cost
+
+
+class Visualizer:
+    """Searches the smallest trigger of one label at a time (bolunwang/backdoor, visualizer.py).
+
+    Where the original differs on purpose: its default `cost_multiplier` was a tuple and crashed, here it is 1.5; optimiser
+    state, cost and counters start afresh with every call; a generator's last, shorter batch is filled up with the images that follow.
+
+    Args:
+        model: Keras classifier (N, H, W, C) -> (N, K), softmax or logits.
+        intensity_range: "raw", "mnist", "inception" or "imagenet": what the model, and the generator, hold pixels in.
+        regularization: "l1", "l2" or None.
+        input_shape: (H, W, C).
+        init_cost: weight of the mask's norm once it is armed.
+        steps: rounds at most.
+        mini_batch: minibatches a round.
+        lr: learning rate of Adam(.5, .9).
+        num_classes: K.
+        upsample_size: side of a super-pixel.
+        attack_succ_threshold: success rate that makes a round good.
+        patience: rounds in a row that move the cost.
+        cost_multiplier: factor up; down is its 1.5th power.
+        reset_cost_to_zero: start without the norm, and arm it after `patience` good rounds.
+        mask_min, mask_max, color_min, color_max: range that the starting point is clipped to.
+        img_color: channels of the image.
+        shuffle: kept for callers of the original, which did not read it either; generators shuffle.
+        batch_size: images a minibatch where the generator does not say, that is where it yields single images.
+        verbose: 0 silent, 1 ten lines a search, 2 a line a round.
+        return_logs: whether `visualize` returns logs.
+        save_last: return the last trigger instead of the smallest working one.
+        epsilon: how far tanh stays from its ends.
+        early_stop, early_stop_threshold, early_stop_patience: see `CostSchedule`.
+        save_tmp: write every round's mask and fusion into `tmp_dir`.
+        tmp_dir: a folder.
+        raw_input_flag: whether the generator yields raw pixels instead of preprocessed ones.
+        loss: "linear", what the original's code minimises, or "cross_entropy", what the paper says.
+        precision: "float32", "bfloat16" or "auto".
+
+    Raises:
+        InputError: settings out of range, or a model that does not fit them.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        intensity_range: str,
+        regularization: str | None,
+        input_shape: tuple[int, int, int],
+        init_cost: float,
+        steps: int,
+        mini_batch: int,
+        lr: float,
+        num_classes: int,
+        upsample_size: int = 1,
+        attack_succ_threshold: float = 0.99,
+        patience: int = 10,
+        cost_multiplier: float = 1.5,
+        reset_cost_to_zero: bool = True,
+        mask_min: float = 0,
+        mask_max: float = 1,
+        color_min: float = 0,
+        color_max: float = 255,
+        img_color: int = 3,
+        shuffle: bool = True,
+        batch_size: int = 32,
+        verbose: int = 1,
+        return_logs: bool = True,
+        save_last: bool = False,
+        epsilon: float = EPSILON,
+        early_stop: bool = True,
+        early_stop_threshold: float = 0.99,
+        early_stop_patience: int = 20,
+        save_tmp: bool = False,
+        tmp_dir: str | Path = "tmp",
+        raw_input_flag: bool = False,
+        *,
+        loss: str = Loss.LINEAR,
+        precision: str = "float32",
+    ) -> None:
+        self.num_classes, self.steps, self.verbose, self.return_logs = num_classes, steps, verbose, return_logs
+        self.mask_range, self.color_range = (mask_min, mask_max), (color_min, color_max)
+        self.tmp_dir = Path(tmp_dir) if save_tmp else None
+        self.batch_size, self.mini_batch, self.raw_input_flag = batch_size, mini_batch, raw_input_flag
+        self.preprocess = preprocessing(intensity_range)
+        if img_color != input_shape[-1] or model.output_shape[-1] != num_classes:
+            raise InputError(
+                f"{img_color} colours, {num_classes} classes: expected those of the input shape {tuple(input_shape)} and of the model, "
+                f"{model.output_shape[-1]} classes; correct img_color or num_classes"
+            )
+        network = FrozenNetwork(model, self.preprocess, precision, np.zeros((1, *input_shape), np.uint8))
+        cost = CostSchedule(
+            init_cost=init_cost,
+            multiplier=cost_multiplier,
+            patience=patience,
+            threshold=attack_succ_threshold,
+            reset_cost_to_zero=reset_cost_to_zero,
+            early_stop=early_stop,
+            early_stop_threshold=early_stop_threshold,
+            early_stop_patience=early_stop_patience,
+        )
+        settings = SearchSettings(loss, regularization, lr, batch_size, mini_batch, steps, save_last, cost)
+        self.inversion = Inversion(network, TriggerSpace((input_shape[0], input_shape[1], input_shape[2]), upsample_size, epsilon), settings)
+
+    def visualize(
+        self, gen: Any, y_target: int, pattern_init: np.ndarray, mask_init: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[HistoryRow]] | tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Search the trigger of one label.
+
+        Args:
+            gen: yields batches of images (B, H, W, C), or tuples that begin with them: something with `.next()`, an iterator,
+                a Keras `PyDataset` or a `tf.data.Dataset`; the latter two are run through again and again.
+            y_target: the label, 0 to K - 1.
+            pattern_init: (H, W, C) in [0, 255], where the search begins.
+            mask_init: (H, W) in [0, 1], divided by the upsample size.
+
+        Returns:
+            pattern (H, W, C) in [0, 255], mask in [0, 1] in the shape of `mask_init`, the same mask upsampled to (H, W), and logs,
+            a row (step, ce, reg, loss, acc, reg_best, cost) a round, unless `return_logs` is off.
+
+        Raises:
+            InputError: a label, start or generator that does not fit.
+        """
+        if not 0 <= y_target < self.num_classes:
+            raise InputError(f"y_target {y_target}: expected 0 to {self.num_classes - 1}; choose one of the model's classes")
+        arm = Arm(int(y_target), 0, np.clip(mask_init, *self.mask_range), np.clip(pattern_init, *self.color_range))
+        reverse = None if self.raw_input_flag else self.preprocess
+        stream = _Stream(gen, self.mini_batch, self.batch_size, reverse)
+        (result,) = search(self.inversion, [arm], stream, lanes=1, on_round=self._report)
+        logs = [(int(row[0]), *map(float, row[1:])) for row in result.history]
+        found = result.trigger.pattern, result.coarse_mask, result.trigger.mask
+        return (*found, logs) if self.return_logs else found
+
+    def _report(self, arms: Sequence[Arm], run: Run, log: RoundLog) -> None:
+        """What the original prints, and its intermediate masks."""
+        step = int(run.updates[0]) // self.mini_batch - 1
+        if self.verbose >= 2 or (self.verbose and step % max(1, self.steps // 10) == 0):
+            print(
+                f"step: {step:3d}, cost: {log.cost[0]:.2E}, attack: {log.success[0]:.3f}, loss: {log.loss[0]:f}, "
+                f"ce: {log.ce[0]:f}, reg: {log.reg[0]:f}, reg_best: {log.reg_best[0]:f}"
+            )
+        if self.tmp_dir is not None:
+            self.tmp_dir.mkdir(parents=True, exist_ok=True)
+            mask, pattern = self.inversion.space.masks(run.z[0])[0], self.inversion.space.patterns(run.z[1])[0]
+            keras.utils.save_img(self.tmp_dir / f"tmp_mask_step_{step}.png", 255 * mask, scale=False)
+            keras.utils.save_img(self.tmp_dir / f"tmp_fusion_step_{step}.png", mask * pattern, scale=False)
+
+
+class _Stream:
+    """A generator of any kind as the search's minibatches, in raw pixels."""
+
+    def __init__(self, gen: Any, mini_batch: int, batch_size: int, reverse: Preprocessing | None) -> None:
+        self.mini_batch, self.batch_size, self.reverse = mini_batch, batch_size, reverse
+        self.batches = _batches(gen)
+        self.left: np.ndarray | None = None
+
+    def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
+        del arms, rounds  # one arm, and the generator knows how far it is
+        if self.left is None:
+            self.left = next(self.batches)
+            self.batch_size = len(self.left) if len(self.left) > 1 else self.batch_size
+        needed = self.mini_batch * self.batch_size
+        parts, count = [self.left], len(self.left)
+        while count < needed:
+            parts.append(next(self.batches))
+            count += len(parts[-1])
+        images = np.concatenate(parts)
+        self.left = images[needed:]
+        raw = images[:needed] if self.reverse is None else self.reverse.reverse(images[:needed].astype(np.float32))
+        return tf.constant(raw, tf.float32), np.arange(needed, dtype=np.int32).reshape(self.mini_batch, 1, self.batch_size)
+
+
+def _batches(gen: Any) -> Iterator[np.ndarray]:
+    """The image batches of a generator, without end where it can be run through again."""
+    draw: Callable[[], Any]
+    if hasattr(gen, "next"):
+        draw = gen.next
+    elif hasattr(gen, "__next__"):
+        draw = gen.__next__
+    elif hasattr(gen, "__getitem__") and hasattr(gen, "__len__"):
+        draw = _again(lambda: (gen[position] for position in range(len(gen))), getattr(gen, "on_epoch_end", lambda: None)).__next__
+    elif hasattr(gen, "__iter__"):
+        draw = _again(lambda: iter(gen), lambda: None).__next__
+    else:
+        raise InputError(
+            f"a generator of type {type(gen).__name__}: expected next(), an iterator, a PyDataset or a tf.data.Dataset; "
+            "wrap it"
+        )
+    while True:
+        try:
+            batch = draw()
+        except StopIteration:
+            raise InputError(
+                "the generator ended before the search did: expected one that repeats; "
+                "loop over the images for ever"
+            ) from None
+        yield np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
+
+
+def _again(pass_over: Callable[[], Iterator[Any]], between: Callable[[], None]) -> Iterator[Any]:
+    while True:
+        empty = True
+        for batch in pass_over():
+            empty = False
+            yield batch
+        if empty:
+            return
+        between()

@@ -1,0 +1,104 @@
+"""Unlearn the backdoor that the first two scripts found, with Keras `fit` (paper section VI-C), and measure the saved file.
+
+    python unlearn.py                              the paper's recipe with the reversed triggers of the flagged labels
+    python unlearn.py --with true                  the paper's second column: the original trigger
+    python unlearn.py --with nothing               the third: fine-tuning on clean images only
+
+Needs data/gtsrb_dataset.h5 (`nc-tf data gtsrb`) and results/. What to expect: docs/reproduction.md.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mad_outlier_detection import read_norms
+from nc_tf.cli.quiet import load_tensorflow
+from nc_tf.errors import InputError
+from nc_tf.outliers import find_outliers
+
+DATA_FILE = "data/gtsrb_dataset.h5"
+MODEL_FILE = "models/gtsrb_bottom_right_white_4_target_33.h5"
+RESULT_DIR = "results"
+OUT_FILE = "results/unlearned.h5"
+
+Y_TARGET = 33  # the planted backdoor, to measure with: a white square of 4 pixels, one from the bottom-right corner
+FRACTION = 0.1  # of the training images
+RATIO = 0.2  # of those, stamped
+EPOCHS = 1
+BATCH_SIZE = 32
+LR = 1.5e-3  # at the start of a cosine
+INTENSITY_RANGE = "raw"
+SEED = 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Unlearn, save, reload, print; 0 when done, 2 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=DATA_FILE)
+    parser.add_argument("--model", default=MODEL_FILE)
+    parser.add_argument("--results", default=RESULT_DIR)
+    parser.add_argument("--out", default=OUT_FILE)
+    parser.add_argument("--with", dest="source", default="reversed", choices=("reversed", "true", "nothing"))
+    parser.add_argument("--seed", type=int, default=SEED)
+    arguments = parser.parse_args(argv)
+    load_tensorflow()
+    try:
+        repair(arguments)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def repair(arguments: argparse.Namespace) -> None:
+    """The work, once the options are read."""
+    from nc_tf.attacks.patch import patch
+    from nc_tf.datasets.files import read
+    from nc_tf.mitigation.saving import save_mitigation, table
+    from nc_tf.mitigation.unlearning import named_triggers, unlearn
+    from nc_tf.models.loading import load_model
+    from nc_tf.models.saving import check_model_file
+    from nc_tf.preprocessing import preprocessing
+
+    check_model_file(arguments.out)
+    if not Path(arguments.data).exists():
+        raise InputError(f"{arguments.data} is missing: expected GTSRB; run `nc-tf data gtsrb`, or `make demo`, which needs no data")
+    train, test = (read(arguments.data, subset=subset) for subset in ("train", "test"))
+    true = patch(train.images.shape[1:], Y_TARGET)
+    reversed_ = flagged_triggers(Path(arguments.results))
+    taught = {"reversed": reversed_, "true": [true], "nothing": []}[arguments.source]
+    measured = named_triggers(reversed_, {"true": true})
+    mitigation = unlearn(
+        load_model(arguments.model),
+        train.images,
+        train.labels,
+        taught,
+        test=(test.images, test.labels),
+        known_triggers=measured,
+        fraction=FRACTION,
+        ratio=RATIO,
+        epochs=EPOCHS,
+        batch_size=BATCH_SIZE,
+        learning_rate=LR,
+        intensity_range=INTENSITY_RANGE,
+        seed=arguments.seed,
+    )
+    saved = save_mitigation(mitigation, arguments.out, (test.images, test.labels), measured, preprocessing(INTENSITY_RANGE))
+    print(f"taught with: {arguments.source} trigger; measured on the saved file {arguments.out}")
+    print(table(saved))
+
+
+def flagged_triggers(folder: Path) -> list:
+    """The lossless triggers of the labels that mad_outlier_detection.py flags, most anomalous first."""
+    from nc_tf.trigger_file import load_trigger
+
+    norms = read_norms(folder)
+    flagged = [list(norms)[position] for position in find_outliers(list(norms.values())).flagged]
+    if not flagged:
+        raise InputError(f"{folder} flags no label: expected a backdoor to unlearn; nothing was done")
+    print("flagged labels: " + ", ".join(map(str, flagged)))
+    return [load_trigger(folder / "triggers" / f"label_{label}.npz")[0] for label in flagged]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
