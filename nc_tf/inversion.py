@@ -62,8 +62,8 @@ class SearchSettings:
             raise InputError(f"learning rate {self.learning_rate}: expected above 0; the paper's is .1")
         if min(self.batch_size, self.batches_per_round, self.max_rounds) < 1:
             raise InputError(
-                "b"
-                f"atch size {self.batch_size}, batches a round {self.batches_per_round}, rounds {self.max_rounds}: expected 1 or more of each"
+                f"batch size {self.batch_size}, batches a round {self.batches_per_round}, rounds {self.max_rounds}: "
+                "expected 1 or more of each; the paper's are 32, 31 and 1000"
             )
 
 

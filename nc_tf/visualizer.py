@@ -118,7 +118,8 @@ class Visualizer:
             early_stop_patience=early_stop_patience,
         )
         settings = SearchSettings(loss, regularization, lr, batch_size, mini_batch, steps, save_last, cost)
-        self.inversion = Inversion(network, TriggerSpace((input_shape[0], input_shape[1], input_shape[2]), upsample_size, epsilon), settings)
+        space = TriggerSpace((input_shape[0], input_shape[1], input_shape[2]), upsample_size, epsilon)
+        self.inversion = Inversion(network, space, settings)
 
     def visualize(
         self, gen: Any, y_target: int, pattern_init: np.ndarray, mask_init: np.ndarray
