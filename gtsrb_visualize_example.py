@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from nc_tf.cli.options import labels
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
 
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", default=f"{DATA_DIR}/{DATA_FILE}")
     parser.add_argument("--model", default=f"{MODEL_DIR}/{MODEL_FILENAME}")
     parser.add_argument("--results", default=RESULT_DIR)
-    parser.add_argument("--labels", default="all", help="all, or numbers such as 33,1")
+    parser.add_argument("--labels", default="all", type=labels, help="all, or numbers such as 33,1")
     arguments = parser.parse_args(argv)
     load_tensorflow()
     started = time.time()
@@ -65,9 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def visualize(data_file: str, model_file: str, result_dir: str, label_list: str) -> None:
+def visualize(data_file: str, model_file: str, result_dir: str, targets: tuple[int, ...] | None) -> None:
     """Search the chosen labels, the target first."""
-    from nc_tf.cli.options import labels
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.datasets.files import read
     from nc_tf.inversion import SearchSettings
@@ -99,7 +99,7 @@ def visualize(data_file: str, model_file: str, result_dir: str, label_list: str)
             model,
             data.images,
             data.labels,
-            targets=labels(label_list) or order,
+            targets=targets or order,
             settings=settings,
             precision=PRECISION,
             intensity_range=INTENSITY_RANGE,

@@ -29,8 +29,9 @@ SETTINGS = SearchSettings(
     cost=CostSchedule(patience=3, reset_cost_to_zero=False, early_stop_threshold=1.0, early_stop_patience=15),
 )
 STARTS = 3
-# Of the rendered training images; they are a third of GTSRB's.
-FRACTION = 0.5
+# Stronger than the paper's unlearning: with a tenth of these images, a fifth of them stamped, and half the rate the small network
+# forgets the reversed trigger but still obeys the true one on a third of the images.
+UNLEARNING = {"fraction": 0.5, "ratio": 0.5, "learning_rate": 3e-3}
 
 
 def shipped_model(name: str) -> Path:
@@ -92,7 +93,7 @@ class Demo:
         """Repair the network, save it, and measure the saved file with the reversed and with the true trigger."""
         test, known = (self.images, self.labels), {"true": patch(self.images.shape[1:], TARGET)}
         mitigation = unlearn(
-            self.model, *self.train, self.result.triggers, test=test, known_triggers=known, fraction=FRACTION, seed=self.seed, verbose=0
+            self.model, *self.train, self.result.triggers, test=test, known_triggers=known, seed=self.seed, verbose=0, **UNLEARNING
         )
         named = named_triggers(self.result.triggers, known)
         return save_mitigation(mitigation, self.repaired_file, test, named, Preprocessing())

@@ -103,15 +103,18 @@ class ScanFolder(ScanCallback):
         if fresh:
             for stale in [record, self.path / "verdict.json", *self.path.glob("triggers/label_*.npz")]:
                 stale.unlink(missing_ok=True)
-        if not record.exists():
-            if any(self.path.glob("triggers/label_*.npz")):
-                raise InputError(
-                    f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; "
-                    "choose another or --fresh"
-                )
+        if not any(self.path.glob("triggers/label_*.npz")):
+            # Nothing depends on what an attempt that found no label was asked: it may have been refused for that very setting.
             _write_text(record, json.dumps(settings, indent=1))
             return {}
-        before = json.loads(record.read_text(encoding="utf-8"))
+        if not record.exists():
+            raise InputError(
+                f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another or --fresh"
+            )
+        try:
+            before = dict(json.loads(record.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{record} cannot be read ({error}): expected the settings of a stopped scan; start over with --fresh") from error
         for key in sorted(settings.keys() | before.keys()):
             if settings.get(key) != before.get(key):
                 raise InputError(
@@ -148,6 +151,8 @@ class ScanFolder(ScanCallback):
         found = {}
         for file in self.path.glob("triggers/label_*.npz"):
             trigger, saved = load_trigger(file)
+            if file.name != self.trigger_file(trigger.label).name:
+                raise InputError(f"{file} holds a trigger of label {trigger.label}: expected that of its name; delete it and scan again")
             try:
                 found[trigger.label] = LabelResult(
                     trigger=trigger,
@@ -157,7 +162,7 @@ class ScanFolder(ScanCallback):
                     starts=int(saved["starts"]),
                     rounds=int(saved["rounds"]),
                 )
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f"{file} is no result of a scan ({error}): expected status, rates and rounds; "
                     "delete it and scan again"
@@ -172,10 +177,10 @@ class ScanFolder(ScanCallback):
         """
         verdict_file = self.path / "verdict.json"
         try:
-            flagged = json.loads(verdict_file.read_text(encoding="utf-8"))["flagged"]
+            flagged = [int(label) for label in json.loads(verdict_file.read_text(encoding="utf-8"))["flagged"]]
         except FileNotFoundError:
             raise InputError(f"{verdict_file} is missing: expected the folder of a finished scan; run nc-tf scan first") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{verdict_file} cannot be read ({error}): expected what nc-tf scan writes; scan again") from error
         results = self.label_results()
         missing = [label for label in flagged if label not in results]

@@ -102,6 +102,8 @@ def scan(
     starts = chosen.starts if starts is None else starts
     if starts < 1 or lanes < 1:
         raise InputError(f"{starts} starts in {lanes} lanes: expected 1 or more of each; 1 start is the paper's")
+    if seed < 0:
+        raise InputError(f"seed {seed}: expected 0 or more; choose one")
     preprocess = preprocessing(intensity_range)
     wanted = _targets(targets, model.output_shape[-1])
     images, labels = check_images(images, labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1])

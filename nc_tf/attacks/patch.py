@@ -31,8 +31,10 @@ def patch(
         corner: one of `Corner`.
 
     Raises:
-        InputError: the square does not fit, the colour is out of range, or the corner is unknown.
+        InputError: these are no images, the square does not fit, the colour is out of range, or the corner is unknown.
     """
+    if len(image_shape) != 3:
+        raise InputError(f"images of shape {tuple(image_shape)}: expected (H, W, C); a square patch is for images, not for clips")
     height, width, channels = image_shape
     if size < 1 or margin < 0 or size + margin > min(height, width):
         raise InputError(

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from nc_tf.cli.options import add_range_options, numbers, preprocessing_of
+from nc_tf.errors import InputError
 
 ARCHITECTURES = ("gtsrb", "signs")
 
@@ -45,7 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     shape, num_classes = train.images.shape[1:], int(max(train.labels.max(), test.labels.max())) + 1
     trigger = patch(shape, arguments.target, size=arguments.size, margin=arguments.margin, color=arguments.color, corner=arguments.corner)
     keras.utils.set_random_seed(arguments.seed)
-    model = {"gtsrb": gtsrb_network, "signs": signs_network}[arguments.architecture](num_classes, shape)
+    try:
+        model = {"gtsrb": gtsrb_network, "signs": signs_network}[arguments.architecture](num_classes, shape)
+    except ValueError as error:  # the convolutions leave nothing of it
+        raise InputError(f"images of shape {shape}: expected larger ones for the architecture {arguments.architecture}; try signs") from error
     measurements = inject(
         model,
         (train.images, train.labels),

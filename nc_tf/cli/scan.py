@@ -95,7 +95,9 @@ def run(arguments: argparse.Namespace) -> int:
             finished=finished,
             callbacks=[progress, folder],
         )
-    folder.write_verdict(result, what, {"path": str(arguments.data), "num_images": len(loaded.images)}, names or loaded.class_names)
+    if names is None and loaded.class_names is not None and len(loaded.class_names) == num_classes:
+        names = loaded.class_names
+    folder.write_verdict(result, what, {"path": str(arguments.data), "num_images": len(loaded.images)}, names)
     print_result(result)
     print(f"written to {arguments.out}: verdict.json, log.txt, triggers/, pictures")
     return exit_code(result)

@@ -1,0 +1,86 @@
+"""The TensorFlow contenders of `make bench`: the search of this package, and the loop that tutorials write."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from bench_work import COST, LEARNING_RATE, Work
+
+from nc_tf.inversion import LINEAR_SCALE, Inversion, SearchSettings
+from nc_tf.models.architectures import gtsrb_network
+from nc_tf.models.loading import load_model
+from nc_tf.models.network import FrozenNetwork
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.scanning import random_arms
+from nc_tf.search import ResidentImages
+from nc_tf.triggers import EPSILON, TriggerSpace
+
+MODEL = Path(__file__).resolve().parent.parent / "models" / "gtsrb_bottom_right_white_4_target_33.h5"
+
+
+def network_for(work: Work) -> keras.Model:
+    """The shipped GTSRB network; for another number of labels or size of image, the same layers with random weights."""
+    if (work.size, work.labels) == (32, 43):
+        return load_model(MODEL)
+    keras.utils.set_random_seed(work.seed)
+    return gtsrb_network(work.labels, (work.size, work.size, 3))
+
+
+class OurSearch:
+    """`nc_tf.inversion.Inversion`, fed as `nc_tf.search.search` feeds it: one compiled call and one host read a round, all arms in it."""
+
+    def __init__(self, work: Work, arms: int, precision: str) -> None:
+        settings = SearchSettings(batch_size=work.batch, batches_per_round=work.minibatches, learning_rate=LEARNING_RATE)
+        space = TriggerSpace(work.image_shape)
+        network = FrozenNetwork(network_for(work), Preprocessing(), precision, work.images[:4])
+        self.arms = list(random_arms(space, (arm % work.labels for arm in range(arms)), 1, work.seed))
+        self.minibatches = ResidentImages(work.images, settings, work.seed)
+        self.inversion = Inversion(network, space, settings)
+        self.run = self.inversion.start([arm.mask for arm in self.arms], [arm.pattern for arm in self.arms])
+        self.targets = tf.constant([arm.label for arm in self.arms], tf.int32)
+        self.rounds = 0
+
+    def __call__(self) -> float:
+        """One round of every arm; the mean class loss of the first."""
+        images, rows = self.minibatches(self.arms, [self.rounds] * len(self.arms))
+        self.run, report = self.inversion.advance(self.run, self.targets, images, tf.constant(rows))
+        self.rounds += 1
+        return float(report.numpy()[0, 0])
+
+
+class TapeLoop:
+    """One label, one compiled call a minibatch: `tf.GradientTape`, Keras's Adam on two variables, and a host read after each."""
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.rounds = work, 0
+        model, label = network_for(work), 0
+        model.trainable = False
+        mask, pattern = TriggerSpace(work.image_shape).encode(*work.start())
+        z_mask, z_pattern = tf.Variable(mask), tf.Variable(pattern)
+        optimizer = keras.optimizers.Adam(LEARNING_RATE, beta_1=0.5, beta_2=0.9, epsilon=1e-7)
+
+        @tf.function
+        def step(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                mask = tf.tanh(z_mask) / (2.0 - EPSILON) + 0.5
+                pattern = (tf.tanh(z_pattern) / (2.0 - EPSILON) + 0.5) * 255.0
+                answers = model(images * (1.0 - mask) + mask * pattern, training=False)
+                ce = LINEAR_SCALE * (1.0 - answers[:, label])
+                reg = tf.reduce_sum(tf.abs(mask))
+                loss = tf.reduce_sum(ce + COST * reg)
+            variables = [z_mask, z_pattern]
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return tf.reduce_mean(ce), reg, tf.reduce_mean(tf.cast(tf.argmax(answers, axis=1) == label, tf.float32))
+
+        self.step = step
+
+    def __call__(self) -> float:
+        """One round; its mean class loss."""
+        losses = []
+        for rows in self.work.rows(self.rounds):
+            ce, reg, success = self.step(self.work.images[rows].astype(np.float32))
+            losses.append(float(ce.numpy()))
+            float(reg.numpy()), float(success.numpy())
+        self.rounds += 1
+        return float(np.mean(losses))

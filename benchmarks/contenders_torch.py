@@ -1,0 +1,120 @@
+"""The PyTorch contender of `make bench`: the same network, loss and optimiser, in the loop that PyTorch toolboxes write.
+
+torch is no dependency of this package: it is imported by name when there, so that types are checked with and without it.
+"""
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from bench_work import COST, LEARNING_RATE, Work
+
+from nc_tf.errors import InputError
+
+LINEAR_SCALE = float(-np.log(1e-7))  # as in nc_tf.inversion, which would load TensorFlow
+EPSILON = 1e-7
+
+
+def available() -> bool:
+    """Whether torch is installed."""
+    return find_spec("torch") is not None
+
+
+def build(work: Work, weights: Sequence[np.ndarray] | None) -> Any:
+    """`nc_tf.models.architectures.gtsrb_network` in torch.nn, without dropout and softmax; weights in the order of Keras's `get_weights`."""
+    nn = import_module("torch").nn
+    layers: list[Any] = []
+    channels, side = 3, work.size
+    for filters in (32, 64, 128):
+        layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU(), nn.Conv2d(filters, filters, 3), nn.ReLU(), nn.MaxPool2d(2)]
+        channels, side = filters, (side - 2) // 2
+    layers += [nn.Flatten(), nn.Linear(side * side * channels, 512), nn.ReLU(), nn.Linear(512, work.labels)]
+    network = nn.Sequential(*layers).eval().requires_grad_(False)
+    if weights is not None:
+        _copy_weights(network, weights, (side, side, channels))
+    return network
+
+
+def _copy_weights(network: Any, weights: Sequence[np.ndarray], flattened: tuple[int, int, int]) -> None:
+    """Keras's kernels (h, w, in, out) and (in, out), transposed; the first dense layer reads (H, W, C) in Keras and (C, H, W) here."""
+    torch = import_module("torch")
+    parameters = list(network.parameters())
+    first_dense = True
+    for parameter, values in zip(parameters, weights, strict=True):
+        if values.ndim == 4:
+            values = values.transpose(3, 2, 0, 1)
+        elif values.ndim == 2:
+            values = values.reshape(*flattened, -1).transpose(3, 2, 0, 1).reshape(values.shape[1], -1) if first_dense else values.T
+            first_dense = False
+        parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+
+class TorchLoop:
+    """One label, one forward and one backward a minibatch, `torch.optim.Adam` on two parameters, and a host read after each."""
+
+    def __init__(self, work: Work, precision: str, layout: str, weights: Sequence[np.ndarray] | None = None) -> None:
+        """Without `weights` they are torch's own random ones: the same time and memory, and no TensorFlow to read them with."""
+        torch = import_module("torch")
+        torch.set_num_threads(os.cpu_count() or 1)
+        self.torch, self.work, self.rounds = torch, work, 0
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.dtype = getattr(torch, precision)
+        self.layout = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+        self.network = build(work, weights).to(self.device, self.dtype, memory_format=self.layout)
+        # Images lie in memory as each layout wants them, so that neither pays for a transposition in the loop.
+        self.images = np.ascontiguousarray(work.images.transpose(0, 3, 1, 2)) if layout == "nchw" else work.images
+        self.channels_last = layout == "channels_last"
+        mask, pattern = work.start()
+        self.z_mask = self._parameter(mask[None])
+        self.z_pattern = self._parameter(pattern.transpose(2, 0, 1) / 255.0)
+        self.optimizer = torch.optim.Adam([self.z_mask, self.z_pattern], lr=LEARNING_RATE, betas=(0.5, 0.9), eps=1e-7)
+
+    def _parameter(self, unit: np.ndarray) -> Any:
+        z = np.arctanh((unit - 0.5) * (2.0 - EPSILON)).astype(np.float32)
+        return self.torch.nn.Parameter(self.torch.from_numpy(z).to(self.device))
+
+    def _batch(self, rows: np.ndarray) -> Any:
+        batch = self.torch.from_numpy(self.images[rows]).to(self.device)
+        return (batch.permute(0, 3, 1, 2) if self.channels_last else batch).float()
+
+    def answers(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities (B, K) for clean images, to compare with Keras's."""
+        with self.torch.no_grad():
+            return self.network(self._batch(rows).to(self.dtype)).float().softmax(1).cpu().numpy()
+
+    def check_answers(self, wanted: np.ndarray, rows: np.ndarray, tolerance: float = 1e-4) -> float:
+        """The largest difference from Keras's answers.
+
+        Raises:
+            InputError: it is above the tolerance, and the times would compare two different networks.
+        """
+        difference = float(np.abs(self.answers(rows) - wanted).max())
+        if not difference <= tolerance:
+            raise InputError(
+                f"torch's network differs from Keras's by {difference:.1e}: expected at most {tolerance:g}; "
+                "bring contenders_torch.py in line with nc_tf.models.architectures.gtsrb_network"
+            )
+        return difference
+
+    def __call__(self) -> float:
+        """One round; its mean class loss."""
+        torch, label = self.torch, 0
+        losses = []
+        for rows in self.work.rows(self.rounds):
+            images = self._batch(rows)
+            mask = torch.tanh(self.z_mask) / (2.0 - EPSILON) + 0.5
+            pattern = (torch.tanh(self.z_pattern) / (2.0 - EPSILON) + 0.5) * 255.0
+            logits = self.network((images * (1.0 - mask) + mask * pattern).to(self.dtype)).float()
+            ce = LINEAR_SCALE * (1.0 - logits.softmax(1)[:, label])
+            reg = mask.abs().sum()
+            loss = (ce + COST * reg).sum()
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            losses.append(ce.mean().item())
+            reg.item(), (logits.argmax(1) == label).float().mean().item()
+        self.rounds += 1
+        return float(np.mean(losses))
