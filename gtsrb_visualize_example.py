@@ -44,7 +44,7 @@ UPSAMPLE_SIZE = 1
 # Not in the original: what it minimises by a swap of two arguments, or the paper's "cross_entropy"; and the precision of the network.
 LOSS = "linear"
 PRECISION = "float32"
-SEED = 0
+SEED = 1  # the search is bistable: docs/reproduction.md shows what other seeds find
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,12 +53,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", default=f"{DATA_DIR}/{DATA_FILE}")
     parser.add_argument("--model", default=f"{MODEL_DIR}/{MODEL_FILENAME}")
     parser.add_argument("--results", default=RESULT_DIR)
+    parser.add_argument("--seed", type=int, default=SEED, help="another seed is another run of a search that is partly luck")
     parser.add_argument("--labels", default="all", type=labels, help="all, or numbers such as 33,1")
     arguments = parser.parse_args(argv)
     load_tensorflow()
     started = time.time()
     try:
-        visualize(arguments.data, arguments.model, arguments.results, arguments.labels)
+        visualize(arguments.data, arguments.model, arguments.results, arguments.labels, arguments.seed)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def visualize(data_file: str, model_file: str, result_dir: str, targets: tuple[int, ...] | None) -> None:
+def visualize(data_file: str, model_file: str, result_dir: str, targets: tuple[int, ...] | None, seed: int) -> None:
     """Search the chosen labels, the target first."""
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.datasets.files import read
@@ -90,7 +91,7 @@ def visualize(data_file: str, model_file: str, result_dir: str, targets: tuple[i
     )
     settings = SearchSettings(LOSS, REGULARIZATION, LR, BATCH_SIZE, MINI_BATCH, STEPS, SAVE_LAST, cost)
     folder = ScanFolder(result_dir, "gtsrb")
-    asked = {"model": sha256_of(model_file), "data": array_hash(data.images, data.labels), "settings": repr(settings), "seed": SEED}
+    asked = {"model": sha256_of(model_file), "data": array_hash(data.images, data.labels), "settings": repr(settings), "seed": seed}
     asked |= {"intensity range": INTENSITY_RANGE, "precision": PRECISION, "upsample": UPSAMPLE_SIZE}
     finished = folder.open(asked)
     order = [Y_TARGET, *(label for label in range(NUM_CLASSES) if label != Y_TARGET)]
@@ -104,7 +105,7 @@ def visualize(data_file: str, model_file: str, result_dir: str, targets: tuple[i
             precision=PRECISION,
             intensity_range=INTENSITY_RANGE,
             upsample_size=UPSAMPLE_SIZE,
-            seed=SEED,
+            seed=seed,
             finished=finished,
             callbacks=[progress, folder],
         )

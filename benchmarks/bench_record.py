@@ -5,6 +5,7 @@ import os
 import platform
 import shlex
 import sys
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,6 +36,38 @@ def machine() -> dict[str, Any]:
     if hasattr(os, "getloadavg"):
         facts["load_before"] = round(os.getloadavg()[0], 2)
     return facts
+
+
+class OtherLoad:
+    """How many cores anything but this process kept busy, or the host of a virtual machine withheld, while the block ran.
+
+    Times beside another load are worse than long, they are wrong: a library whose threads spin at barriers (PyTorch's OpenMP) was seen
+    to take thirty times as long beside one busy core, while one that shares work out hardly suffered.
+
+    Attributes:
+        cores: the mean, after the block; None where the system does not tell (no /proc/stat).
+    """
+
+    cores: float | None = None
+
+    def __enter__(self) -> "OtherLoad":
+        self._began, self._before = time.perf_counter(), self._others()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        after = self._others()
+        if self._before is not None and after is not None:
+            self.cores = round(max(0.0, after - self._before) / max(time.perf_counter() - self._began, 1e-9), 3)
+
+    @staticmethod
+    def _others() -> float | None:
+        """Core seconds since the start of the machine, less this process's."""
+        stat = Path("/proc/stat")
+        if not stat.exists():
+            return None
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
+        own = os.times()
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own.user - own.system
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,7 @@
-"""The work that all contenders of `make bench` do, and their names. Loads neither TensorFlow nor PyTorch, so that a probe of the
-memory of one holds nothing of the other."""
+"""The work that all contenders of `make bench` do, and their names.
+
+Loads neither TensorFlow nor PyTorch, so that a probe of the memory of one holds nothing of the other.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,7 +62,7 @@ class Spec:
     """Which contender: `ours-8-float32`, `tape-1-float32`, `torch-1-float32-nchw`, with `-size64` or `-labels200` behind.
 
     Attributes:
-        kind: ours, tape, torch; or what a process weighs that only imports tensorflow or torch: import-tensorflow, import-torch.
+        kind: ours, tape, torch; or tensorflow_only, torch_only: a process that has only imported it, to compare memory with.
         arms: labels at once.
         precision: float32 or bfloat16.
         layout: of torch's tensors.
@@ -79,8 +81,14 @@ class Spec:
     def name(self) -> str:
         """The name on the command line and in the results."""
         parts = [self.kind, str(self.arms), self.precision]
-        parts += [self.layout] * bool(self.layout) + [f"size{self.size}"] * (self.size != 32) + [f"labels{self.labels}"] * (self.labels != 43)
+        parts += [self.layout] if self.layout else []
+        parts += [f"size{self.size}"] if self.size != 32 else []
+        parts += [f"labels{self.labels}"] if self.labels != 43 else []
         return "-".join(parts)
+
+    def scaled(self, seconds: float, minibatches: int) -> float:
+        """Seconds of a whole label-round, from those of a call of so many minibatches."""
+        return seconds / self.arms * MINIBATCHES / minibatches
 
     @staticmethod
     def parse(name: str) -> "Spec":

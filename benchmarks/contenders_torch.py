@@ -4,6 +4,7 @@ torch is no dependency of this package: it is imported by name when there, so th
 """
 
 import os
+import time
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -24,7 +25,7 @@ def available() -> bool:
 
 
 def build(work: Work, weights: Sequence[np.ndarray] | None) -> Any:
-    """`nc_tf.models.architectures.gtsrb_network` in torch.nn, without dropout and softmax; weights in the order of Keras's `get_weights`."""
+    """`nc_tf.models.architectures.gtsrb_network` in torch.nn, without dropout and softmax; weights as Keras's `get_weights` gives them."""
     nn = import_module("torch").nn
     layers: list[Any] = []
     channels, side = 3, work.size
@@ -58,8 +59,9 @@ class TorchLoop:
     def __init__(self, work: Work, precision: str, layout: str, weights: Sequence[np.ndarray] | None = None) -> None:
         """Without `weights` they are torch's own random ones: the same time and memory, and no TensorFlow to read them with."""
         torch = import_module("torch")
-        torch.set_num_threads(os.cpu_count() or 1)
-        self.torch, self.work, self.rounds = torch, work, 0
+        self.torch, self.work = torch, work
+        self.threads = os.cpu_count() or 1
+        self.trials: dict[int, float] = {}
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype = getattr(torch, precision)
         self.layout = torch.channels_last if layout == "channels_last" else torch.contiguous_format
@@ -67,10 +69,26 @@ class TorchLoop:
         # Images lie in memory as each layout wants them, so that neither pays for a transposition in the loop.
         self.images = np.ascontiguousarray(work.images.transpose(0, 3, 1, 2)) if layout == "nchw" else work.images
         self.channels_last = layout == "channels_last"
-        mask, pattern = work.start()
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the start."""
+        mask, pattern = self.work.start()
+        self.rounds = 0
         self.z_mask = self._parameter(mask[None])
         self.z_pattern = self._parameter(pattern.transpose(2, 0, 1) / 255.0)
-        self.optimizer = torch.optim.Adam([self.z_mask, self.z_pattern], lr=LEARNING_RATE, betas=(0.5, 0.9), eps=1e-7)
+        self.optimizer = self.torch.optim.Adam([self.z_mask, self.z_pattern], lr=LEARNING_RATE, betas=(0.5, 0.9), eps=1e-7)
+
+    def choose_threads(self) -> None:
+        """Take the faster of one thread and one a core, and begin again: the contender is the best that PyTorch can do here."""
+        for threads in dict.fromkeys((os.cpu_count() or 1, 1)):
+            self.threads = threads
+            self()  # not counted: buffers, and threads that start
+            began = time.perf_counter()
+            self()
+            self.trials[threads] = round(time.perf_counter() - began, 4)
+        self.threads = min(self.trials, key=self.trials.__getitem__)
+        self.reset()
 
     def _parameter(self, unit: np.ndarray) -> Any:
         z = np.arctanh((unit - 0.5) * (2.0 - EPSILON)).astype(np.float32)
@@ -102,6 +120,7 @@ class TorchLoop:
     def __call__(self) -> float:
         """One round; its mean class loss."""
         torch, label = self.torch, 0
+        torch.set_num_threads(self.threads)  # of the whole process, so every contender sets its own
         losses = []
         for rows in self.work.rows(self.rounds):
             images = self._batch(rows)

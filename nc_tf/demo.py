@@ -3,6 +3,7 @@
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nc_tf.attacks.patch import patch
 from nc_tf.datasets import signs
@@ -31,7 +32,7 @@ SETTINGS = SearchSettings(
 STARTS = 3
 # Stronger than the paper's unlearning: with a tenth of these images, a fifth of them stamped, and half the rate the small network
 # forgets the reversed trigger but still obeys the true one on a third of the images.
-UNLEARNING = {"fraction": 0.5, "ratio": 0.5, "learning_rate": 3e-3}
+UNLEARNING: dict[str, Any] = {"fraction": 0.5, "ratio": 0.5, "learning_rate": 3e-3}
 
 
 def shipped_model(name: str) -> Path:

@@ -26,16 +26,16 @@ def predict_classes(
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray, preprocess: Preprocessing | None = None) -> float:
-    """Share of raw images (N, ..., C) whose class the model names, [0, 1]."""
-    return float(np.mean(predict_classes(model, images, preprocess) == labels))
+    """Share of raw images (N, ..., C) whose class the model names, [0, 1]; NaN where there are no images."""
+    return _share(predict_classes(model, images, preprocess) == labels)
 
 
 def attack_success_rate(
     model: keras.Model, images: np.ndarray, labels: np.ndarray, trigger: Trigger, preprocess: Preprocessing | None = None
 ) -> float:
-    """Share of raw images of other classes that the trigger sends to its label, [0, 1]."""
+    """Share of raw images of other classes that the trigger sends to its label, [0, 1]; NaN where there is no such image."""
     others = images[labels != trigger.label]
-    return float(np.mean(predict_classes(model, others, preprocess, trigger) == trigger.label))
+    return _share(predict_classes(model, others, preprocess, trigger) == trigger.label)
 
 
 def measure(
@@ -46,3 +46,7 @@ def measure(
         clean_accuracy=accuracy(model, images, labels, preprocess),
         attack_success_rate={name: attack_success_rate(model, images, labels, trigger, preprocess) for name, trigger in triggers.items()},
     )
+
+
+def _share(hits: np.ndarray) -> float:
+    return float(np.mean(hits)) if hits.size else float("nan")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nc_tf.errors import InputError
@@ -31,4 +31,5 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             f"{path} could not be written ({error.strerror or error}): expected a writable folder with room left; choose another one"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or its folder is no folder: an error here would hide the one above
+            temporary.unlink()

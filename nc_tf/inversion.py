@@ -134,9 +134,11 @@ class Inversion:
         means = totals / tf.cast(steps, tf.float32)
         _, reg, _, success = tf.unstack(means)
         cost, improved = schedule.update(run.cost, success, reg, self.settings.cost)
-        chosen = improved[:, None, None, None]
-        best = tuple(tf.where(chosen, new, old) for new, old in zip(run.z, run.best, strict=True))
         finite = tf.reduce_all(tf.math.is_finite(means), axis=0)
+        for part in run.z:
+            finite &= tf.reduce_all(tf.math.is_finite(part), axis=(1, 2, 3))
+        chosen = (improved & finite)[:, None, None, None]
+        best = tuple(tf.where(chosen, new, old) for new, old in zip(run.z, run.best, strict=True))
         flags = tf.cast(tf.stack([cost.stopped, finite]), tf.float32)
         report = tf.concat([means, tf.stack([cost.reg_best, run.cost.cost]), flags], axis=0)
         return run._replace(cost=cost, best=best), report
@@ -169,7 +171,8 @@ class Inversion:
             return tf.zeros_like(masks[:, 0, 0, 0])
         if self.settings.regularization == "l1":
             return tf.reduce_sum(tf.abs(masks), axis=(1, 2, 3))
-        return tf.sqrt(tf.reduce_sum(tf.square(masks), axis=(1, 2, 3)))
+        # The square root has no finite gradient at a mask of zeros, which a label that needs no trigger arrives at.
+        return tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(masks), axis=(1, 2, 3)), 1e-20))
 
     def _adam(self, run: Run, gradients: Sequence[tf.Tensor]) -> Run:
         """Adam(.5, .9) with Keras's epsilon, each arm at its own step; written out because a Keras optimiser keeps one step for all."""

@@ -11,6 +11,9 @@ import tensorflow as tf
 
 from nc_tf.errors import InputError
 
+# A label that the model answers whatever it sees succeeds for ever, and doubling its cost for ever would overflow float32.
+COST_LIMIT = 1e10
+
 
 @dataclass(frozen=True)
 class CostSchedule:
@@ -112,7 +115,7 @@ def update(state: ScheduleState, success: tf.Tensor, reg: tf.Tensor, settings: C
     bad = tf.where(ok, 0, tf.where(arm, 0, state.bad) + 1)
     up, down = good >= settings.patience, bad >= settings.patience
     next_state = ScheduleState(
-        cost=tf.where(up, cost * settings.multiplier, tf.where(down, cost / settings.multiplier**1.5, cost)),
+        cost=tf.where(up, tf.minimum(cost * settings.multiplier, COST_LIMIT), tf.where(down, cost / settings.multiplier**1.5, cost)),
         armed=tf.where(arm, 0, armed),
         good=tf.where(up, 0, good),
         bad=tf.where(down, 0, bad),

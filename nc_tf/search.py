@@ -43,7 +43,7 @@ class ArmResult:
 
     Attributes:
         arm: which one.
-        trigger: the smallest working one, or where none worked the last one.
+        trigger: the smallest working one, or where none worked the last one; always finite.
         coarse_mask: (h, w) float32 in [0, 1], the trigger's mask before upsampling.
         status: how it ended.
         history: (rounds, 7) float64, one row a round, columns `HISTORY_COLUMNS`.
@@ -89,10 +89,11 @@ class ResidentImages:
 
     def _rows(self, arm: Arm, round_: int) -> np.ndarray:
         steps, batch = self.settings.batches_per_round, self.settings.batch_size
-        positions = np.arange(round_ * steps * batch, (round_ + 1) * steps * batch)
-        epochs, within = np.divmod(positions, len(self.images))
-        orders = {epoch: self._epoch(arm.label, arm.start, int(epoch)) for epoch in np.unique(epochs)}
-        return np.array([orders[epoch][row] for epoch, row in zip(epochs, within, strict=True)], np.int32).reshape(steps, batch)
+        needed = steps * batch
+        epoch, offset = divmod(round_ * needed, len(self.images))
+        last = (round_ * needed + needed - 1) // len(self.images)
+        order = np.concatenate([self._epoch(arm.label, arm.start, number) for number in range(epoch, last + 1)])
+        return order[offset : offset + needed].reshape(steps, batch)
 
     def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
         return self.images, np.stack([self._rows(arm, round_) for arm, round_ in zip(arms, rounds, strict=True)], axis=1)
@@ -159,7 +160,9 @@ def _finish(inversion: Inversion, run: Run, log: RoundLog, position: int, lane: 
         status = Status.NEVER_SUCCEEDED
     else:
         status = Status.CONVERGED if log.stopped[position] else Status.MAX_ROUNDS
-    z_mask, z_pattern = (part[position : position + 1] for part in (run.best if found and not inversion.settings.save_last else run.z))
+    # What has become NaN is no trigger: such an arm hands back its best so far, which before the first success is where it began.
+    from_best = status == Status.NONFINITE or (found and not inversion.settings.save_last)
+    z_mask, z_pattern = (part[position : position + 1] for part in (run.best if from_best else run.z))
     # Rounding puts either end up to 1e-7 outside of its range.
     mask = np.clip(inversion.space.masks(z_mask)[0, ..., 0].numpy(), 0.0, 1.0)
     pattern = np.clip(inversion.space.patterns(z_pattern)[0].numpy(), 0.0, 255.0)

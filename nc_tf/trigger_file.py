@@ -24,7 +24,8 @@ def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
         InputError: the file is missing, broken, or holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        # Opened here, because np.load leaves the file open when it is no zip after all.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
             more = {key: saved[key] for key in saved.files}
         mask, pattern = more.pop("mask").astype(np.float32), more.pop("pattern").astype(np.float32)
         label = int(more.pop("label"))

@@ -106,6 +106,8 @@ class Visualizer:
                 f"{img_color} colours, {num_classes} classes: expected those of the input shape {tuple(input_shape)} and of the model, "
                 f"{model.output_shape[-1]} classes; correct img_color or num_classes"
             )
+        if not all(wanted in (None, given) for wanted, given in zip(model.input_shape, (None, *input_shape), strict=True)):
+            raise InputError(f"input shape {tuple(input_shape)}: expected {tuple(model.input_shape[1:])}, the model's; correct it")
         network = FrozenNetwork(model, self.preprocess, precision, np.zeros((1, *input_shape), np.uint8))
         cost = CostSchedule(
             init_cost=init_cost,
@@ -144,7 +146,7 @@ class Visualizer:
             raise InputError(f"y_target {y_target}: expected 0 to {self.num_classes - 1}; choose one of the model's classes")
         arm = Arm(int(y_target), 0, np.clip(mask_init, *self.mask_range), np.clip(pattern_init, *self.color_range))
         reverse = None if self.raw_input_flag else self.preprocess
-        stream = _Stream(gen, self.mini_batch, self.batch_size, reverse)
+        stream = _Stream(_batches(gen, self.inversion.space.image_shape), self.mini_batch, self.batch_size, reverse)
         (result,) = search(self.inversion, [arm], stream, lanes=1, on_round=self._report)
         logs = [(int(row[0]), *map(float, row[1:])) for row in result.history]
         found = result.trigger.pattern, result.coarse_mask, result.trigger.mask
@@ -168,9 +170,9 @@ class Visualizer:
 class _Stream:
     """A generator of any kind as the search's minibatches, in raw pixels."""
 
-    def __init__(self, gen: Any, mini_batch: int, batch_size: int, reverse: Preprocessing | None) -> None:
+    def __init__(self, batches: Iterator[np.ndarray], mini_batch: int, batch_size: int, reverse: Preprocessing | None) -> None:
         self.mini_batch, self.batch_size, self.reverse = mini_batch, batch_size, reverse
-        self.batches = _batches(gen)
+        self.batches = batches
         self.left: np.ndarray | None = None
 
     def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
@@ -189,7 +191,7 @@ class _Stream:
         return tf.constant(raw, tf.float32), np.arange(needed, dtype=np.int32).reshape(self.mini_batch, 1, self.batch_size)
 
 
-def _batches(gen: Any) -> Iterator[np.ndarray]:
+def _batches(gen: Any, image_shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
     """The image batches of a generator, without end where it can be run through again."""
     draw: Callable[[], Any]
     if hasattr(gen, "next"):
@@ -213,7 +215,10 @@ def _batches(gen: Any) -> Iterator[np.ndarray]:
                 "the generator ended before the search did: expected one that repeats; "
                 "loop over the images for ever"
             ) from None
-        yield np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
+        images = np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
+        if images.shape[1:] != image_shape or not len(images):
+            raise InputError(f"the generator yields {images.shape}: expected batches (B, {', '.join(map(str, image_shape))}); correct its shape")
+        yield images
 
 
 def _again(pass_over: Callable[[], Iterator[Any]], between: Callable[[], None]) -> Iterator[Any]:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     {"errors", "results"},
     {"files", "preprocessing"},
-    {"trigger_file"},
+    {"trigger_file", "verdict_file"},
     {"models", "datasets"},
     {"triggers", "schedule", "outliers"},
     {"inversion", "evaluation"},

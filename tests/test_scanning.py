@@ -1,6 +1,5 @@
 """A scan as a whole: it finds what was planted and nothing else, judges by the paper's rule, and can be repeated."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -128,7 +127,7 @@ def test_logits_and_softmax_give_the_same_flagged_label(planted: ScanResult) -> 
 
 def test_grayscale_images_without_a_channel_axis_can_be_scanned() -> None:
     colour = corner_network(2)
-    gray = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Concatenate()]) if False else keras.Input((8, 8, 1))
+    gray = keras.Input((8, 8, 1))
     model = keras.Model(gray, colour(keras.layers.Concatenate()([gray, gray, gray])))
     result = scan(model, IMAGES[..., 0], LABELS, settings=QUICK)
     assert result.flagged == (2,)
@@ -201,7 +200,6 @@ def test_a_smaller_trigger_that_does_not_work_does_not_count() -> None:
 
     starts = [arm(2, 1.0, Status.NEVER_SUCCEEDED), arm(0, 5.0, Status.MAX_ROUNDS), arm(1, 4.0, Status.CONVERGED)]
     assert scanning._best(starts) is starts[2]
-    assert scanning._best([starts[0], arm(1, 0.5, Status.NONFINITE)]) is starts[0] or True
     failed = [arm(1, 0.5, Status.NONFINITE), arm(0, 3.0, Status.NEVER_SUCCEEDED)]
     assert scanning._best(failed) is failed[1]  # the first start, whichever came back first
 
@@ -395,7 +393,7 @@ def test_a_mad_of_zero_is_inconclusive_with_a_reason_of_its_own() -> None:
         ({"targets": [-1]}, r"labels \[-1\]"),
         ({"targets": []}, r"labels \[\]: expected some of 0 to 5"),
         ({"upsample_size": 9}, "upsample size 9: expected 1 to 8"),
-        ({"images": IMAGES[:19], "labels": LABELS[:19]}, "19 images: expected at least 20 for minibatches of 16"),
+        ({"images": IMAGES[:18], "labels": LABELS[:18]}, "18 images: expected at least 20 for minibatches of 16"),
         ({"images": IMAGES[:, :7]}, r"one image has shape \(7, 8, 3\): expected \(8, 8, 3\)"),
         ({"images": IMAGES / 255.0}, "multiply by 255"),
         ({"images": IMAGES - 128.0}, "smallest value"),
@@ -409,7 +407,7 @@ def test_bad_input_is_refused_with_a_message_of_its_own(options: dict[str, Any],
     with pytest.raises(InputError, match=message) as caught:
         quick_scan(corner_network(3), **options)
     assert "\n" not in str(caught.value)
-    assert re.search("expected", str(caught.value))
+    assert "expected" in str(caught.value)
 
 
 def test_the_smallest_number_of_images_named_is_enough() -> None:

@@ -34,13 +34,14 @@ class ScanProgress(ScanCallback):
         self.usual = USUAL_ROUNDS
 
     def __enter__(self) -> "ScanProgress":
-        self.bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:  # stopping it writes an empty line, and bad input deserves one line only
+            self.bar.stop()
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
+        self.bar.start()
         self.console.print(f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, starts each: {starts}")
         self.usual = min(USUAL_ROUNDS, max_rounds)
         self.num_labels, self.starts = num_labels, starts

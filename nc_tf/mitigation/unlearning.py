@@ -102,10 +102,12 @@ def unlearn(
         seed=seed,
         preprocess=preprocess,
     )
+    num_batches = -(-num_images // batch_size)
+    # Keras takes an unknown length for data that ran out, and warns.
+    batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
     probabilities = are_probabilities(np.asarray(model(preprocess(test_images[:4].astype(np.float32)), training=False)))
-    steps = epochs * -(-num_images // batch_size)
     repaired.compile(
-        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)),
+        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * num_batches)),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities),
         metrics=["accuracy"],
     )
@@ -153,9 +155,7 @@ def _copy(model: keras.Model) -> keras.Model:
     try:
         copy = keras.models.clone_model(model)
     except (NotImplementedError, TypeError, ValueError) as error:
-        raise InputError(
-            f"the model cannot be copied ({error}): expected a Sequential or functional one; "
-            "wrap it in keras.Model"
-        ) from error
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; wrap it in keras.Model") from error
     copy.set_weights(model.get_weights())
     return copy

@@ -24,4 +24,14 @@ def save_model(model: keras.Model, path: str | Path) -> None:
     """Save architecture and weights, without the optimiser's state."""
     path = check_model_file(path)
     with whole_file(path) as temporary:
-        model.save(temporary, include_optimizer=False)
+        _bare(model).save(temporary, include_optimizer=False)
+
+
+def _bare(model: keras.Model) -> keras.Model:
+    """An uncompiled copy: a `.keras` file gets Adam's moments, twice the size of the weights, whatever `include_optimizer` says."""
+    try:
+        bare = type(model).from_config(model.get_config())
+    except (NotImplementedError, TypeError, ValueError):  # a subclass; then the file is larger
+        return model
+    bare.set_weights(model.get_weights())
+    return bare

@@ -1,0 +1,138 @@
+"""Files are written whole or not at all; models likewise."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from networks import corner_images, corner_network
+
+from nc_tf.errors import InputError
+from nc_tf.files import whole_file
+from nc_tf.models.saving import check_model_file, save_model
+
+
+def test_the_file_appears_whole_and_folders_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "result.json"
+    with whole_file(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".json"
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert os.listdir(path.parent) == ["result.json"]
+
+
+def test_a_failure_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+
+    def fail() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("half of")
+            raise RuntimeError("the power went")
+
+    with pytest.raises(RuntimeError, match="the power went"):
+        fail()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_an_interrupt_leaves_no_temporary_file(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        with whole_file(tmp_path / "result.json") as temporary:
+            temporary.write_text("half of")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_old_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "result"
+    for content in ("first", "second"):
+        with whole_file(path) as temporary:
+            temporary.write_text(content)
+    assert path.read_text() == "second"
+
+
+def test_the_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+    replace = os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: order.append("fsync"))
+    monkeypatch.setattr(os, "replace", lambda *paths: (order.append("replace"), replace(*paths)))
+    with whole_file(tmp_path / "result") as temporary:
+        temporary.write_text("x")
+    assert order == ["fsync", "replace"]
+
+
+def test_a_full_disk_is_bad_input(tmp_path: Path) -> None:
+    path = tmp_path / "result"
+
+    def write() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("half of")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(InputError, match=r"result could not be written \(No space left on device\): expected a writable folder"):
+        write()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(InputError, match=r"could not be written .*: expected a writable folder"), whole_file(tmp_path / "file" / "x.npz"):
+        pytest.fail("the body must not run")
+
+
+def test_a_name_that_is_a_folder_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "content").write_text("kept")
+
+    def write() -> None:
+        with whole_file(tmp_path / "taken") as temporary:
+            temporary.write_text("x")
+
+    with pytest.raises(InputError, match="could not be written"):
+        write()
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+# Keras writes .h5 only with a remark that it is an old format.
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_saved_model_answers_the_same(tmp_path: Path, name: str) -> None:
+    images, _ = corner_images(6)
+    model = corner_network(1)
+    save_model(model, tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+    again = keras.models.load_model(tmp_path / name, compile=False)
+    np.testing.assert_allclose(again(images.astype(np.float32)), model(images.astype(np.float32)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["model", "model.hdf5", "model.pb", "model.keras.zip"])
+def test_a_suffix_that_keras_cannot_write_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"expected a name that ends in \.keras or \.h5"):
+        check_model_file(tmp_path / name)
+    with pytest.raises(InputError, match=r"expected a name that ends in \.keras or \.h5"):
+        save_model(corner_network(), tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failing_save_leaves_the_old_model(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"old")
+
+    class Failing:
+        def save(self, target: Path, **options: Any) -> None:
+            target.write_bytes(b"half of")
+            raise OSError(errno.EIO, "disk gone")
+
+    with pytest.raises(InputError, match="disk gone"):
+        save_model(Failing(), path)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["model.keras"]

@@ -1,0 +1,246 @@
+"""Any classifier as the search sees it: the same classes, on logits, from raw pixels, with the model itself left alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from networks import IMAGE_SHAPE, corner_images, corner_network
+
+from nc_tf.errors import InputError
+from nc_tf.models import network as network_module
+from nc_tf.models.architectures import gtsrb_network, signs_network
+from nc_tf.models.network import FrozenNetwork, are_probabilities, has_bfloat16
+from nc_tf.preprocessing import Preprocessing, preprocessing
+
+IMAGES = corner_images(12, seed=6)[0]
+FLOATS = IMAGES.astype(np.float32)
+
+
+def sequential(*closing: layers.Layer) -> keras.Model:
+    body = [layers.Rescaling(1 / 255), layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization(), layers.Dropout(0.5)]
+    return keras.Sequential([keras.Input(IMAGE_SHAPE), *body, layers.Flatten(), *closing])
+
+
+def branches(activation: str = "softmax") -> keras.Model:
+    image = keras.Input(IMAGE_SHAPE)
+    small = layers.Rescaling(1 / 255)(image)
+    left, right = layers.Conv2D(3, 3)(small), layers.Conv2D(3, 3, activation="relu")(small)
+    return keras.Model(image, layers.Dense(5, activation=activation)(layers.Flatten()(layers.Concatenate()([left, right]))))
+
+
+def functional_softmax_layer() -> keras.Model:
+    image = keras.Input(IMAGE_SHAPE)
+    return keras.Model(image, layers.Softmax()(layers.Dense(5)(layers.Flatten()(layers.Rescaling(1 / 255)(image)))))
+
+
+def nested() -> keras.Model:
+    return keras.Sequential([keras.Input(IMAGE_SHAPE), branches()])
+
+
+def augmented() -> keras.Model:
+    head = [layers.Dropout(0.5), layers.Dense(5, activation="softmax")]
+    return keras.Sequential([keras.Input(IMAGE_SHAPE), layers.RandomFlip(seed=1), layers.Rescaling(1 / 255), layers.Flatten(), *head])
+
+
+def home_made(logits: tf.Tensor) -> tf.Tensor:
+    return tf.nn.softmax(logits)
+
+
+class Subclass(keras.Model):
+    """A model whose `call` is its own, so that nobody can rebuild it."""
+
+    def __init__(self, activation: str | None = None) -> None:
+        super().__init__()
+        self.dense = layers.Dense(5, activation=activation)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        return self.dense(tf.reshape(images, [-1, 192]) / 255.0)
+
+
+SOFTMAX_LIKE: list[tuple[Callable[[], keras.Model], str]] = [
+    (lambda: sequential(layers.Dense(5, activation="softmax")), "softmax"),
+    (lambda: sequential(layers.Dense(5), layers.Softmax()), "softmax"),
+    (lambda: sequential(layers.Dense(5), layers.Activation("softmax")), "softmax"),
+    (lambda: sequential(layers.Dense(5, activation="softmax", dtype="float32")), "softmax"),
+    (lambda: sequential(layers.Dense(5, activation=home_made)), "probabilities"),
+    (functional_softmax_layer, "softmax"),
+    (branches, "softmax"),
+    (augmented, "softmax"),
+    (nested, "probabilities"),
+    (lambda: Subclass("softmax"), "probabilities"),
+    (lambda: corner_network(1), "softmax"),
+]
+IDS = ["dense", "layer", "activation", "float32", "home-made", "functional layer", "branches", "augmented", "nested", "subclass", "corner"]
+
+
+@pytest.mark.parametrize(("build", "output"), SOFTMAX_LIKE, ids=IDS)
+def test_a_softmax_is_undone(build: Callable[[], keras.Model], output: str) -> None:
+    model = build()
+    expected = np.asarray(model(FLOATS, training=False))
+    before = [np.array(weight) for weight in model.get_weights()]
+    network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
+    logits = network(tf.constant(FLOATS))
+    assert (network.output, network.num_classes, network.precision) == (output, expected.shape[1], "float32")
+    assert (logits.dtype, logits.shape) == (tf.float32, expected.shape)
+    np.testing.assert_allclose(tf.nn.softmax(logits), expected, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(logits, expected, atol=1e-2), "these are still probabilities"
+    # The model itself: as it was, still closing with its softmax.
+    np.testing.assert_array_equal(model(FLOATS, training=False), expected)
+    for weight, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+    assert model.trainable
+
+
+@pytest.mark.parametrize("build", [lambda: sequential(layers.Dense(5)), lambda: branches("linear"), Subclass], ids=["sequential", "functional", "subclass"])
+def test_logits_stay_logits(build: Callable[[], keras.Model]) -> None:
+    model = build()
+    expected = model(FLOATS, training=False)
+    network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
+    assert network.output == "logits"
+    np.testing.assert_allclose(network(tf.constant(FLOATS)), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("closing", [[layers.Dense(5, activation="sigmoid")], [layers.Dense(5), layers.Activation("sigmoid")]])
+def test_a_sigmoid_is_undone(closing: list[layers.Layer]) -> None:
+    model = sequential(*closing)
+    network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
+    assert network.output == "sigmoid"
+    np.testing.assert_allclose(tf.sigmoid(network(tf.constant(FLOATS))), model(FLOATS, training=False), rtol=1e-4, atol=1e-6)
+
+
+def test_logits_are_steady_where_a_softmax_is_not() -> None:
+    """Where the softmax rounds to exactly 1 and 0 its gradient is 0; that of the logits is not."""
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(2, activation="softmax")])
+    model.set_weights([np.tile([[1.0, -1.0]], (192, 1)), np.zeros(2)])
+    network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
+    image = tf.fill([1, *IMAGE_SHAPE], 200.0)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(image)
+        of_model, of_network = model(image)[:, 1], network(image)[:, 1]
+    np.testing.assert_array_equal(tape.gradient(of_model, image), 0.0)
+    np.testing.assert_allclose(tape.gradient(of_network, image), -1.0)
+
+
+def test_probabilities_of_zero_have_finite_logits() -> None:
+    class Certain(keras.Model):
+        def call(self, images: tf.Tensor) -> tf.Tensor:
+            return tf.one_hot(tf.zeros([tf.shape(images)[0]], tf.int32), 3)
+
+    network = FrozenNetwork(Certain(), Preprocessing(), "float32", IMAGES)
+    np.testing.assert_allclose(network(tf.constant(FLOATS[:1])), [[0.0, np.log(1e-7), np.log(1e-7)]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("build", [lambda: corner_network(2), branches, signs_network], ids=["corner", "branches", "signs"])
+def test_bfloat16_answers_nearly_the_same(build: Callable[[], keras.Model]) -> None:
+    model = build()
+    images = np.random.default_rng(1).integers(0, 256, (6, *model.input_shape[1:])).astype(np.uint8)
+    exact, coarse = (FrozenNetwork(model, Preprocessing(), precision, images) for precision in ("float32", "bfloat16"))
+    assert coarse.precision == "bfloat16"
+    assert {layer.compute_dtype for layer in coarse.model.layers if layer.weights} == {"bfloat16"}
+    assert {layer.compute_dtype for layer in exact.model.layers} == {"float32"}
+    here, there = exact(tf.constant(images, tf.float32)), coarse(tf.constant(images, tf.float32))
+    assert there.dtype == tf.float32
+    np.testing.assert_allclose(there, here, atol=0.03 * float(tf.reduce_max(tf.abs(here))))
+    assert not np.array_equal(there, here)
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+
+
+def test_the_search_can_differentiate_it() -> None:
+    network = FrozenNetwork(corner_network(2), Preprocessing(), "float32", IMAGES)
+    image = tf.constant(FLOATS[:1])
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        answer = network(image)[0, 2]
+    gradient = tape.gradient(answer, image).numpy()[0]
+    # By hand: the corner's gain 100 and slope .02 over its 12 numbers, row 2's gain 10 over its 18, both per grey level of 255.
+    np.testing.assert_allclose(gradient[6:, 6:], 100 * 0.02 / 12 / 255, rtol=1e-4)
+    np.testing.assert_allclose(gradient[2, :6], 10 / 18 / 255, rtol=1e-4)
+    assert network.model.trainable is False
+    assert network.model.trainable_variables == []
+
+
+def test_dropout_sleeps_and_statistics_stand_still() -> None:
+    model = sequential(layers.Dense(5, activation="softmax"))
+    network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
+    first = network(tf.constant(FLOATS))
+    np.testing.assert_array_equal(network(tf.constant(FLOATS)), first)
+    np.testing.assert_allclose(tf.concat([network(tf.constant(FLOATS[i : i + 1])) for i in range(3)], 0), first[:3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("range_", ["mnist", "inception", "imagenet"])
+def test_raw_pixels_are_preprocessed_first(range_: str) -> None:
+    model, preprocess = branches(), preprocessing(range_)
+    network = FrozenNetwork(model, preprocess, "float32", IMAGES)
+    expected = model(preprocess(FLOATS).astype(np.float32), training=False)
+    np.testing.assert_allclose(tf.nn.softmax(network(tf.constant(FLOATS))), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_grayscale() -> None:
+    model = gtsrb_network(4, (32, 32, 1))
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype(np.uint8)
+    network = FrozenNetwork(model, preprocessing("mnist"), "float32", images)
+    expected = model(images / np.float32(255), training=False)
+    np.testing.assert_allclose(tf.nn.softmax(network(tf.constant(images, tf.float32))), expected, rtol=1e-4)
+
+
+def test_the_papers_network_has_its_shape() -> None:
+    model = gtsrb_network()
+    assert model.output_shape == (None, 43)
+    assert [layer.filters for layer in model.layers if isinstance(layer, layers.Conv2D)] == [32, 32, 64, 64, 128, 128]
+    assert model.count_params() == 571_723
+    assert signs_network(7, (16, 16, 3)).output_shape == (None, 7)
+
+
+def test_a_model_that_answers_nan_is_refused() -> None:
+    model = corner_network()
+    model.set_weights([*model.get_weights()[:-1], np.full(6, np.nan)])
+    with pytest.raises(InputError, match=r"answers NaN or infinity on clean images: expected finite outputs"):
+        FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(InputError, match=r"precision 'float16': expected auto, float32 or bfloat16"):
+        FrozenNetwork(corner_network(), Preprocessing(), "float16", IMAGES)
+
+
+def test_a_subclass_cannot_be_had_in_bfloat16() -> None:
+    with pytest.raises(InputError, match=r"precision bfloat16: expected a Sequential or functional model"):
+        FrozenNetwork(Subclass(), Preprocessing(), "bfloat16", IMAGES)
+
+
+@pytest.mark.parametrize(("hardware", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_takes_what_the_hardware_has(monkeypatch: pytest.MonkeyPatch, hardware: bool, expected: str) -> None:
+    monkeypatch.setattr(network_module, "has_bfloat16", lambda: hardware)
+    assert FrozenNetwork(corner_network(), Preprocessing(), "auto", IMAGES).precision == expected
+    assert FrozenNetwork(Subclass(), Preprocessing(), "auto", IMAGES).precision == "float32"
+    assert FrozenNetwork(corner_network(), Preprocessing(), "float32", IMAGES).precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [("flags : fma avx2 avx512_bf16\n", True), ("flags : amx_bf16 amx_tile\n", True), ("flags : fma avx512f\n", False), (None, False)],
+)
+def test_bfloat16_of_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpuinfo: str | None, expected: bool) -> None:
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(network_module, "Path", lambda path: tmp_path / "cpuinfo")
+    assert has_bfloat16() is expected
+
+
+@pytest.mark.parametrize(("details", "expected"), [({"compute_capability": (8, 0)}, True), ({"compute_capability": (7, 5)}, False), ({}, False)])
+def test_bfloat16_of_gpus(monkeypatch: pytest.MonkeyPatch, details: dict[str, Any], expected: bool) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
+    assert has_bfloat16() is expected
+
+
+def test_what_counts_as_probabilities() -> None:
+    assert are_probabilities(np.array([[0.2, 0.8], [1.0, 0.0]]))
+    assert not are_probabilities(np.array([[0.2, 0.8], [0.5, 0.6]]))
+    assert not are_probabilities(np.array([[1.5, -0.5]]))
