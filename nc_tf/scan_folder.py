@@ -108,7 +108,7 @@ class ScanFolder(ScanCallback):
         try:
             before = dict(json.loads(record.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(f"{record} cannot be read ({error}): expected the settings of a stopped scan; start over with --fresh") from error
+            raise InputError(f"{record} cannot be read ({error}): expected the settings of a stopped scan; use --fresh") from error
         for key in sorted(settings.keys() | before.keys()):
             if settings.get(key) != before.get(key):
                 raise InputError(

@@ -217,7 +217,8 @@ def _batches(gen: Any, image_shape: tuple[int, int, int]) -> Iterator[np.ndarray
             ) from None
         images = np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
         if images.shape[1:] != image_shape or not len(images):
-            raise InputError(f"the generator yields {images.shape}: expected batches (B, {', '.join(map(str, image_shape))}); correct its shape")
+            wanted = ", ".join(map(str, image_shape))
+            raise InputError(f"the generator yields {images.shape}: expected batches (B, {wanted}); correct its shape")
         yield images
 
 

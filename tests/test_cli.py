@@ -245,7 +245,12 @@ def test_a_stopped_scan_goes_on_where_it_was(files: Path, tmp_path: Path, monkey
 
     searched: list[int] = []
     saved = ScanFolder.on_label
-    monkeypatch.setattr(ScanFolder, "on_label", lambda self, result, starts: (searched.append(result.label), saved(self, result, starts)))
+
+    def on_label(self: ScanFolder, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+        searched.append(result.label)
+        saved(self, result, starts)
+
+    monkeypatch.setattr(ScanFolder, "on_label", on_label)
     assert scan(files, tmp_path / "stopped") == 1
     assert sorted(searched) == sorted(set(range(6)) - set(done))
 
@@ -263,7 +268,9 @@ def test_other_settings_need_fresh(files: Path, tmp_path: Path, capsys: Captured
     assert [row["label"] for row in verdict(tmp_path)["labels"]] == [1]
 
 
-@pytest.mark.parametrize("change", [["--starts", "2"], ["--upsample", "2"], ["--images", "100"], ["--mean", "0", "--std", "1"], ["--loss", "linear"]])
+@pytest.mark.parametrize(
+    "change", [["--starts", "2"], ["--upsample", "2"], ["--images", "100"], ["--mean", "0", "--std", "1"], ["--loss", "linear"]]
+)
 def test_whatever_changes_the_outcome_is_another_setting(files: Path, tmp_path: Path, change: list[str], capsys: Captured) -> None:
     scan(files, tmp_path, "infected", "--labels", "0", "--rounds", "1")
     capsys.readouterr()
@@ -445,7 +452,7 @@ def test_inject_prints_a_line_an_epoch_and_with_rate_0_writes_no_trigger(files: 
         (["--rate", "2"], "poison rate 2.0"),
         (["--epochs", "0"], "0 epochs"),
         (["--batch-size", "0"], "batch size 0"),
-        (["--architecture", "gtsrb"], "images of shape (8, 8, 3): expected larger ones for the architecture gtsrb; try signs"),
+        (["--architecture", "gtsrb"], "images of shape (8, 8, 3): expected larger for the architecture gtsrb; try signs"),
     ],
 )
 def test_inject_refuses_what_cannot_be(files: Path, tmp_path: Path, more: list[str], message: str, capsys: Captured) -> None:

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from networks import corner_images
 from PIL import Image
 from quick import made_up
@@ -19,7 +20,8 @@ NORMS = (10.0, 11.0, 12.0, 13.0, 1.0, 9.5)
 
 
 def scanned(failed: tuple[int, ...] = ()) -> ScanResult:
-    return judge([made_up(label, norm, Status.NEVER_SUCCEEDED if label in failed else Status.CONVERGED) for label, norm in enumerate(NORMS)])
+    statuses = [Status.NEVER_SUCCEEDED if label in failed else Status.CONVERGED for label in range(len(NORMS))]
+    return judge([made_up(label, norm, statuses[label]) for label, norm in enumerate(NORMS)])
 
 
 def titles(figure: Figure) -> list[str]:
@@ -92,7 +94,7 @@ def test_fewer_than_three_images_leave_panels_out() -> None:
 def test_the_chart_has_a_bar_a_label_red_where_flagged_and_pale_where_nothing_worked() -> None:
     axes = Figure().add_subplot()
     norm_chart(axes, scanned(failed=(5,)))
-    bars = {round(bar.get_x() + bar.get_width() / 2): bar for bar in axes.patches}  # type: ignore[attr-defined]
+    bars = {round(bar.get_x() + bar.get_width() / 2): bar for bar in axes.patches if isinstance(bar, Rectangle)}
     assert [bars[label].get_height() for label in range(6)] == pytest.approx(NORMS)
     assert [bars[label].get_alpha() for label in range(6)] == [1, 1, 1, 1, 1, 0.3]
     colours = {label: bar.get_facecolor()[:3] for label, bar in bars.items()}

@@ -63,8 +63,13 @@ def test_the_old_file_is_replaced(tmp_path: Path) -> None:
 def test_the_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order = []
     replace = os.replace
+
+    def replacing(old: str, new: str) -> None:
+        order.append("replace")
+        replace(old, new)
+
     monkeypatch.setattr(os, "fsync", lambda handle: order.append("fsync"))
-    monkeypatch.setattr(os, "replace", lambda *paths: (order.append("replace"), replace(*paths)))
+    monkeypatch.setattr(os, "replace", replacing)
     with whole_file(tmp_path / "result") as temporary:
         temporary.write_text("x")
     assert order == ["fsync", "replace"]
@@ -123,16 +128,16 @@ def test_a_suffix_that_keras_cannot_write_is_refused(tmp_path: Path, name: str) 
     assert os.listdir(tmp_path) == []
 
 
-def test_a_failing_save_leaves_the_old_model(tmp_path: Path) -> None:
+def test_a_failing_save_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.keras"
     path.write_bytes(b"old")
 
-    class Failing:
-        def save(self, target: Path, **options: Any) -> None:
-            target.write_bytes(b"half of")
-            raise OSError(errno.EIO, "disk gone")
+    def failing(model: keras.Model, target: Path, **options: Any) -> None:
+        target.write_bytes(b"half of")
+        raise OSError(errno.EIO, "disk gone")
 
+    monkeypatch.setattr(keras.Model, "save", failing)
     with pytest.raises(InputError, match="disk gone"):
-        save_model(Failing(), path)
+        save_model(corner_network(), path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["model.keras"]

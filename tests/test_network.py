@@ -96,7 +96,9 @@ def test_a_softmax_is_undone(build: Callable[[], keras.Model], output: str) -> N
     assert model.trainable
 
 
-@pytest.mark.parametrize("build", [lambda: sequential(layers.Dense(5)), lambda: branches("linear"), Subclass], ids=["sequential", "functional", "subclass"])
+@pytest.mark.parametrize(
+    "build", [lambda: sequential(layers.Dense(5)), lambda: branches("linear"), Subclass], ids=["sequential", "functional", "subclass"]
+)
 def test_logits_stay_logits(build: Callable[[], keras.Model]) -> None:
     model = build()
     expected = model(FLOATS, training=False)
@@ -233,7 +235,9 @@ def test_bfloat16_of_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     assert has_bfloat16() is expected
 
 
-@pytest.mark.parametrize(("details", "expected"), [({"compute_capability": (8, 0)}, True), ({"compute_capability": (7, 5)}, False), ({}, False)])
+@pytest.mark.parametrize(
+    ("details", "expected"), [({"compute_capability": (8, 0)}, True), ({"compute_capability": (7, 5)}, False), ({}, False)]
+)
 def test_bfloat16_of_gpus(monkeypatch: pytest.MonkeyPatch, details: dict[str, Any], expected: bool) -> None:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)

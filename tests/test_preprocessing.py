@@ -14,7 +14,8 @@ from nc_tf.errors import InputError
 from nc_tf.preprocessing import INTENSITY_RANGES, Preprocessing, preprocessing
 
 quick = settings(deadline=None, derandomize=True, max_examples=40)
-IMAGES = hnp.arrays(np.float32, st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.just(3)), elements=st.floats(0, 255, width=32))
+SHAPES = st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.just(3))
+IMAGES = hnp.arrays(np.float32, SHAPES, elements=st.floats(0, 255, width=32))
 NORMALISED = preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
@@ -68,7 +69,7 @@ def test_grayscale(name: str) -> None:
 
 
 def test_every_range_knows_its_name() -> None:
-    assert {name: preprocessing(name).name for name in INTENSITY_RANGES} == {name: name for name in ("raw", "mnist", "inception", "imagenet")}
+    assert [preprocessing(name).name for name in INTENSITY_RANGES] == list(INTENSITY_RANGES) == ["raw", "mnist", "inception", "imagenet"]
     assert preprocessing(NORMALISED) is NORMALISED
     assert NORMALISED.name == "mean [0.485, 0.456, 0.406] std [0.229, 0.224, 0.225]"
 

@@ -330,11 +330,13 @@ def test_triggers_of_unknown_origin_are_refused(tmp_path: Path) -> None:
         ScanFolder(tmp_path).open(SETTINGS)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"\xff\xfe", b"[" * 100_000], ids=["empty", "cut", "list", "number", "bytes", "deep"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"3", b"\xff\xfe", b"[" * 100_000], ids=["empty", "cut", "list", "number", "bytes", "deep"]
+)
 def test_broken_settings_are_refused(tmp_path: Path, content: bytes) -> None:
     saved_scan(tmp_path)
     (tmp_path / "state" / "settings.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"settings.json cannot be read .* start over with --fresh"):
+    with pytest.raises(InputError, match=r"settings.json cannot be read .* use --fresh"):
         ScanFolder(tmp_path).open(SETTINGS)
 
 
@@ -348,7 +350,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_flagged_triggers_come_most_anomalous_first(tmp_path: Path) -> None:
-    folder, judged = saved_scan(tmp_path, [made_up(label, norm) for label, norm in enumerate((10, 2, 11, 12, 13, 1, 12, 11))])
+    _, judged = saved_scan(tmp_path, [made_up(label, norm) for label, norm in enumerate((10, 2, 11, 12, 13, 1, 12, 11))])
     triggers = ScanFolder(tmp_path).flagged_triggers()
     assert [trigger.label for trigger in triggers] == list(judged.flagged) == [5, 1]
     np.testing.assert_array_equal(triggers[0].mask, judged.triggers[0].mask)
@@ -368,7 +370,10 @@ def test_a_scan_that_is_not_finished_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"3", b"{}", b'{"flagged": 3}', b'{"flagged": [[1]]}', b'{"flagged": ["x"]}', b'{"flagged": null}', b"\xff", b"[" * 100_000],
+    [
+        *(b"", b"{", b"[]", b"3", b"{}", b"\xff", b"[" * 100_000),
+        *(b'{"flagged": 3}', b'{"flagged": [[1]]}', b'{"flagged": ["x"]}', b'{"flagged": null}'),
+    ],
 )
 def test_a_broken_verdict_is_refused(tmp_path: Path, content: bytes) -> None:
     saved_scan(tmp_path)

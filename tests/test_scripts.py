@@ -37,7 +37,7 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch, **constants: Any) -> Modu
 
 
 def visualize(monkeypatch: pytest.MonkeyPatch, *argv: str, **constants: Any) -> int:
-    quick = {"BATCH_SIZE": 16, "MINI_BATCH": 4, "STEPS": 40, "INIT_COST": 0.1, "PATIENCE": 2, "ATTACK_SUCC_THRESHOLD": 0.95}
+    quick: dict[str, Any] = {"BATCH_SIZE": 16, "MINI_BATCH": 4, "STEPS": 40, "INIT_COST": 0.1, "PATIENCE": 2, "ATTACK_SUCC_THRESHOLD": 0.95}
     quick |= {"NUM_CLASSES": NUM_CLASSES, "Y_TARGET": TARGET, "LOSS": "cross_entropy", "SEED": 0}
     return int(script("gtsrb_visualize_example", monkeypatch, **{**quick, **constants}).main(list(argv)))
 
@@ -80,7 +80,9 @@ def test_every_label_gets_the_originals_pictures_and_a_lossless_trigger(files: P
     assert trigger.l1_norm < 2
 
 
-def test_it_prints_the_norm_of_every_label_and_the_time(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_it_prints_the_norm_of_every_label_and_the_time(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
     assert visualize(monkeypatch, *where(files, tmp_path), "--labels", "33,1", NUM_CLASSES=6) == 2
     assert "labels [33]: expected some of 0 to 5" in capsys.readouterr().err
     assert visualize(monkeypatch, *where(files, tmp_path), "--labels", "3,1") == 0
@@ -192,7 +194,9 @@ def test_norms_come_from_the_lossless_triggers_and_not_from_the_pictures(tmp_pat
     assert module.read_norms(tmp_path) == {0: pytest.approx(3.21, abs=1e-5)}
 
 
-def test_norms_come_from_the_pictures_where_only_they_are(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_norms_come_from_the_pictures_where_only_they_are(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
     for picture in (files / "results").glob("*_mask_*.png"):
         (tmp_path / picture.name).write_bytes(picture.read_bytes())
     module = script("mad_outlier_detection", monkeypatch)
@@ -290,7 +294,9 @@ def test_clean_images_alone_do_less(signs_files: Path, tmp_path: Path, monkeypat
     assert json.loads((tmp_path / "mitigation.json").read_text())["method"] == "fine-tuning"
 
 
-def test_when_nothing_is_flagged_nothing_is_done(signs_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_when_nothing_is_flagged_nothing_is_done(
+    signs_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
     write_norms(tmp_path / "results", [10, 11, 12, 13, 14])
     (tmp_path / "data.npz").write_bytes((signs_files / "data.npz").read_bytes())
     assert unlearn(monkeypatch, tmp_path, tmp_path / "unlearned.h5") == 2
@@ -309,7 +315,9 @@ def test_unlearning_without_data_says_where_to_get_it(tmp_path: Path, monkeypatc
     assert "make demo" in error
 
 
-def test_unlearning_without_results_says_what_to_run(signs_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_unlearning_without_results_says_what_to_run(
+    signs_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
     assert unlearn(monkeypatch, signs_files, tmp_path / "unlearned.h5", "--results", str(tmp_path / "none")) == 2
     assert "run it first" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Unlearning: the backdoor works before and no longer after, the model passed in stays as it was, and the saved file holds what is claimed."""
+"""Unlearning: the backdoor works before and not after, the model passed in stays as it was, and the saved file holds what is claimed."""
 
 import json
 from pathlib import Path
@@ -257,7 +257,7 @@ def test_a_model_that_cannot_be_copied_is_refused() -> None:
 
         input_shape, output_shape = (None, *IMAGE_SHAPE), (None, NUM_CLASSES)
 
-    with pytest.raises(InputError, match="the model cannot be copied .*: expected a Sequential or functional one"):
+    with pytest.raises(InputError, match=r"the model cannot be copied .*: expected a Sequential or functional one"):
         unlearn(Subclass(), *TRAIN, [REVERSED], **QUICKLY)
 
 

@@ -87,7 +87,7 @@ def inject(
     if not 0 <= trigger.label < num_classes:
         raise InputError(f"target label {trigger.label}: expected 0 to {num_classes - 1}; the model has {num_classes} classes")
     if trigger.pattern.shape != model.input_shape[1:]:
-        raise InputError(f"a trigger of shape {trigger.pattern.shape}: expected {model.input_shape[1:]}, the input of the model; make one so")
+        raise InputError(f"a trigger of shape {trigger.pattern.shape}: expected {model.input_shape[1:]}, the model's input; make one so")
     preprocess = preprocess or Preprocessing()
     keras.utils.set_random_seed(seed)
     batches = stamped_batches(*train, [trigger], rate=rate, relabel=True, batch_size=batch_size, seed=seed, preprocess=preprocess)

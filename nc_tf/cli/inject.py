@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         model = {"gtsrb": gtsrb_network, "signs": signs_network}[arguments.architecture](num_classes, shape)
     except ValueError as error:  # the convolutions leave nothing of it
-        raise InputError(f"images of shape {shape}: expected larger ones for the architecture {arguments.architecture}; try signs") from error
+        raise InputError(f"images of shape {shape}: expected larger for the architecture {arguments.architecture}; try signs") from error
     measurements = inject(
         model,
         (train.images, train.labels),

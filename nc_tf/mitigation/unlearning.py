@@ -156,6 +156,6 @@ def _copy(model: keras.Model) -> keras.Model:
         copy = keras.models.clone_model(model)
     except (NotImplementedError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; wrap it in keras.Model") from error
+        raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
     copy.set_weights(model.get_weights())
     return copy

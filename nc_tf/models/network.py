@@ -28,6 +28,14 @@ def are_probabilities(answers: np.ndarray) -> bool:
     return bool((answers >= 0).all() and np.allclose(answers.sum(-1), 1.0, atol=1e-3))
 
 
+class _NoSoftmax(keras.layers.Softmax):
+    """Stands where a closing Softmax layer stood; takes its arguments, `mask` among them, and changes nothing."""
+
+    def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        del mask
+        return inputs
+
+
 class FrozenNetwork:
     """A copy of a Keras classifier, `network(raw images (N, ..., C) float32) -> logits (N, K) float32`.
 
@@ -85,7 +93,7 @@ def _copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, st
 
     def rebuild(layer: keras.layers.Layer) -> keras.layers.Layer:
         if layer is last and isinstance(layer, keras.layers.Softmax):
-            return keras.layers.Activation("linear", name=layer.name, dtype=policy)
+            return _NoSoftmax(name=layer.name, dtype=policy)
         config = layer.get_config()
         if layer is last and cut != "logits":
             config["activation"] = "linear"
