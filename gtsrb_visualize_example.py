@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from nc_tf.cli.guard import guarded
 from nc_tf.cli.options import labels
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
@@ -56,15 +57,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=SEED, help="another seed is another run of a search that is partly luck")
     parser.add_argument("--labels", default="all", type=labels, help="all, or numbers such as 33,1")
     arguments = parser.parse_args(argv)
-    load_tensorflow()
-    started = time.time()
-    try:
+
+    def work() -> int:
+        load_tensorflow()
+        started = time.time()
         visualize(arguments.data, arguments.model, arguments.results, arguments.labels, arguments.seed)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"elapsed time {time.time() - started:f} s")
-    return 0
+        print(f"elapsed time {time.time() - started:f} s")
+        return 0
+
+    return guarded("gtsrb_visualize_example.py", work)
 
 
 def visualize(data_file: str, model_file: str, result_dir: str, targets: tuple[int, ...] | None, seed: int) -> None:

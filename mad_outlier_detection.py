@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nc_tf.cli.guard import guarded
 from nc_tf.errors import InputError
 from nc_tf.outliers import find_outliers
 from nc_tf.results import Status
@@ -29,15 +30,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", default=RESULT_DIR)
     arguments = parser.parse_args(argv)
-    print(f"{sys.argv[0]} start")
-    started = time.time()
-    try:
+
+    def work() -> int:
+        print(f"{sys.argv[0]} start")
+        started = time.time()
         outlier_detection(read_norms(Path(arguments.results)))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"elapsed time {time.time() - started:f} s")
-    return 0
+        print(f"elapsed time {time.time() - started:f} s")
+        return 0
+
+    return guarded("mad_outlier_detection.py", work)
 
 
 def read_norms(folder: Path) -> dict[int, float]:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from mad_outlier_detection import read_norms
+from nc_tf.cli.guard import guarded
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
 from nc_tf.outliers import find_outliers
@@ -41,13 +42,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--with", dest="source", default="reversed", choices=("reversed", "true", "nothing"))
     parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args(argv)
-    load_tensorflow()
-    try:
+
+    def work() -> int:
+        load_tensorflow()
         repair(arguments)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return guarded("unlearn.py", work)
 
 
 def repair(arguments: argparse.Namespace) -> None:
@@ -65,7 +66,9 @@ def repair(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.data} is missing: expected GTSRB; run `nc-tf data gtsrb`, or `make demo`, which needs no data")
     train, test = (read(arguments.data, subset=subset) for subset in ("train", "test"))
     true = patch(train.images.shape[1:], Y_TARGET)
-    reversed_ = flagged_triggers(Path(arguments.results))
+    # The other two columns need no scan; where there is one, its triggers are measured as well.
+    scanned = arguments.source == "reversed" or Path(arguments.results, "triggers").exists()
+    reversed_ = flagged_triggers(Path(arguments.results)) if scanned else []
     taught = {"reversed": reversed_, "true": [true], "nothing": []}[arguments.source]
     measured = named_triggers(reversed_, {"true": true})
     mitigation = unlearn(

@@ -41,7 +41,7 @@ def markdown(results: dict[str, Any]) -> str:
     busy = disturbed(results)
     if busy is not None:
         lines[:0] = [f"**Disturbed: other processes kept {busy:.1f} cores busy meanwhile. These times compare nothing.**", ""]
-    rows = _fastest_layout(results["contenders"])
+    rows = results["contenders"]
     ours = {row["precision"]: row["median"] for row in rows if row["kind"] == "ours" and row["arms"] == 8}
     for row in rows:
         rate, ratio = floor["flops"] / row["median"] / 1e9, row["median"] / ours[row["precision"]]
@@ -56,15 +56,6 @@ def markdown(results: dict[str, Any]) -> str:
 def _title(row: dict[str, Any], results: dict[str, Any]) -> str:
     numbers = {"arms": f"{row['arms']} label{'s' if row['arms'] > 1 else ''}", "torch": results["versions"].get("torch", "")}
     return TITLES[row["kind"]].format(**{**row, **numbers})
-
-
-def _fastest_layout(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of torch's two layouts the faster one, in each precision."""
-    kept = [row for row in rows if row["kind"] != "torch"]
-    for precision in dict.fromkeys(row["precision"] for row in rows):
-        layouts = [row for row in rows if row["kind"] == "torch" and row["precision"] == precision]
-        kept += [min(layouts, key=lambda row: row["median"])] if layouts else []
-    return kept
 
 
 def _memory(row: dict[str, Any]) -> str:

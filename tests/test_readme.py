@@ -24,7 +24,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a suspicious model, images of both kinds, and the networks of the classic scripts; commands find what earlier ones left."""
+    """A folder with a suspicious model, images, and the network of the classic scripts; commands find what earlier ones left."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "models").mkdir()
     (folder / "data").mkdir()

@@ -1,17 +1,14 @@
 """The command `nc-tf`: parsing and printing, nothing else."""
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 
 from nc_tf import __version__
 from nc_tf.cli import data, demo, inject, scan, unlearn
+from nc_tf.cli.guard import BAD_INPUT, guarded
 from nc_tf.cli.quiet import load_tensorflow
-from nc_tf.errors import InputError
 
 COMMANDS = {"demo": demo, "scan": scan, "unlearn": unlearn, "inject": inject, "data": data}
-BAD_INPUT, INTERRUPTED = 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,19 +33,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 1 and 3 say what was found, 2 is bad input or failure."""
-    try:
+
+    def work() -> int:
         arguments = parser().parse_args(argv)
         load_tensorflow()
         return int(COMMANDS[arguments.command].run(arguments))
-    except InputError as error:
-        print(f"nc-tf: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("nc-tf: stopped; the same command goes on where it was", file=sys.stderr)
-        return INTERRUPTED
-    except Exception as error:  # Python would exit with 1, which says that a backdoor was found
-        if os.environ.get("NC_TF_TRACEBACK"):
-            raise
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        print(f"nc-tf: unforeseen {type(error).__name__} ({reason}); NC_TF_TRACEBACK=1 shows where", file=sys.stderr)
-        return BAD_INPUT
+
+    return guarded("nc-tf", work)

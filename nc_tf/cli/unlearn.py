@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         intensity_range=preprocess,
         seed=arguments.seed,
     )
-    saved = save_mitigation(mitigation, arguments.out, (test.images, test.labels), named_triggers(triggers, known), preprocess)
+    measured, clean = named_triggers(triggers, known), (test.images, test.labels)
+    saved = save_mitigation(mitigation, arguments.out, clean, measured, preprocess, trust_model=arguments.trust_model)
     print(table(saved))
     print(f"written: {arguments.out}, and mitigation.json beside it")
     return 0

@@ -21,6 +21,8 @@ def save_mitigation(
     test: tuple[np.ndarray, np.ndarray],
     triggers: Mapping[str, Trigger],
     preprocess: Preprocessing,
+    *,
+    trust_model: bool = False,
 ) -> Mitigation:
     """Save the repaired model, read the file back, and measure what it holds: a saved model may differ from the one in memory.
 
@@ -30,12 +32,13 @@ def save_mitigation(
         test: clean raw images and integer labels.
         triggers: what to measure, by name.
         preprocess: what the model wants of raw pixels.
+        trust_model: read the file back as one that may run code, because the model that was repaired is one.
 
     Returns:
         The mitigation with the reloaded model, and `after` measured on it.
     """
     save_model(mitigation.model, path)
-    reloaded = load_model(path)
+    reloaded = load_model(path, trust_model=trust_model)
     saved = replace(mitigation, model=reloaded, after=measure(reloaded, *test, triggers, preprocess))
     content = {"schema": 1, "model": str(path), **saved.settings, "before": asdict(saved.before), "after": asdict(saved.after)}
     with whole_file(Path(path).with_name("mitigation.json")) as temporary:
