@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nc_tf.cli.guard import guarded
+from nc_tf.cli.guard import Parser, guarded
 from nc_tf.errors import InputError
 from nc_tf.outliers import find_outliers
 from nc_tf.results import Status
@@ -27,7 +27,7 @@ NUM_CLASSES = 43
 
 def main(argv: list[str] | None = None) -> int:
     """Print median, MAD, index and flagged labels; 0 when done, 2 for bad input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", default=RESULT_DIR)
     arguments = parser.parse_args(argv)
 
@@ -48,8 +48,8 @@ def read_norms(folder: Path) -> dict[int, float]:
         lossless, picture = folder / "triggers" / f"label_{label}.npz", folder / (IMG_FILENAME_TEMPLATE % ("mask", label))
         if lossless.exists():
             trigger, saved = load_trigger(lossless)
-            status = str(saved.get("status", Status.CONVERGED))
-            if status in (Status.NEVER_SUCCEEDED, Status.NONFINITE):
+            status = Status(str(saved.get("status", Status.CONVERGED)))
+            if not status.succeeded:
                 print(f"label {label} left out: its search found no working trigger ({status})")
                 continue
             norms[label] = trigger.l1_norm

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from mad_outlier_detection import read_norms
-from nc_tf.cli.guard import guarded
+from nc_tf.cli.guard import Parser, guarded
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
 from nc_tf.outliers import find_outliers
@@ -34,7 +34,7 @@ SEED = 0
 
 def main(argv: list[str] | None = None) -> int:
     """Unlearn, save, reload, print; 0 when done, 2 for bad input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=DATA_FILE)
     parser.add_argument("--model", default=MODEL_FILE)
     parser.add_argument("--results", default=RESULT_DIR)
@@ -56,7 +56,7 @@ def repair(arguments: argparse.Namespace) -> None:
     from nc_tf.attacks.patch import patch
     from nc_tf.datasets.files import read
     from nc_tf.mitigation.saving import save_mitigation, table
-    from nc_tf.mitigation.unlearning import named_triggers, unlearn
+    from nc_tf.mitigation.unlearning import unlearn
     from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file
     from nc_tf.preprocessing import preprocessing
@@ -66,18 +66,16 @@ def repair(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.data} is missing: expected GTSRB; run `nc-tf data gtsrb`, or `make demo`, which needs no data")
     train, test = (read(arguments.data, subset=subset) for subset in ("train", "test"))
     true = patch(train.images.shape[1:], Y_TARGET)
-    # The other two columns need no scan; where there is one, its triggers are measured as well.
-    scanned = arguments.source == "reversed" or Path(arguments.results, "triggers").exists()
-    reversed_ = flagged_triggers(Path(arguments.results)) if scanned else []
+    # The other two columns need no scan.
+    reversed_ = flagged_triggers(Path(arguments.results)) if arguments.source == "reversed" else []
     taught = {"reversed": reversed_, "true": [true], "nothing": []}[arguments.source]
-    measured = named_triggers(reversed_, {"true": true})
     mitigation = unlearn(
         load_model(arguments.model),
         train.images,
         train.labels,
         taught,
         test=(test.images, test.labels),
-        known_triggers=measured,
+        known_triggers={"true": true},
         fraction=FRACTION,
         ratio=RATIO,
         epochs=EPOCHS,
@@ -86,7 +84,7 @@ def repair(arguments: argparse.Namespace) -> None:
         intensity_range=INTENSITY_RANGE,
         seed=arguments.seed,
     )
-    saved = save_mitigation(mitigation, arguments.out, (test.images, test.labels), measured, preprocessing(INTENSITY_RANGE))
+    saved = save_mitigation(mitigation, arguments.out, (test.images, test.labels), preprocessing(INTENSITY_RANGE))
     print(f"taught with: {arguments.source} trigger; measured on the saved file {arguments.out}")
     print(table(saved))
 
@@ -100,7 +98,11 @@ def flagged_triggers(folder: Path) -> list:
     if not flagged:
         raise InputError(f"{folder} flags no label: expected a backdoor to unlearn; nothing was done")
     print("flagged labels: " + ", ".join(map(str, flagged)))
-    return [load_trigger(folder / "triggers" / f"label_{label}.npz")[0] for label in flagged]
+    files = [folder / "triggers" / f"label_{label}.npz" for label in flagged]
+    for file in files:
+        if not file.exists():
+            raise InputError(f"{file} is missing: expected the lossless trigger, pictures are too coarse; search the label again")
+    return [load_trigger(file)[0] for file in files]
 
 
 if __name__ == "__main__":

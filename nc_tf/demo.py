@@ -8,9 +8,10 @@ from typing import Any
 from nc_tf.attacks.patch import patch
 from nc_tf.datasets import signs
 from nc_tf.errors import InputError
+from nc_tf.files import whole_file
 from nc_tf.inversion import Loss, SearchSettings
 from nc_tf.mitigation.saving import save_mitigation
-from nc_tf.mitigation.unlearning import named_triggers, unlearn
+from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.models.loading import load_model
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.report.figures import trigger_gallery
@@ -66,7 +67,9 @@ class Demo:
 
     def scan(self, callbacks: Sequence[ScanCallback] = ()) -> ScanResult:
         """Search every label, save, and keep the verdict."""
-        self.folder.open({}, fresh=True)
+        mark = {"demo": True}
+        self.folder.open(mark)  # refuses the folder of a real scan
+        self.folder.open(mark, fresh=True)
         self.result = scan(
             self.model,
             self.images,
@@ -87,7 +90,8 @@ class Demo:
     def overview(self) -> Path:
         """Draw the triggers of the labels with the smallest norms, stamped on signs; returns the picture's path."""
         path = self.folder.path / "triggers.png"
-        trigger_gallery(self.result, self.images, self.labels, class_names=signs.CLASS_NAMES).savefig(path)
+        with whole_file(path) as temporary:
+            trigger_gallery(self.result, self.images, self.labels, class_names=signs.CLASS_NAMES).savefig(temporary)
         return path
 
     def unlearn(self) -> Mitigation:
@@ -96,7 +100,6 @@ class Demo:
         mitigation = unlearn(
             self.model, *self.train, self.result.triggers, test=test, known_triggers=known, seed=self.seed, verbose=0, **UNLEARNING
         )
-        named = named_triggers(self.result.triggers, known)
-        return save_mitigation(mitigation, self.repaired_file, test, named, Preprocessing())
+        return save_mitigation(mitigation, self.repaired_file, test, Preprocessing())
 
 

@@ -27,7 +27,7 @@ def predict_classes(
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray, preprocess: Preprocessing | None = None) -> float:
     """Share of raw images (N, ..., C) whose class the model names, [0, 1]; NaN where there are no images."""
-    return _share(predict_classes(model, images, preprocess) == labels)
+    return share(predict_classes(model, images, preprocess) == labels)
 
 
 def attack_success_rate(
@@ -35,7 +35,7 @@ def attack_success_rate(
 ) -> float:
     """Share of raw images of other classes that the trigger sends to its label, [0, 1]; NaN where there is no such image."""
     others = images[labels != trigger.label]
-    return _share(predict_classes(model, others, preprocess, trigger) == trigger.label)
+    return share(predict_classes(model, others, preprocess, trigger) == trigger.label)
 
 
 def measure(
@@ -48,5 +48,6 @@ def measure(
     )
 
 
-def _share(hits: np.ndarray) -> float:
+def share(hits: np.ndarray) -> float:
+    """Mean of booleans; NaN where there are none."""
     return float(np.mean(hits)) if hits.size else float("nan")

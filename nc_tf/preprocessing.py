@@ -46,6 +46,19 @@ class Preprocessing:
         images = images if self.mean == (0.0,) else images - self.mean
         return images if self.std == (1.0,) else images / self.std
 
+    def check_channels(self, channels: int) -> None:
+        """Whether this fits images of so many channels.
+
+        Raises:
+            InputError: means or deviations of another number, or BGR order for other than three.
+        """
+        wrong = [values for values in (self.mean, self.std) if len(values) not in (1, channels)]
+        if wrong or (self.bgr and channels != 3):
+            raise InputError(
+                f"preprocessing {self.name} for images of {channels} channels: expected one value, or one a channel, and imagenet "
+                "for three only; give what the network was trained with"
+            )
+
     def reverse(self, images: Any) -> Any:
         """Undo `__call__`: what the network expects -> raw images in [0, 255]."""
         images = (images * self.std + self.mean) * self.scale

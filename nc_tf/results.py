@@ -15,6 +15,11 @@ class Status(StrEnum):
     NEVER_SUCCEEDED = "never_succeeded"  # no trigger reached the success threshold
     NONFINITE = "nonfinite"  # the loss became NaN or infinite
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether a working trigger was found, so that its norm may enter median and MAD."""
+        return self in (Status.CONVERGED, Status.MAX_ROUNDS)
+
 
 class Verdict(StrEnum):
     """What a scan says. "No outlier" is not "clean": a backdoor of another kind may still be there."""
@@ -78,8 +83,8 @@ class LabelResult:
 
     @property
     def succeeded(self) -> bool:
-        """Whether a working trigger was found, so that its norm may enter median and MAD."""
-        return self.status in (Status.CONVERGED, Status.MAX_ROUNDS)
+        """See `Status.succeeded`."""
+        return self.status.succeeded
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,10 +145,12 @@ class Mitigation:
         model: the repaired keras.Model; the one passed in is unchanged.
         before: measured on the model passed in.
         after: measured on the repaired one.
+        triggers: what was measured, by name.
         settings: what it was run with, as plain JSON values.
     """
 
     model: Any
     before: Measurement
     after: Measurement
+    triggers: dict[str, Trigger] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)

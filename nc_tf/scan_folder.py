@@ -6,6 +6,7 @@ Every file is written whole or not at all. The triggers of finished labels are s
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from PIL import Image
 
 from nc_tf.errors import InputError
 from nc_tf.files import whole_file
+from nc_tf.inversion import SearchSettings
+from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger
 from nc_tf.scanning import ScanCallback
 from nc_tf.search import HISTORY_COLUMNS, ArmResult
 from nc_tf.trigger_file import load_trigger, save_trigger
 from nc_tf.verdict_file import log_text, verdict_json
+
+WRITTEN_LAST = ("verdict.json", "log.txt")
 
 
 def sha256_of(path: str | Path) -> str:
@@ -29,6 +34,23 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.sha256("".join(sha256_of(file) for file in sorted(path.rglob("*")) if file.is_file()).encode()).hexdigest()
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def scan_record(
+    model_hash: str,
+    data_hash: str,
+    settings: SearchSettings,
+    starts: int,
+    precision: str,
+    preprocess: Preprocessing,
+    upsample_size: int,
+    seed: int,
+) -> dict[str, Any]:
+    """All that the outcome of a label depends on, one key each, so that a difference can be named."""
+    values = asdict(settings)
+    cost = values.pop("cost")
+    search = {"starts": starts, "precision": precision, "upsample_size": upsample_size, "seed": seed}
+    return {"model": model_hash, "data": data_hash, **search, **values, **cost, "preprocessing": asdict(preprocess)}
 
 
 def model_facts(path: str | Path, model: keras.Model) -> dict[str, Any]:
@@ -95,7 +117,8 @@ class ScanFolder(ScanCallback):
         record = self.path / "state" / "settings.json"
         settings = json.loads(json.dumps(settings))
         if fresh:
-            for stale in [record, self.path / "verdict.json", *self.path.glob("triggers/label_*.npz")]:
+            pictures = self.path.glob(f"{self.name}_visualize_*_label_*.png")
+            for stale in [record, *(self.path / name for name in WRITTEN_LAST), *self.path.glob("triggers/label_*.npz"), *pictures]:
                 stale.unlink(missing_ok=True)
         if not any(self.path.glob("triggers/label_*.npz")):
             # Nothing depends on what an attempt that found no label was asked: it may have been refused for that very setting.
@@ -103,7 +126,7 @@ class ScanFolder(ScanCallback):
             return {}
         if not record.exists():
             raise InputError(
-                f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another or --fresh"
+                f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another"
             )
         try:
             before = dict(json.loads(record.read_text(encoding="utf-8")))
@@ -113,7 +136,7 @@ class ScanFolder(ScanCallback):
             if settings.get(key) != before.get(key):
                 raise InputError(
                     f"{self.path} holds a scan with {key} {before.get(key)}, this one has {settings.get(key)}: "
-                    "expected the same settings to go on with it; choose another folder, or start over with --fresh"
+                    "expected the same settings to go on with it; choose another folder, or start over (--fresh)"
                 )
         return self.label_results()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
-from nc_tf.evaluation import attack_success_rate, predict_classes
+from nc_tf.evaluation import attack_success_rate, predict_classes, share
 from nc_tf.inversion import Inversion, Loss, RoundLog, Run, SearchSettings
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.outliers import PAPER_INDEX, find_outliers
@@ -51,8 +51,8 @@ class ScanCallback:
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
         """Before the first round."""
 
-    def on_round(self, arms: Sequence[Arm], run: Run, log: RoundLog) -> None:
-        """After every round, with the arms in flight, their state and what each logged."""
+    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+        """After every round, with the arms in flight, the number of the round each has ended, their state and what each logged."""
 
     def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
         """When a label is done; its anomaly index is not known yet."""
@@ -98,6 +98,7 @@ def scan(
     """
     began = time.perf_counter()
     chosen = _preset(preset)
+    name = preset if settings is None else "custom"
     settings = settings or chosen.settings
     starts = chosen.starts if starts is None else starts
     if starts < 1 or lanes < 1:
@@ -106,6 +107,7 @@ def scan(
         raise InputError(f"seed {seed}: expected 0 or more; choose one")
     preprocess = preprocessing(intensity_range)
     wanted = _targets(targets, model.output_shape[-1])
+    preprocess.check_channels(model.input_shape[-1])
     images, labels = check_images(images, labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1])
     labels = predict_classes(model, images, preprocess) if labels is None else labels
     network = FrozenNetwork(model, preprocess, precision or chosen.precision, images[:4])
@@ -119,9 +121,9 @@ def scan(
     for callback in callbacks:
         callback.on_begin(network, len(waiting), starts, settings.max_rounds)
 
-    def on_round(arms: Sequence[Arm], run: Run, log: RoundLog) -> None:
+    def on_round(arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         for callback in callbacks:
-            callback.on_round(arms, run, log)
+            callback.on_round(arms, rounds, run, log)
 
     found: dict[int, list[ArmResult]] = defaultdict(list)
     arms = random_arms(space, waiting, starts, seed)
@@ -137,7 +139,7 @@ def scan(
             trigger=best.trigger,
             status=best.status,
             attack_success_rate=attack_success_rate(model, unseen_images, unseen_labels, best.trigger, preprocess),
-            zero_trigger_rate=_share(clean_answers[unseen_labels != label] == label),
+            zero_trigger_rate=share(clean_answers[unseen_labels != label] == label),
             starts=starts,
             rounds=sum(result.rounds for result in tried),
         )
@@ -146,7 +148,7 @@ def scan(
     return judge(
         [done[label] for label in sorted(done)],
         settings={
-            "preset": preset,
+            "preset": name,
             **asdict(settings),
             "upsample_size": upsample_size,
             "starts": starts,
@@ -226,7 +228,3 @@ def _best(starts: Sequence[ArmResult]) -> ArmResult:
     if not working:
         return min(starts, key=lambda result: result.arm.start)
     return min(working, key=lambda result: result.trigger.l1_norm)
-
-
-def _share(hits: np.ndarray) -> float:
-    return float(np.mean(hits)) if hits.size else float("nan")

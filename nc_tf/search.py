@@ -62,8 +62,8 @@ class ArmResult:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the trigger works."""
-        return self.status in (Status.CONVERGED, Status.MAX_ROUNDS)
+        """See `Status.succeeded`."""
+        return self.status.succeeded
 
 
 class Minibatches(Protocol):
@@ -111,7 +111,7 @@ def search(
     minibatches: Minibatches,
     *,
     lanes: int = 8,
-    on_round: Callable[[Sequence[Arm], Run, RoundLog], None] = lambda arms, run, log: None,
+    on_round: Callable[[Sequence[Arm], Sequence[int], Run, RoundLog], None] = lambda arms, rounds, run, log: None,
 ) -> Iterator[ArmResult]:
     """Search every arm, at most `lanes` at a time, and yield each result as soon as it is there.
 
@@ -120,7 +120,7 @@ def search(
         arms: read lazily, so that memory is bounded by the lanes.
         minibatches: the images of each round.
         lanes: arms advanced together.
-        on_round: called after every round with the arms in their lanes, their state and what they logged.
+        on_round: called after every round with the arms in their lanes, the number of the round each has ended (from 0), state and log.
     """
     waiting = iter(arms)
     active: list[_Lane] = []
@@ -139,7 +139,7 @@ def search(
         log = RoundLog(*report.numpy())
         for position, lane in enumerate(active):
             lane.history.append((len(lane.history), *(float(column[position]) for column in log[:6])))
-        on_round([lane.arm for lane in active], run, log)
+        on_round([lane.arm for lane in active], [len(lane.history) - 1 for lane in active], run, log)
         done = [
             bool(log.stopped[p]) or not log.finite[p] or len(lane.history) >= inversion.settings.max_rounds for p, lane in enumerate(active)
         ]

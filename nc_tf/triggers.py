@@ -40,6 +40,8 @@ class TriggerSpace:
     epsilon: float = EPSILON
 
     def __post_init__(self) -> None:
+        if len(self.image_shape) != 3:
+            raise InputError(f"images of shape {self.image_shape}: expected (H, W, C); clips cannot be searched yet")
         if not 1 <= self.upsample_size <= min(self.image_shape[:2]):
             raise InputError(
                 f"upsample size {self.upsample_size}: expected 1 to {min(self.image_shape[:2])}, the image's smaller side; "

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.errors import InputError
+from nc_tf.files import whole_file
 from nc_tf.inversion import Inversion, Loss, RoundLog, Run, SearchSettings
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing, preprocessing
@@ -152,19 +153,19 @@ class Visualizer:
         found = result.trigger.pattern, result.coarse_mask, result.trigger.mask
         return (*found, logs) if self.return_logs else found
 
-    def _report(self, arms: Sequence[Arm], run: Run, log: RoundLog) -> None:
+    def _report(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         """What the original prints, and its intermediate masks."""
-        step = int(run.updates[0]) // self.mini_batch - 1
+        step = rounds[0]
         if self.verbose >= 2 or (self.verbose and step % max(1, self.steps // 10) == 0):
             print(
                 f"step: {step:3d}, cost: {log.cost[0]:.2E}, attack: {log.success[0]:.3f}, loss: {log.loss[0]:f}, "
                 f"ce: {log.ce[0]:f}, reg: {log.reg[0]:f}, reg_best: {log.reg_best[0]:f}"
             )
         if self.tmp_dir is not None:
-            self.tmp_dir.mkdir(parents=True, exist_ok=True)
             mask, pattern = self.inversion.space.masks(run.z[0])[0], self.inversion.space.patterns(run.z[1])[0]
-            keras.utils.save_img(self.tmp_dir / f"tmp_mask_step_{step}.png", 255 * mask, scale=False)
-            keras.utils.save_img(self.tmp_dir / f"tmp_fusion_step_{step}.png", mask * pattern, scale=False)
+            for part, pixels in (("mask", 255 * mask), ("fusion", mask * pattern)):
+                with whole_file(self.tmp_dir / f"tmp_{part}_step_{step}.png") as temporary:
+                    keras.utils.save_img(temporary, pixels, scale=False)
 
 
 class _Stream:

@@ -320,7 +320,7 @@ class Gate:
         nothing = 0.0 * tf.reduce_sum(images, axis=(1, 2, 3))
         return tf.stack([nothing, nothing + 2.0 * self.open - 1.0], axis=1)  # class 1 where the gate is open
 
-    def turn(self, arms: Sequence[Arm], run: Run, log: RoundLog) -> None:
+    def turn(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         self.round += 1
         self.open.assign(float(self.script[min(self.round, len(self.script) - 1)]))
 

@@ -49,7 +49,7 @@ class Record(ScanCallback):
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
         self.begun.append((num_labels, starts, max_rounds))
 
-    def on_round(self, arms: Sequence[Arm], run: Run, log: RoundLog) -> None:
+    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         assert len(log.cost) == len(arms) == len(run.updates)
         self.rounds.append([(arm.label, arm.start) for arm in arms])
 

@@ -166,7 +166,7 @@ def test_triggers_are_named_as_the_tables_name_them() -> None:
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
 def test_the_saved_file_holds_what_was_measured(repaired: Mitigation, tmp_path: Path, suffix: str) -> None:
     file, triggers = tmp_path / f"repaired{suffix}", {"reversed": REVERSED, "true": TRUE}
-    saved = save_mitigation(repaired, file, TEST, triggers, Preprocessing())
+    saved = save_mitigation(repaired, file, TEST, Preprocessing())
     assert saved.after == repaired.after
     assert measure(load_model(file), *TEST, triggers) == saved.after
     assert digest(saved.model.get_weights()) == digest(repaired.model.get_weights())
@@ -183,8 +183,8 @@ def test_the_saved_file_holds_what_was_measured(repaired: Mitigation, tmp_path: 
 
 def test_a_file_that_lost_something_is_measured_as_it_is(infected: keras.Model, repaired: Mitigation, tmp_path: Path) -> None:
     """The table must come from the file: give the mitigation another model than the one its table speaks of."""
-    lying = Mitigation(infected, repaired.before, repaired.after, repaired.settings)
-    saved = save_mitigation(lying, tmp_path / "not_repaired.keras", TEST, {"true": TRUE}, Preprocessing())
+    lying = Mitigation(infected, repaired.before, repaired.after, {"true": TRUE})
+    saved = save_mitigation(lying, tmp_path / "not_repaired.keras", TEST, Preprocessing())
     assert saved.after.attack_success_rate["true"] > 0.95
 
 
@@ -263,4 +263,4 @@ def test_a_model_that_cannot_be_copied_is_refused() -> None:
 
 def test_a_name_that_keras_cannot_save_to_is_refused(repaired: Mitigation, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected a name that ends in \.keras or \.h5"):
-        save_mitigation(repaired, tmp_path / "repaired.pt", TEST, {}, Preprocessing())
+        save_mitigation(repaired, tmp_path / "repaired.pt", TEST, Preprocessing())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from nc_tf.datasets.checks import check_images
 from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
@@ -86,9 +87,12 @@ def inject(
         raise InputError(f"seed {seed}: expected 0 to 4294967295; choose one")
     if not 0 <= trigger.label < num_classes:
         raise InputError(f"target label {trigger.label}: expected 0 to {num_classes - 1}; the model has {num_classes} classes")
-    if trigger.pattern.shape != model.input_shape[1:]:
-        raise InputError(f"a trigger of shape {trigger.pattern.shape}: expected {model.input_shape[1:]}, the model's input; make one so")
+    train = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training images")
+    test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test images")
+    if trigger.pattern.shape != train[0].shape[1:]:
+        raise InputError(f"a trigger of shape {trigger.pattern.shape}: expected {train[0].shape[1:]}, the images' own; make one so")
     preprocess = preprocess or Preprocessing()
+    preprocess.check_channels(model.input_shape[-1])
     keras.utils.set_random_seed(seed)
     batches = stamped_batches(*train, [trigger], rate=rate, relabel=True, batch_size=batch_size, seed=seed, preprocess=preprocess)
     measured = MeasureEveryEpoch(*test, trigger, preprocess)

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nc_tf.cli.options import seed
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `nc-tf data`."""
@@ -10,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="data", metavar="DIR", help="folder for the data files (default: data)")
     parser.add_argument("--from", dest="source", metavar="FOLDER", help="gtsrb: the archives, zipped or unpacked, instead of a download")
     parser.add_argument("--crop", action="store_true", help="gtsrb: cut each picture to the sign")
-    parser.add_argument("--seed", type=int, default=0, help="signs: which pictures to render")
+    parser.add_argument("--seed", type=seed, default=0, help="signs: which pictures to render")
 
 
 def run(arguments: argparse.Namespace) -> int:

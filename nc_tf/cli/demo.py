@@ -5,11 +5,13 @@ The network ships with the package and reads rendered traffic signs. Exit code 0
 
 import argparse
 
+from nc_tf.cli.options import seed
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `nc-tf demo`."""
     parser.add_argument("--out", default="nc_tf_demo", metavar="DIR", help="where the pictures and the repaired network go")
-    parser.add_argument("--seed", type=int, default=0, help="of the rendered signs, the search and the unlearning")
+    parser.add_argument("--seed", type=seed, default=0, help="of the rendered signs, the search and the unlearning")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ Writes the network, and the trigger that was planted beside it as NAME_trigger.n
 import argparse
 from pathlib import Path
 
-from nc_tf.cli.options import add_range_options, numbers, preprocessing_of
+from nc_tf.cli.options import add_range_options, numbers, preprocessing_of, seed
 from nc_tf.errors import InputError
 
 ARCHITECTURES = ("gtsrb", "signs")
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     add_range_options(parser)
 
 
@@ -36,13 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from nc_tf.attacks.injection import inject
     from nc_tf.attacks.patch import patch
-    from nc_tf.datasets.files import read
+    from nc_tf.datasets.files import read_both
     from nc_tf.models.architectures import gtsrb_network, signs_network
     from nc_tf.models.saving import check_model_file, save_model
     from nc_tf.trigger_file import save_trigger
 
     out = check_model_file(arguments.out)
-    train, test = (read(arguments.data, subset=subset) for subset in ("train", "test"))
+    train, test = read_both(arguments.data, seed=arguments.seed)
     shape, num_classes = train.images.shape[1:], int(max(train.labels.max(), test.labels.max())) + 1
     trigger = patch(shape, arguments.target, size=arguments.size, margin=arguments.margin, color=arguments.color, corner=arguments.corner)
     keras.utils.set_random_seed(arguments.seed)

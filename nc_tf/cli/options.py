@@ -23,6 +23,26 @@ def numbers(kind: type) -> Callable[[str], tuple]:
     return parse
 
 
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    return _at_least(text, 1)
+
+
+def seed(text: str) -> int:
+    """A whole number from 0."""
+    return _at_least(text, 0)
+
+
+def _at_least(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least}")
+    return number
+
+
 def labels(text: str) -> tuple[int, ...] | None:
     """`all` or `0,33`."""
     return None if text == "all" else numbers(int)(text)

@@ -30,7 +30,7 @@ class ScanProgress(ScanCallback):
             console=self.console,
         )
         self.ended_rounds: list[int] = []
-        self.rounds: dict[tuple[int, int], int] = {}
+        self.begun: set[tuple[int, int]] = set()
         self.usual = USUAL_ROUNDS
 
     def __enter__(self) -> "ScanProgress":
@@ -47,16 +47,15 @@ class ScanProgress(ScanCallback):
         self.num_labels, self.starts = num_labels, starts
         self.task = self.bar.add_task("first round", total=num_labels * starts)
 
-    def on_round(self, arms: Sequence[Arm], run: Run, log: RoundLog) -> None:
-        for arm in arms:
-            key = (arm.label, arm.start)
-            self.rounds[key] = self.rounds.get(key, 0) + 1
+    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+        self.begun |= {(arm.label, arm.start) for arm in arms}
+        ended = len(self.begun) - len(arms)
         usual = sum(self.ended_rounds) / len(self.ended_rounds) if self.ended_rounds else self.usual
-        under_way = sum(min(self.rounds[arm.label, arm.start] / usual, 0.95) for arm in arms)
+        under_way = sum(min((number + 1) / usual, 0.95) for number in rounds)
         self.bar.update(
             self.task,
-            completed=len(self.ended_rounds) + under_way,
-            description=f"label {arms[0].label} round {self.rounds[arms[0].label, arms[0].start]} "
+            completed=ended + under_way,
+            description=f"label {arms[0].label} round {rounds[0] + 1} "
             f"cost {log.cost[0]:.1e} ASR {log.success[0]:.3f} norm {log.reg[0]:.1f}",
         )
 

@@ -8,10 +8,12 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nc_tf.cli.options import add_model_options, class_names, labels, preprocessing_of
+from nc_tf.cli.options import add_model_options, class_names, labels, positive, preprocessing_of, seed
 
 if TYPE_CHECKING:
     from nc_tf.results import ScanResult
+
+STOPPED = "stopped; finished labels are kept, and the same command goes on with the others"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="the scan folder")
     parser.add_argument("--preset", default="paper", choices=("paper",), help="how to scan; the options below overrule it")
     parser.add_argument("--labels", type=labels, default=None, help="all, or numbers such as 0,33")
-    parser.add_argument("--starts", type=int, help="random starts a label; the best counts")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--starts", type=positive, help="random starts a label; the best counts")
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--loss", choices=("linear", "cross_entropy"))
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--rounds", type=int, help="rounds a search at most")
@@ -42,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.datasets.files import read
     from nc_tf.models.loading import load_model
-    from nc_tf.scan_folder import ScanFolder, array_hash, model_facts
+    from nc_tf.scan_folder import ScanFolder, array_hash, model_facts, scan_record
     from nc_tf.scanning import PRESETS, scan
 
     model = load_model(arguments.model, trust_model=arguments.trust_model)
@@ -65,18 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threshold is not None:
         settings = replace(settings, cost=replace(settings.cost, threshold=arguments.threshold))
     preprocess = preprocessing_of(arguments)
+    starts, precision = arguments.starts or preset.starts, arguments.precision or preset.precision
     what = model_facts(arguments.model, model)
-    asked = {
-        "model": what["sha256"],
-        "data": array_hash(loaded.images, loaded.labels),
-        "settings": repr(settings),
-        "preset": arguments.preset,
-        "starts": arguments.starts,
-        "seed": arguments.seed,
-        "precision": arguments.precision,
-        "intensity range": repr(preprocess),
-        "upsample": arguments.upsample,
-    }
+    data_hash = array_hash(loaded.images, loaded.labels)
+    asked = scan_record(what["sha256"], data_hash, settings, starts, precision, preprocess, arguments.upsample, arguments.seed)
     folder = ScanFolder(arguments.out)
     finished = folder.open(asked, fresh=arguments.fresh)
     with ScanProgress() as progress:
@@ -85,10 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
             loaded.images,
             loaded.labels,
             targets=arguments.labels,
-            settings=settings,
+            settings=None if settings == preset.settings else settings,
             preset=arguments.preset,
-            starts=arguments.starts,
-            precision=arguments.precision,
+            starts=starts,
+            precision=precision,
             intensity_range=preprocess,
             upsample_size=arguments.upsample,
             seed=arguments.seed,

@@ -5,13 +5,13 @@ Exit code 0: the repaired model is written; 2: bad input or failure.
 
 import argparse
 
-from nc_tf.cli.options import add_model_options, preprocessing_of
+from nc_tf.cli.options import add_model_options, preprocessing_of, seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `nc-tf unlearn`."""
     parser.add_argument("model", metavar="MODEL", help="the infected model")
-    parser.add_argument("data", metavar="DATA", help="clean raw images; X_train is learned from, X_test measured on")
+    parser.add_argument("data", metavar="DATA", help="clean raw images; measured on X_test, or on a fifth where there is one set only")
     parser.add_argument("--scan", required=True, metavar="DIR", help="the scan folder with the flagged triggers")
     parser.add_argument("--out", required=True, metavar="FILE", help=".keras or .h5")
     parser.add_argument("--true-trigger", metavar="FILE", help="an .npz trigger to measure as well")
@@ -20,16 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     add_model_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf unlearn`."""
-    from nc_tf.datasets.files import read
+    from nc_tf.datasets.files import read_both
     from nc_tf.errors import InputError
     from nc_tf.mitigation.saving import save_mitigation, table
-    from nc_tf.mitigation.unlearning import named_triggers, unlearn
+    from nc_tf.mitigation.unlearning import unlearn
     from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file
     from nc_tf.scan_folder import ScanFolder
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.scan} flags no label: expected a scan that suspects a backdoor; there is nothing to unlearn")
     known = {"true": load_trigger(arguments.true_trigger)[0]} if arguments.true_trigger else {}
     model = load_model(arguments.model, trust_model=arguments.trust_model)
-    train, test = (read(arguments.data, subset=subset, image_shape=model.input_shape[1:]) for subset in ("train", "test"))
+    train, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
     preprocess = preprocessing_of(arguments)
     mitigation = unlearn(
         model,
@@ -58,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         intensity_range=preprocess,
         seed=arguments.seed,
     )
-    measured, clean = named_triggers(triggers, known), (test.images, test.labels)
-    saved = save_mitigation(mitigation, arguments.out, clean, measured, preprocess, trust_model=arguments.trust_model)
+    saved = save_mitigation(mitigation, arguments.out, (test.images, test.labels), preprocess, trust_model=arguments.trust_model)
     print(table(saved))
     print(f"written: {arguments.out}, and mitigation.json beside it")
     return 0

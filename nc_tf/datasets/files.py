@@ -11,6 +11,7 @@ from typing import Literal
 import h5py
 import numpy as np
 from PIL import Image
+from sklearn.model_selection import train_test_split
 
 from nc_tf.datasets.checks import check_images, check_size
 from nc_tf.errors import InputError
@@ -67,8 +68,28 @@ class LabelledImages:
             return self
         if not 1 <= count <= len(self.images):
             raise InputError(f"{count} images wanted: expected 1 to {len(self.images)}, what the data holds; choose fewer, or leave it out")
-        rows = np.sort(np.random.default_rng(seed).permutation(len(self.images))[:count])
+        return self.take(np.random.default_rng(seed).permutation(len(self.images))[:count])
+
+    def take(self, rows: np.ndarray) -> "LabelledImages":
+        """The images at these rows, in their own order."""
+        rows = np.sort(rows)
         return replace(self, images=self.images[rows], labels=self.labels[rows])
+
+
+def read_both(path: str | Path, *, seed: int, image_shape: ImageShape | None = None) -> tuple[LabelledImages, LabelledImages]:
+    """A training and a test set; where the source has one set only, a fifth of it, chosen by the seed, becomes the test set.
+
+    Raises:
+        InputError: as `read`; or too few images to set some aside.
+    """
+    train, test = (read(path, subset=subset, image_shape=image_shape) for subset in ("train", "test"))
+    if train.subset != test.subset:
+        return train, test
+    try:
+        kept, aside = train_test_split(np.arange(len(train.images)), test_size=0.2, random_state=seed)
+    except ValueError as error:
+        raise InputError(f"{path}: {len(train.images)} images: expected enough to set a fifth aside for measuring; give more") from error
+    return train.take(kept), train.take(aside)
 
 
 def read(path: str | Path, *, subset: Subset = "test", image_shape: ImageShape | None = None) -> LabelledImages:

@@ -1,7 +1,6 @@
 """A mitigation on disk: the repaired model, and `mitigation.json` with a table measured on the file as it was read back."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,14 +11,13 @@ from nc_tf.files import whole_file
 from nc_tf.models.loading import load_model
 from nc_tf.models.saving import save_model
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Mitigation, Trigger
+from nc_tf.results import Mitigation
 
 
 def save_mitigation(
     mitigation: Mitigation,
     path: str | Path,
     test: tuple[np.ndarray, np.ndarray],
-    triggers: Mapping[str, Trigger],
     preprocess: Preprocessing,
     *,
     trust_model: bool = False,
@@ -30,7 +28,6 @@ def save_mitigation(
         mitigation: what a defence returned.
         path: .keras or .h5; `mitigation.json` is written beside it.
         test: clean raw images and integer labels.
-        triggers: what to measure, by name.
         preprocess: what the model wants of raw pixels.
         trust_model: read the file back as one that may run code, because the model that was repaired is one.
 
@@ -39,7 +36,7 @@ def save_mitigation(
     """
     save_model(mitigation.model, path)
     reloaded = load_model(path, trust_model=trust_model)
-    saved = replace(mitigation, model=reloaded, after=measure(reloaded, *test, triggers, preprocess))
+    saved = replace(mitigation, model=reloaded, after=measure(reloaded, *test, mitigation.triggers, preprocess))
     content = {"schema": 1, "model": str(path), **saved.settings, "before": asdict(saved.before), "after": asdict(saved.after)}
     with whole_file(Path(path).with_name("mitigation.json")) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

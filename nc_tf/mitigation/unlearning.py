@@ -72,11 +72,14 @@ def unlearn(
         )
     if not 0 <= seed < 2**32:
         raise InputError(f"seed {seed}: expected 0 to 4294967295; choose one")
-    shape, num_classes = model.input_shape[1:], model.output_shape[-1]
+    num_classes = model.output_shape[-1]
     preprocess = preprocessing(intensity_range)
-    test_images, test_labels = check_images(*test, image_shape=shape, num_classes=num_classes, name="test images")
+    preprocess.check_channels(model.input_shape[-1])
+    test_images, test_labels = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test images")
+    shape = test_images.shape[1:]  # a network may take images of any size
     if isinstance(images, tf.data.Dataset):
         num_images = _count(images)
+        check_images(*next(images.as_numpy_iterator()), image_shape=shape, num_classes=num_classes, name="the first batch")
     else:
         images, labels = check_images(images, _required(labels), image_shape=shape, num_classes=num_classes)
         chosen = np.random.default_rng(seed).permutation(len(images))[: max(1, round(fraction * len(images)))]
@@ -88,8 +91,8 @@ def unlearn(
                 f"{name} trigger of shape {trigger.pattern.shape} for label {trigger.label}: expected {shape} and 0 to {num_classes - 1}, "
                 "what the model has; choose a scan of this model"
             )
+    keras.utils.set_random_seed(seed)  # before the copy: a Dropout draws its own seed when it is made
     repaired = _copy(model)
-    keras.utils.set_random_seed(seed)
     # Without a trigger the rate is zero, and any trigger will do to fill the place.
     nothing = Trigger(0, np.zeros(shape[:2], np.float32), np.zeros(shape, np.float32))
     batches = stamped_batches(
@@ -116,6 +119,7 @@ def unlearn(
         model=repaired,
         before=measure(model, test_images, test_labels, measured, preprocess),
         after=measure(repaired, test_images, test_labels, measured, preprocess),
+        triggers=measured,
         settings={
             "method": "unlearning" if triggers else "fine-tuning",
             "images": num_images,
@@ -130,9 +134,10 @@ def unlearn(
 
 
 def named_triggers(triggers: Sequence[Trigger], known: Mapping[str, Trigger] | None = None) -> dict[str, Trigger]:
-    """The triggers as tables name them: "reversed", "reversed 2" ..., then the known ones."""
-    names = ("reversed" if number == 1 else f"reversed {number}" for number in range(1, len(triggers) + 1))
-    return {**dict(zip(names, triggers, strict=True)), **(known or {})}
+    """The triggers as tables name them: "reversed", "reversed 2" ..., then the known ones; one that is both goes by its known name."""
+    known = dict(known or {})
+    found = [trigger for trigger in triggers if not any(trigger is other for other in known.values())]
+    return {"reversed" if number == 1 else f"reversed {number}": trigger for number, trigger in enumerate(found, start=1)} | known
 
 
 def _required(labels: np.ndarray | None) -> np.ndarray:
@@ -144,7 +149,8 @@ def _required(labels: np.ndarray | None) -> np.ndarray:
 def _count(batches: tf.data.Dataset) -> int:
     """Images in a dataset of (image, label) batches; the length of the cosine needs it."""
     spec = batches.element_spec
-    if not (isinstance(spec, tuple) and len(spec) == 2 and spec[0].shape.rank == 4 and spec[1].shape.rank == 1):
+    ranks = tuple(getattr(part, "shape", tf.TensorShape(None)).rank for part in spec) if isinstance(spec, tuple) else ()
+    if ranks != (4, 1):
         raise InputError(f"a dataset of {spec}: expected batches of (images (B, H, W, C), integer labels (B,)); map and batch it so")
     if batches.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InputError("an endless dataset: expected one that ends after an epoch; leave out repeat(), or add take()")
