@@ -15,7 +15,7 @@ PYTHON ?=
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(STAMP) ## scan a small infected network, open the report, repair it (no data, no GPU)
+demo: $(STAMP) ## scan a small infected network, draw its trigger, repair it (no data, no GPU)
 	$(BIN)/nc-tf demo
 
 test: $(STAMP) ## run the tests and measure their coverage

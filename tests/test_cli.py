@@ -112,7 +112,11 @@ def test_the_version_is_that_of_the_package(capsys: Captured) -> None:
         (["inject", "d", "--out", "o", "--color", "white"], "argument --color: 'white': expected numbers"),
         (["inject", "d", "--out", "o", "--architecture", "vgg"], "argument --architecture: invalid choice: 'vgg'"),
         (["data", "mnist"], "argument name: invalid choice: 'mnist'"),
-        (["demo", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+        (["demo", "--seed", "x"], "argument --seed: 'x': expected a whole number from 0"),
+        (["data", "signs", "--seed", "-1"], "argument --seed: '-1': expected a whole number from 0"),
+        (["scan", "m", "d", "--out", "o", "--seed", "-1"], "argument --seed: '-1': expected a whole number from 0"),
+        (["scan", "m", "d", "--out", "o", "--starts", "0"], "argument --starts: '0': expected a whole number from 1"),
+        (["unlearn", "m", "d", "--scan", "s", "--out", "o", "--seed", "-1"], "argument --seed: '-1': expected a whole number from 0"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exits_with_2(command: list[str], message: str, capsys: Captured) -> None:
@@ -171,7 +175,7 @@ def test_the_options_reach_the_search(files: Path, tmp_path: Path) -> None:
     expected = {"seed": 5, "learning_rate": 0.2, "upsample_size": 2, "max_rounds": 2, "loss": "linear", "precision": "float32"}
     assert {key: settings[key] for key in expected} == expected
     assert settings["cost"]["threshold"] == 0.95
-    assert (settings["batch_size"], settings["batches_per_round"], settings["preset"]) == (16, 4, "paper")
+    assert (settings["batch_size"], settings["batches_per_round"], settings["preset"]) == (16, 4, "custom")
 
 
 def test_labels_all_means_all(files: Path, tmp_path: Path) -> None:
@@ -237,7 +241,7 @@ def test_a_stopped_scan_goes_on_where_it_was(files: Path, tmp_path: Path, monkey
         stop_after(patched, 2)
         assert scan(files, tmp_path / "stopped") == 130
         stopped = capsys.readouterr().err
-    assert stopped.splitlines()[-1] == "nc-tf: stopped; the same command goes on where it was"
+    assert stopped.splitlines()[-1] == "nc-tf: stopped; finished labels are kept, and the same command goes on with the others"
     assert "Traceback" not in stopped
     done = ScanFolder(tmp_path / "stopped").label_results()
     assert len(done) == 2
@@ -287,7 +291,7 @@ def test_more_labels_are_the_same_scan(files: Path, tmp_path: Path) -> None:
 
 
 def test_a_refused_attempt_does_not_bind_the_next(files: Path, tmp_path: Path) -> None:
-    assert scan(files, tmp_path, "infected", "--starts", "0") == 2
+    assert scan(files, tmp_path, "infected", "--upsample", "0") == 2
     assert scan(files, tmp_path, "infected", "--starts", "1", "--labels", "0", "--rounds", "1") == 3
 
 
@@ -298,8 +302,6 @@ def test_a_refused_attempt_does_not_bind_the_next(files: Path, tmp_path: Path) -
     ("more", "message"),
     [
         (["--labels", "6"], "labels [6]: expected some of 0 to 5"),
-        (["--starts", "0"], "0 starts in 8 lanes"),
-        (["--seed", "-1"], "seed -1: expected 0 or more"),
         (["--rounds", "0"], "rounds 0: expected 1 or more"),
         (["--learning-rate", "0"], "learning rate 0.0: expected above 0"),
         (["--threshold", "2"], "success threshold 2.0"),
@@ -505,7 +507,6 @@ def test_unlearn_refuses_a_scan_without_flags(files: Path, injected: Path, tmp_p
         (["--true-trigger", "nothing.npz"], "nothing.npz is missing: expected a trigger file"),
         (["--fraction", "0"], "fraction 0.0"),
         (["--epochs", "0"], "0 epochs"),
-        (["--seed", "-1"], "seed -1"),
     ],
 )
 def test_unlearn_refuses_bad_options(files: Path, injected: Path, tmp_path: Path, more: list[str], message: str, capsys: Captured) -> None:
@@ -556,6 +557,33 @@ def test_data_gtsrb_from_an_empty_folder_is_refused(tmp_path: Path, capsys: Capt
     assert "expected" in one_line(capsys)
 
 
-def test_data_signs_refuses_a_negative_seed(tmp_path: Path, capsys: Captured) -> None:
-    assert cli.main(["data", "signs", "--out", str(tmp_path), "--seed", "-1"]) == 2
-    assert "seed -1: expected an integer of at least 0" in one_line(capsys)
+def test_a_real_scan_is_not_the_demos_to_wipe(files: Path, tmp_path: Path, capsys: Captured) -> None:
+    scan(files, tmp_path, "infected", "--labels", "1", "--rounds", "1")
+    capsys.readouterr()
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path} holds a scan with" in capsys.readouterr().err
+    assert (tmp_path / "triggers" / "label_1.npz").exists()
+
+
+def test_fresh_leaves_nothing_of_the_scan_before(files: Path, tmp_path: Path) -> None:
+    scan(files, tmp_path, "infected", "--labels", "1,2", "--rounds", "1")
+    scan(files, tmp_path, "infected", "--labels", "3", "--rounds", "1", "--fresh")
+    assert [row["label"] for row in verdict(tmp_path)["labels"]] == [3]
+    pictures = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert pictures == [f"model_visualize_{part}_label_3.png" for part in ("fusion", "mask", "pattern")]
+
+
+def test_a_default_spelled_out_is_no_other_scan(files: Path, tmp_path: Path) -> None:
+    scan(files, tmp_path, "infected", "--labels", "1", "--rounds", "1")
+    assert scan(files, tmp_path, "infected", "--labels", "1,2", "--rounds", "1", "--starts", "1") == 3
+
+
+def test_where_there_is_one_set_a_part_is_set_aside(tmp_path: Path) -> None:
+    from nc_tf.datasets.files import read_both
+
+    images, labels = corner_images(50)
+    np.savez(tmp_path / "one.npz", x=images, y=labels)
+    train, test = read_both(tmp_path / "one.npz", seed=3)
+    assert (len(train.images), len(test.images)) == (40, 10)
+    together = np.concatenate([train.images, test.images]).reshape(50, -1)
+    assert sorted(map(bytes, together)) == sorted(map(bytes, images.reshape(50, -1)))

@@ -87,7 +87,9 @@ def test_a_command_of_the_readme_runs(command: str, desk: Path, monkeypatch: pyt
     monkeypatch.chdir(desk)
     make_it_small(monkeypatch)
     program, *arguments = shlex.split(command)
-    if program == "make":
+    if program == "source":
+        assert arguments[0] == ".venv/bin/activate"  # what `make` leaves behind
+    elif program == "make":
         listed = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert {"demo": "nc-tf demo", "test": "pytest"}[arguments[0]] in listed
     elif program == "python":
@@ -113,3 +115,9 @@ def test_the_python_of_the_readme_runs(desk: Path, monkeypatch: pytest.MonkeyPat
 def test_every_link_of_the_readme_leads_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_no_document_has_an_empty_place() -> None:
+    mark = "@" * 2
+    documents = [path for folder in ("", "docs/", "models/") for path in ROOT.glob(f"{folder}*.md")]
+    assert not [path.name for path in documents if mark in path.read_text(encoding="utf-8")]

@@ -117,7 +117,7 @@ def test_a_stopped_run_goes_on(files: Path, tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(ScanFolder, "on_label", on_label)
     assert visualize(monkeypatch, *where(files, tmp_path), STEPS=2) == 130
-    assert "stopped; the same command goes on where it was" in capsys.readouterr().err
+    assert "stopped; finished labels are kept" in capsys.readouterr().err
     assert visualize(monkeypatch, *where(files, tmp_path), STEPS=2) == 0
     assert sorted(searched) == list(range(NUM_CLASSES))
     assert len(re.findall("^mask norm", capsys.readouterr().out, re.MULTILINE)) == NUM_CLASSES
@@ -274,9 +274,9 @@ def test_the_backdoor_is_taken_out_of_the_saved_file(
 ) -> None:
     assert unlearn(monkeypatch, signs_files, tmp_path / "unlearned.h5", *([] if source == "reversed" else ["--with", source])) == 0
     printed = capsys.readouterr().out
-    assert "flagged labels: 33\n" in printed
+    assert ("flagged labels: 33\n" in printed) == (source == "reversed")
     assert f"taught with: {source} trigger; measured on the saved file {tmp_path / 'unlearned.h5'}" in printed
-    for name in ("ASR, reversed trigger", "ASR, true trigger"):
+    for name in ("ASR, reversed trigger", "ASR, true trigger")[source != "reversed" :]:
         before, after = rates(printed, name)
         assert before > 0.95
         assert after < 0.3

@@ -1,6 +1,7 @@
 """Unlearning: the backdoor works before and not after, the model passed in stays as it was, and the saved file holds what is claimed."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -150,13 +151,20 @@ def test_a_network_that_wants_other_pixels_is_fed_them() -> None:
 
 
 def test_triggers_are_named_as_the_tables_name_them() -> None:
-    assert named_triggers([TRUE, REVERSED, TRUE], {"true": TRUE}) == {
-        "reversed": TRUE,
-        "reversed 2": REVERSED,
-        "reversed 3": TRUE,
-        "true": TRUE,
-    }
+    other = patch(IMAGE_SHAPE, 2)
+    assert named_triggers([REVERSED, other]) == {"reversed": REVERSED, "reversed 2": other}
+    assert named_triggers([TRUE, REVERSED], {"true": TRUE}) == {"reversed": REVERSED, "true": TRUE}
     assert named_triggers([]) == {}
+
+
+def test_a_seed_fixes_the_result_whatever_was_drawn_before(infected: keras.Model) -> None:
+    dropping = keras.Sequential([*infected.layers[:-1], keras.layers.Dropout(0.5), infected.layers[-1]])
+    random.seed(1)
+    first = unlearn(dropping, *TRAIN, [REVERSED], **QUICKLY)
+    random.seed(2)
+    second = unlearn(dropping, *TRAIN, [REVERSED], **QUICKLY)
+    for one, other in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 # On disk
