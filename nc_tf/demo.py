@@ -31,9 +31,9 @@ SETTINGS = SearchSettings(
     cost=CostSchedule(patience=3, reset_cost_to_zero=False, early_stop_threshold=1.0, early_stop_patience=15),
 )
 STARTS = 3
-# Stronger than the paper's unlearning: with a tenth of these images, a fifth of them stamped, and half the rate the small network
-# forgets the reversed trigger but still obeys the true one on a third of the images.
-UNLEARNING: dict[str, Any] = {"fraction": 0.5, "ratio": 0.5, "learning_rate": 3e-3}
+# Stronger than the paper's unlearning: with that recipe the small network forgets the reversed trigger but still obeys the true one,
+# which is larger, on many images.
+UNLEARNING: dict[str, Any] = {"fraction": 1.0, "ratio": 0.5, "learning_rate": 5e-3, "epochs": 2}
 
 
 def shipped_model(name: str) -> Path:
