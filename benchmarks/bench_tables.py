@@ -10,7 +10,6 @@ TITLES = {
     "torch_only": "only `import torch`",
 }
 
-
 # Cores that others may keep busy meanwhile: what a system does anyway.
 QUIET = 0.1
 
