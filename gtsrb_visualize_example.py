@@ -9,9 +9,10 @@ Time and norms to expect: docs/reproduction.md.
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from nc_tf.cli.guard import Parser, guarded
+from nc_tf.cli.guard import Parser, guarded, interruptible
 from nc_tf.cli.options import labels
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
@@ -79,6 +80,7 @@ def visualize(arguments: argparse.Namespace) -> None:
     from nc_tf.inversion import SearchSettings
     from nc_tf.models.loading import load_model
     from nc_tf.preprocessing import preprocessing
+    from nc_tf.presets import PRESETS
     from nc_tf.scan_folder import ScanFolder, array_hash, scan_record, sha256_of
     from nc_tf.scanning import scan
     from nc_tf.schedule import CostSchedule
@@ -99,23 +101,28 @@ def visualize(arguments: argparse.Namespace) -> None:
     settings = SearchSettings(LOSS, REGULARIZATION, LR, BATCH_SIZE, MINI_BATCH, STEPS, SAVE_LAST, cost)
     folder = ScanFolder(arguments.results, "gtsrb")
     data_hash, preprocess = array_hash(data.images, data.labels), preprocessing(INTENSITY_RANGE)
-    asked = scan_record(sha256_of(model_file), data_hash, settings, STARTS, PRECISION, preprocess, UPSAMPLE_SIZE, arguments.seed)
+    preset = replace(PRESETS["paper"], settings=settings, starts=STARTS, precision=PRECISION)
+    asked = scan_record(sha256_of(model_file), data_hash, preset, preprocess, UPSAMPLE_SIZE, arguments.seed)
     finished = folder.open(asked, fresh=arguments.fresh)
     order = [Y_TARGET, *(label for label in range(NUM_CLASSES) if label != Y_TARGET)]
-    with ScanProgress() as progress:
-        result = scan(
-            model,
-            data.images,
-            data.labels,
-            targets=arguments.labels or order,
-            settings=settings,
-            precision=PRECISION,
-            intensity_range=INTENSITY_RANGE,
-            upsample_size=UPSAMPLE_SIZE,
-            starts=STARTS,
-            seed=arguments.seed,
-            finished=finished,
-            callbacks=[progress, folder],
+    with ScanProgress(finished.values()) as progress:
+        result = interruptible(
+            lambda: scan(
+                model,
+                data.images,
+                data.labels,
+                targets=arguments.labels or order,
+                preset="paper",
+                settings=settings,
+                precision=PRECISION,
+                intensity_range=INTENSITY_RANGE,
+                upsample_size=UPSAMPLE_SIZE,
+                starts=STARTS,
+                seed=arguments.seed,
+                finished=finished,
+                under_way=folder.under_way,
+                callbacks=[progress, folder],
+            )
         )
     for entry in result.labels:
         print(f"mask norm of label {entry.label}: {entry.trigger.l1_norm:f}" + ("" if entry.succeeded else f" ({entry.status})"))

@@ -47,7 +47,7 @@ class Work:
         return pictures.repeat(self.size // 32, axis=1).repeat(self.size // 32, axis=2)
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mask (H, W) and pattern (H, W, 3) of label 0's first start, as `nc_tf.scanning.random_arms` draws them."""
+        """Mask (H, W) and pattern (H, W, 3) of label 0's first start, as `nc_tf.racing.random_arm` draws them."""
         rng = np.random.default_rng([self.seed, 0, 0])
         return rng.random(self.image_shape[:2]), rng.random(self.image_shape) * 255.0
 

@@ -12,7 +12,7 @@ from nc_tf.models.architectures import gtsrb_network
 from nc_tf.models.loading import load_model
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.scanning import random_arms
+from nc_tf.racing import random_arm
 from nc_tf.search import ResidentImages
 from nc_tf.triggers import EPSILON, TriggerSpace
 
@@ -34,7 +34,7 @@ class OurSearch:
         settings = SearchSettings(batch_size=work.batch, batches_per_round=work.minibatches, learning_rate=LEARNING_RATE)
         space = TriggerSpace(work.image_shape)
         network = FrozenNetwork(network_for(work), Preprocessing(), precision, work.images[:4])
-        self.arms = list(random_arms(space, (arm % work.labels for arm in range(arms)), 1, work.seed))
+        self.arms = [random_arm(space, arm % work.labels, 0, work.seed) for arm in range(arms)]
         self.minibatches = ResidentImages(work.images, settings, work.seed)
         self.inversion = Inversion(network, space, settings)
         self.run = self.inversion.start([arm.mask for arm in self.arms], [arm.pattern for arm in self.arms])

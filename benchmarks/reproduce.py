@@ -122,8 +122,8 @@ def scan_jobs(which: str) -> Callable[[argparse.Namespace], dict[str, Job]]:
     def job(arguments: argparse.Namespace) -> dict[str, Any]:
         from nc_tf.models.loading import load_model
         from nc_tf.scan_folder import ScanFolder, model_facts
-        from nc_tf.scanning import judge
         from nc_tf.verdict_file import verdict_json
+        from nc_tf.verdicts import judge
 
         model, out = MODELS / GTSRB_MODELS[which], RUNS / f"scan-{which}" / "scan"
         folder = ScanFolder(out, "gtsrb")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from nc_tf.callbacks import ScanCallback
     from nc_tf.errors import InputError
     from nc_tf.mitigation.unlearning import unlearn
     from nc_tf.models.loading import load_model
     from nc_tf.results import LabelResult, Measurement, Mitigation, ScanResult, Status, Trigger, Verdict
-    from nc_tf.scanning import ScanCallback, scan
+    from nc_tf.scanning import scan
     from nc_tf.visualizer import Visualizer
 
 # Imported when first asked for: TensorFlow takes seconds, and `nc-tf --help` has to set up its log before it loads.
@@ -19,7 +20,7 @@ _HOMES = {
     "LabelResult": "results",
     "Measurement": "results",
     "Mitigation": "results",
-    "ScanCallback": "scanning",
+    "ScanCallback": "callbacks",
     "ScanResult": "results",
     "Status": "results",
     "Trigger": "results",

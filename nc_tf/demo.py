@@ -6,31 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from nc_tf.attacks.patch import patch
+from nc_tf.callbacks import ScanCallback
 from nc_tf.datasets import signs
 from nc_tf.errors import InputError
 from nc_tf.files import whole_file
-from nc_tf.inversion import Loss, SearchSettings
 from nc_tf.mitigation.saving import save_mitigation
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.models.loading import load_model
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.report.figures import trigger_gallery
+from nc_tf.report_file import write_report
 from nc_tf.results import Mitigation, ScanResult
 from nc_tf.scan_folder import ScanFolder, model_facts
-from nc_tf.scanning import ScanCallback, scan
-from nc_tf.schedule import CostSchedule
+from nc_tf.scanning import scan
 
 TARGET = 33
 INFECTED = "signs_infected.keras"
-# A scan of three starts a label in about a minute on two cores: shorter rounds than the paper's, and the cost is there from the start.
-SETTINGS = SearchSettings(
-    loss=Loss.CROSS_ENTROPY,
-    batch_size=32,
-    batches_per_round=4,
-    max_rounds=60,
-    cost=CostSchedule(patience=3, reset_cost_to_zero=False, early_stop_threshold=1.0, early_stop_patience=15),
-)
-STARTS = 3
 # Stronger than the paper's unlearning: with that recipe the small network forgets the reversed trigger but still obeys the true one,
 # which is larger, on many images.
 UNLEARNING: dict[str, Any] = {"fraction": 1.0, "ratio": 0.5, "learning_rate": 5e-3, "epochs": 2}
@@ -54,6 +45,7 @@ class Demo:
 
     Attributes:
         images, labels: clean test images (N, 32, 32, 3) uint8 and their classes, once prepared.
+        report: path of the page, once scanned.
     """
 
     def __init__(self, folder: str | Path, seed: int = 0) -> None:
@@ -70,21 +62,13 @@ class Demo:
         mark = {"demo": True}
         self.folder.open(mark)  # refuses the folder of a real scan
         self.folder.open(mark, fresh=True)
-        self.result = scan(
-            self.model,
-            self.images,
-            self.labels,
-            settings=SETTINGS,
-            starts=STARTS,
-            precision="auto",
-            lanes=16,
-            seed=self.seed,
-            callbacks=[*callbacks, self.folder],
-        )
+        self.result = scan(self.model, self.images, self.labels, seed=self.seed, callbacks=[*callbacks, self.folder])
         model_file = shipped_model(INFECTED)
         what = model_facts(model_file, self.model)
         data = {"path": f"rendered signs, seed {self.seed + 1}", "num_images": len(self.images)}
+        self.folder.write_samples(self.images, self.labels)
         self.folder.write_verdict(self.result, what, data, signs.CLASS_NAMES)
+        self.report = write_report(self.folder.path)
         return self.result
 
     def overview(self) -> Path:

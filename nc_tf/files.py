@@ -1,7 +1,7 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and deleting them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from nc_tf.errors import InputError
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def whole_file(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, on any failure it disappears.
 
-    The content reaches the disk before the rename, so a killed process leaves the old file or the new one, never half of one.
+    A killed process leaves the old file or the new one, never half of one. A durable file reaches the disk before the rename, so that the
+    same holds for a machine that loses its power; for what is written every few seconds that takes too long.
     The temporary name keeps the suffix of `path`, because savers such as Keras choose the format by it.
 
     Raises:
@@ -23,8 +24,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(
@@ -33,3 +35,21 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # not there, or its folder is no folder: an error here would hide the one above
             temporary.unlink()
+
+
+def delete(paths: Iterable[Path]) -> None:
+    """Delete files that may be gone already.
+
+    Raises:
+        InputError: one cannot be deleted.
+    """
+    for path in list(paths):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"{path} could not be deleted ({error.strerror}): expected a writable folder; choose another one") from error
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed processes left in a folder; no other process may be writing to it."""
+    delete(folder.glob(".*.[0-9]*.part*"))

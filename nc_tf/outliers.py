@@ -1,13 +1,17 @@
-"""Median absolute deviation over mask norms (paper section IV-B). Knows neither models nor files."""
+"""Median absolute deviation over mask norms (paper section IV-B), and what chance alone does to it. Knows neither models nor files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 
 # Makes the MAD of a normal sample estimate its standard deviation.
 CONSISTENCY = 1.4826
 PAPER_INDEX = 2.0
+# Random numbers drawn to learn what chance does; more would move a rate of .01 by less than .001.
+DRAWS = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,24 +29,74 @@ class Outliers:
     flagged: tuple[int, ...]
 
 
-def find_outliers(norms: Sequence[float] | np.ndarray, threshold: float = PAPER_INDEX) -> Outliers:
+def find_outliers(
+    norms: Sequence[float] | np.ndarray, threshold: float = PAPER_INDEX, *, reference: Sequence[float] | np.ndarray | None = None
+) -> Outliers:
     """Flag the norms that are too small to belong. The median of an even number of norms is the mean of the middle two.
 
     Args:
         norms: (N,), N >= 1, finite.
         threshold: index above which a norm below the median is flagged.
+        reference: (M,), M >= 1, finite: what median and MAD are taken of, where that is not `norms` itself.
 
     Raises:
         ValueError: no norms, or one that is not finite.
     """
     values = np.asarray(norms, np.float64)
-    if values.size == 0 or not np.isfinite(values).all():
-        raise ValueError(f"norms {values}: expected at least one, all finite; leave out labels whose search failed")
-    median = float(np.median(values))
+    sample = values if reference is None else np.asarray(reference, np.float64)
+    for part in (values, sample):
+        if part.size == 0 or not np.isfinite(part).all():
+            raise ValueError(f"norms {part}: expected at least one, all finite; leave out labels whose search failed")
+    median = float(np.median(sample))
+    mad = float(CONSISTENCY * np.median(np.abs(sample - median)))
     distance = np.abs(values - median)
-    mad = float(CONSISTENCY * np.median(distance))
     with np.errstate(divide="ignore", invalid="ignore"):
         index = np.where(distance == 0.0, 0.0, distance / mad)
     order = np.argsort(values, kind="stable")
     flagged = tuple(int(position) for position in order if values[position] < median and index[position] > threshold)
     return Outliers(median, mad, index, flagged)
+
+
+@lru_cache(maxsize=16)
+def largest_by_chance(num_labels: int, sample: int | None = None) -> np.ndarray:
+    """The largest index below the median, in each of many draws of so many normal numbers without any outlier; sorted.
+
+    A share of them above an index is the probability that a clean network whose norms are normal, or lognormal where logarithms
+    are judged, shows such an index by chance.
+
+    Args:
+        num_labels: 3 or more.
+        sample: how many of them median and MAD are taken of, 3 or more: the fewer, the shakier these are; all by default.
+    """
+    sample = num_labels if sample is None else sample
+    rng = np.random.default_rng(num_labels)
+    draws = rng.normal(size=(min(20_000, DRAWS // sample), sample))
+    median, smallest = np.median(draws, axis=1), draws.min(axis=1)
+    mad = CONSISTENCY * np.median(np.abs(draws - median[:, None]), axis=1)
+    if sample < num_labels:
+        # The smallest of the others, each in one draw: by the inverse of its distribution, 1 - (1 - F)^n.
+        shares = -np.expm1(np.log1p(-rng.random(len(draws))) / (num_labels - sample))
+        smallest = np.minimum(smallest, [NormalDist().inv_cdf(max(share, 1e-300)) for share in shares])
+    return np.sort((median - smallest) / mad)
+
+
+def index_interval(norms: Sequence[float] | np.ndarray, sample: Sequence[float] | np.ndarray, *, draws: int = 2000) -> tuple[float, float]:
+    """How far the smallest norm's index moves with the labels that median and MAD happen to be taken of: 90 % of a bootstrap.
+
+    Args:
+        norms: (N,), N >= 1; the index of the smallest is meant.
+        sample: (M,), M >= 3, resampled with replacement.
+        draws: resamples, with a seed of their own.
+
+    Returns:
+        The 5 % and the 95 % quantile; infinite where the MAD of resamples is zero.
+    """
+    values = np.asarray(sample, np.float64)
+    drawn = values[np.random.default_rng(0).integers(0, len(values), (draws, len(values)))]
+    median = np.median(drawn, axis=1)
+    mad = CONSISTENCY * np.median(np.abs(drawn - median[:, None]), axis=1)
+    distance = np.abs(median - np.min(norms))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        index = np.where(distance == 0.0, 0.0, distance / mad)
+    low, high = np.quantile(index, [0.05, 0.95], method="nearest")
+    return float(low), float(high)

@@ -1,5 +1,6 @@
 """What the search, the scan and the defences hand back: frozen, named, usable. Imports nothing of ours."""
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -65,7 +66,8 @@ class LabelResult:
         zero_trigger_rate: the same share without any trigger: what the model answers anyway, [0, 1].
         starts: searches run from different random starts.
         rounds: rounds run, over all starts.
-        anomaly_index: |norm - median| / MAD among the labels whose search succeeded; NaN for the others.
+        anomaly_index: |norm - median| / MAD among the labels whose norm counts; NaN for the others.
+        log_index: (median - log norm) / MAD of the logarithms, which the robust rule judges by; NaN elsewhere.
     """
 
     trigger: Trigger
@@ -75,6 +77,7 @@ class LabelResult:
     starts: int
     rounds: int
     anomaly_index: float = float("nan")
+    log_index: float = float("nan")
 
     @property
     def label(self) -> int:
@@ -100,6 +103,10 @@ class ScanResult:
         labels: ordered by label.
         settings: what the scan was run with, as plain JSON values.
         seconds: wall time.
+        anomaly_index_interval: how far the anomaly index moves when other labels happen to be drawn: 90 % of a bootstrap; NaN where there
+            is no index.
+        flagging_norm: labels with a smaller norm are suspicious, pixels; NaN where nothing can be judged.
+        chance: probability that a clean network shows as small a norm, [0, 1]; NaN where the rule does not ask.
     """
 
     verdict: Verdict
@@ -110,12 +117,15 @@ class ScanResult:
     labels: tuple[LabelResult, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    anomaly_index_interval: tuple[float, float] = (float("nan"), float("nan"))
+    flagging_norm: float = float("nan")
+    chance: float = float("nan")
 
     @property
     def anomaly_index(self) -> float:
-        """Index of the label with the smallest norm (NaN where fewer than one label succeeded)."""
-        succeeded = [result for result in self.labels if result.succeeded]
-        return min(succeeded, key=lambda result: result.trigger.l1_norm).anomaly_index if succeeded else float("nan")
+        """Index of the label with the smallest norm that counts; NaN where none does."""
+        counted = [result for result in self.labels if not math.isnan(result.anomaly_index)]
+        return min(counted, key=lambda result: result.trigger.l1_norm).anomaly_index if counted else float("nan")
 
     @property
     def triggers(self) -> tuple[Trigger, ...]:

@@ -1,12 +1,14 @@
 """A scan on disk: `verdict.json`, lossless triggers, the original's PNGs, `log.txt`, and what is needed to go on after a stop.
 
-Every file is written whole or not at all. The triggers of finished labels are saved as they come, so that a stopped scan repeats none.
+Every file is written whole or not at all. The triggers of finished labels are saved as they come, and the state of the others after every
+few rounds, so that a stopped scan repeats next to nothing.
 """
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,21 @@ import keras
 import numpy as np
 from PIL import Image
 
+from nc_tf.callbacks import ScanCallback
 from nc_tf.errors import InputError
-from nc_tf.files import whole_file
-from nc_tf.inversion import SearchSettings
+from nc_tf.files import clear_leftovers, delete, whole_file
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.presets import Preset
+from nc_tf.ranking import Shortlist
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger
-from nc_tf.scanning import ScanCallback
-from nc_tf.search import HISTORY_COLUMNS, ArmResult
+from nc_tf.scan_state import forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
+from nc_tf.search import HISTORY_COLUMNS, ArmResult, Progress
 from nc_tf.trigger_file import load_trigger, save_trigger
 from nc_tf.verdict_file import log_text, verdict_json
 
-WRITTEN_LAST = ("verdict.json", "log.txt")
+WRITTEN_LAST = ("verdict.json", "log.txt", "report.html")
+# Images kept for the report, which needs three of other classes than the one it shows.
+SAMPLES = 8
 
 
 def sha256_of(path: str | Path) -> str:
@@ -37,19 +43,16 @@ def sha256_of(path: str | Path) -> str:
 
 
 def scan_record(
-    model_hash: str,
-    data_hash: str,
-    settings: SearchSettings,
-    starts: int,
-    precision: str,
-    preprocess: Preprocessing,
-    upsample_size: int,
-    seed: int,
+    model_hash: str, data_hash: str, preset: Preset, preprocess: Preprocessing, upsample_size: int, seed: int
 ) -> dict[str, Any]:
     """All that the outcome of a label depends on, one key each, so that a difference can be named."""
-    values = asdict(settings)
+    values = asdict(preset.settings)
     cost = values.pop("cost")
-    search = {"starts": starts, "precision": precision, "upsample_size": upsample_size, "seed": seed}
+    cuts = [asdict(cut) for cut in preset.cuts]
+    search = {"starts": preset.starts, "faint": preset.faint, "cuts": cuts, "precision": preset.precision}
+    search |= {"upsample_size": upsample_size, "seed": seed, "held_out": preset.held_out}
+    if preset.ranking is not None:
+        search["ranking"] = asdict(preset.ranking)
     return {"model": model_hash, "data": data_hash, **search, **values, **cost, "preprocessing": asdict(preprocess)}
 
 
@@ -88,10 +91,22 @@ class ScanFolder(ScanCallback):
     Attributes:
         path: the folder.
         name: what the PNGs' names begin with, `<name>_visualize_mask_label_33.png`.
+        under_way: how far the unfinished labels had come when the folder was opened.
+        ranking: how far the arms of a ranking had come by then.
+        shortlist: what a ranking had come to, if it was over.
     """
 
     def __init__(self, path: str | Path, name: str = "model") -> None:
         self.path, self.name = Path(path), name
+        self.under_way: list[Progress] = []
+        self.ranking: list[Progress] = []
+        self.shortlist: Shortlist | None = None
+        self._began, self._before = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What the scan has taken so far, over all its parts."""
+        return self._before + time.perf_counter() - self._began
 
     def trigger_file(self, label: int) -> Path:
         """Where a label's lossless trigger lies."""
@@ -114,14 +129,17 @@ class ScanFolder(ScanCallback):
         Raises:
             InputError: what lies there was made with other settings.
         """
-        record = self.path / "state" / "settings.json"
+        record = self._state / "settings.json"
         settings = json.loads(json.dumps(settings))
+        self._began, self._before, self.under_way = time.perf_counter(), 0.0, []
         if fresh:
-            pictures = self.path.glob(f"{self.name}_visualize_*_label_*.png")
-            for stale in [record, *(self.path / name for name in WRITTEN_LAST), *self.path.glob("triggers/label_*.npz"), *pictures]:
-                stale.unlink(missing_ok=True)
-        if not any(self.path.glob("triggers/label_*.npz")):
-            # Nothing depends on what an attempt that found no label was asked: it may have been refused for that very setting.
+            self._forget(record)
+        under_way, seconds = load_progress(self._state)
+        self.ranking, ranking_seconds = load_progress(self._ranking)
+        self.shortlist, ranked_seconds = load_shortlist(self._state)
+        if not (under_way or self.ranking or self.shortlist) and not any(self.path.glob("triggers/label_*.npz")):
+            # Nothing depends on what an attempt that came to nothing was asked: it may have been refused for that very setting.
+            self._clear_leftovers()
             _write_text(record, json.dumps(settings, indent=1))
             return {}
         if not record.exists():
@@ -138,7 +156,52 @@ class ScanFolder(ScanCallback):
                     f"{self.path} holds a scan with {key} {before.get(key)}, this one has {settings.get(key)}: "
                     "expected the same settings to go on with it; choose another folder, or start over (--fresh)"
                 )
-        return self.label_results()
+        self._clear_leftovers()
+        if self.shortlist and self.ranking:  # killed between the saving of the one and the forgetting of the others
+            forget_progress(self._ranking)
+            self.ranking = []
+        finished = self.label_results()
+        taken = [float(load_trigger(self.trigger_file(label))[1].get("seconds", 0.0)) for label in finished]
+        self._before = max([seconds, ranking_seconds, ranked_seconds, *taken])
+        for progress in under_way:
+            if progress.label in finished:  # killed between the saving of the one and the forgetting of the other
+                forget_progress(self._state, progress.label)
+            else:
+                self.under_way.append(progress)
+        return finished
+
+    @property
+    def _state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def _ranking(self) -> Path:
+        return self._state / "ranking"
+
+    def _forget(self, record: Path) -> None:
+        """Delete what an earlier scan left."""
+        pictures = self.path.glob(f"{self.name}_visualize_*_label_*.png")
+        delete([record, *(self.path / name for name in WRITTEN_LAST), *self.path.glob("triggers/label_*.npz"), *pictures])
+        delete([shortlist_file(self._state)])
+        for folder in (self._state, self._ranking):
+            forget_progress(folder)
+
+    def _clear_leftovers(self) -> None:
+        for folder in (self.path, self.path / "triggers", self._state, self._ranking):
+            clear_leftovers(folder)
+
+    def on_ranking(self, progress: Progress, share: float) -> None:
+        """Save how far an arm of the ranking has come."""
+        save_progress(self._ranking, progress, self.seconds)
+
+    def on_ranked(self, shortlist: Shortlist) -> None:
+        """Save what the ranking came to, and forget its arms."""
+        save_shortlist(self._state, shortlist, self.seconds)
+        forget_progress(self._ranking)
+
+    def on_leg(self, progress: Progress) -> None:
+        """Save how far an arm has come."""
+        save_progress(self._state, progress, self.seconds)
 
     def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
         """Save a label's trigger, lossless and as pictures, with the history of its best start."""
@@ -157,7 +220,17 @@ class ScanFolder(ScanCallback):
             rounds=result.rounds,
             history=history,
             history_columns=HISTORY_COLUMNS,
+            seconds=self.seconds,
         )
+        forget_progress(self._state, label)
+
+    def write_samples(self, images: np.ndarray, labels: np.ndarray | None) -> None:
+        """Keep some images for the report, of as many classes as there are: raw (N, H, W, C) and their classes (N,), if known."""
+        labels = np.arange(len(images)) if labels is None else labels
+        _, first = np.unique(labels, return_index=True)
+        chosen = first[np.linspace(0, len(first) - 1, min(SAMPLES, len(first))).astype(int)]
+        with whole_file(self._state / "samples.npz") as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, images=images[chosen], labels=labels[chosen])
 
     def label_results(self) -> dict[int, LabelResult]:
         """The saved labels; without anomaly indices, which belong to a whole scan.
@@ -208,7 +281,7 @@ class ScanFolder(ScanCallback):
     def write_verdict(
         self, result: ScanResult, model: Mapping[str, Any], data: Mapping[str, Any], class_names: Sequence[str] | None = None
     ) -> None:
-        """Write `verdict.json` and `log.txt`; `model` and `data` say what was scanned."""
-        verdict = verdict_json(result, model, data, class_names)
+        """Write `verdict.json` and `log.txt`; `model` and `data` say what was scanned. The seconds are those of all parts of the scan."""
+        verdict = verdict_json(replace(result, seconds=self.seconds), model, data, class_names)
         _write_text(self.path / "log.txt", log_text(verdict))
         _write_text(self.path / "verdict.json", json.dumps(verdict, indent=1, allow_nan=False) + "\n")

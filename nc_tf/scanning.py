@@ -1,61 +1,30 @@
 """Labels x starts -> `ScanResult`: search every label, re-measure what was found on unseen images, and draw the verdict."""
 
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
 
 import keras
 import numpy as np
 
+from nc_tf.callbacks import ScanCallback
 from nc_tf.datasets.checks import check_images
+from nc_tf.engines.choice import engine_named
+from nc_tf.engines.task import Task
 from nc_tf.errors import InputError
 from nc_tf.evaluation import attack_success_rate, predict_classes, share
-from nc_tf.inversion import Inversion, Loss, RoundLog, Run, SearchSettings
-from nc_tf.models.network import FrozenNetwork
-from nc_tf.outliers import PAPER_INDEX, find_outliers
+from nc_tf.inversion import RoundLog, Run, SearchSettings
 from nc_tf.preprocessing import Preprocessing, preprocessing
-from nc_tf.results import LabelResult, ScanResult, Verdict
-from nc_tf.schedule import CostSchedule
-from nc_tf.search import Arm, ArmResult, ResidentImages, search
-from nc_tf.triggers import TriggerSpace
+from nc_tf.presets import preset_named
+from nc_tf.racing import Race, random_arm
+from nc_tf.ranking import Ranking, RankingSettings, Shortlist
+from nc_tf.results import LabelResult, ScanResult
+from nc_tf.search import Arm, ArmResult, Progress, result_of
+from nc_tf.verdicts import judge
 
-# Of a set of images this share, and no more than this many, is kept from the search to measure its triggers on.
-HELD_OUT_SHARE, HELD_OUT_MOST = 0.2, 2000
-# With fewer working triggers a median and a MAD say nothing.
-FEWEST_LABELS = 5
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A named way to scan: the settings of the search, starts a label, and the precision of the forward pass."""
-
-    settings: SearchSettings
-    starts: int
-    precision: str
-
-
-PRESETS = {
-    # One start a label, with the constants of the original's gtsrb_visualize_example.py.
-    "paper": Preset(
-        SearchSettings(loss=Loss.LINEAR, cost=CostSchedule(multiplier=2.0, patience=5, early_stop_threshold=1.0, early_stop_patience=25)),
-        starts=1,
-        precision="float32",
-    ),
-}
-
-
-class ScanCallback:
-    """Hears how a scan goes on. Override what you need."""
-
-    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
-        """Before the first round."""
-
-    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
-        """After every round, with the arms in flight, the number of the round each has ended, their state and what each logged."""
-
-    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
-        """When a label is done; its anomaly index is not known yet."""
+# Of a set of images this share, and no more than the preset's number, is kept from the search to measure its triggers on.
+HELD_OUT_SHARE = 0.2
 
 
 def scan(
@@ -64,15 +33,19 @@ def scan(
     labels: np.ndarray | None = None,
     *,
     targets: Iterable[int] | None = None,
-    preset: str = "paper",
+    preset: str = "robust",
     settings: SearchSettings | None = None,
     starts: int | None = None,
     precision: str | None = None,
     intensity_range: str | Preprocessing = "raw",
     upsample_size: int = 1,
     seed: int = 0,
-    lanes: int = 8,
+    lanes: int | None = None,
+    engine: str = "local",
     finished: Mapping[int, LabelResult] | None = None,
+    under_way: Iterable[Progress] = (),
+    ranking: Iterable[Progress] = (),
+    shortlist: Shortlist | None = None,
     callbacks: Sequence[ScanCallback] = (),
 ) -> ScanResult:
     """Search the smallest trigger of every label and tell whether one is suspiciously small (paper section IV).
@@ -89,18 +62,23 @@ def scan(
         intensity_range: what the model wants of raw pixels, see `nc_tf.preprocessing`.
         upsample_size: side of the super-pixels of the mask, pixels.
         seed: of starts, minibatches and the held-out part.
-        lanes: arms advanced together; bounds the memory.
+        lanes: arms advanced together, which bounds the memory; instead of the preset's.
+        engine: "local" searches in this process, "ray" on a cluster (docs/cluster.md); the outcome is the same.
         finished: results of labels that need no search any more, from an earlier scan that was cut off.
+        under_way: how far searches of other labels came in that scan.
+        ranking: how far the arms of its ranking came, where the preset ranks labels.
+        shortlist: what that ranking came to, if it was over.
         callbacks: progress, saving.
 
     Raises:
         InputError: images, labels or settings that cannot be scanned; see docs/data-files.md for the list.
     """
     began = time.perf_counter()
-    chosen = _preset(preset)
+    chosen, run_legs = preset_named(preset), engine_named(engine)
     name = preset if settings is None else "custom"
     settings = settings or chosen.settings
     starts = chosen.starts if starts is None else starts
+    lanes = chosen.lanes if lanes is None else lanes
     if starts < 1 or lanes < 1:
         raise InputError(f"{starts} starts in {lanes} lanes: expected 1 or more of each; 1 start is the paper's")
     if seed < 0:
@@ -110,14 +88,17 @@ def scan(
     preprocess.check_channels(model.input_shape[-1])
     images, labels = check_images(images, labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1])
     labels = predict_classes(model, images, preprocess) if labels is None else labels
-    network = FrozenNetwork(model, preprocess, precision or chosen.precision, images[:4])
-    searched, unseen = _split(len(images), seed, settings.batch_size)
+    searched, unseen = _split(len(images), seed, settings.batch_size, chosen.held_out)
     unseen_images, unseen_labels = images[unseen], labels[unseen]
+    task = Task(model, preprocess, precision or chosen.precision, images[searched], settings, upsample_size, seed)
+    network, space = task.network, task.space
     clean_answers = predict_classes(model, unseen_images, preprocess)
 
-    space = TriggerSpace(images.shape[1:], upsample_size)
     done = {label: result for label, result in (finished or {}).items() if label in wanted}
-    waiting = [label for label in wanted if label not in done]
+    ranks = chosen.ranking is not None and chosen.ranking.saves(len(wanted))
+    if shortlist and not (ranks and shortlist.is_of(wanted)):
+        shortlist = None  # the earlier scan was asked for other labels
+    waiting = [label for label in (shortlist.chosen if shortlist else wanted) if label not in done]
     for callback in callbacks:
         callback.on_begin(network, len(waiting), starts, settings.max_rounds)
 
@@ -125,16 +106,14 @@ def scan(
         for callback in callbacks:
             callback.on_round(arms, rounds, run, log)
 
-    found: dict[int, list[ArmResult]] = defaultdict(list)
-    arms = random_arms(space, waiting, starts, seed)
-    inversion = Inversion(network, space, settings)
-    for arm_result in search(inversion, arms, ResidentImages(images[searched], settings, seed), lanes=lanes, on_round=on_round):
-        label = arm_result.arm.label
-        found[label].append(arm_result)
-        if len(found[label]) < starts:
-            continue
-        tried = found.pop(label)
+    def arm(label: int, start: int) -> Arm:
+        return random_arm(space, label, start, seed, faint=chosen.faint)
+
+    def settle(starts_of_label: Sequence[Progress]) -> None:
+        """A label is finished: measure its best trigger on unseen images."""
+        tried = [result_of(task.inversion, arm(progress.label, progress.start), progress) for progress in starts_of_label]
         best = _best(tried)
+        label = best.arm.label
         done[label] = LabelResult(
             trigger=best.trigger,
             status=best.status,
@@ -145,59 +124,63 @@ def scan(
         )
         for callback in callbacks:
             callback.on_label(done[label], tried)
+
+    def rank(by: RankingSettings) -> Shortlist:
+        """Search every label a little, and choose those that are searched to the end."""
+        plan = Ranking(wanted, arm, by, seed, known=ranking)
+        with closing(run_legs(replace(task, settings=by.search), plan, lanes=by.lanes, on_round=lambda *_: None)) as reached:
+            for progress in reached:
+                plan.take(progress)
+                for callback in callbacks:
+                    callback.on_ranking(progress, plan.share)
+        return plan.shortlist
+
+    if chosen.ranking and ranks and shortlist is None:
+        shortlist = rank(chosen.ranking)
+        for callback in callbacks:
+            callback.on_ranked(shortlist)
+        waiting = [label for label in shortlist.chosen if label not in done]
+    race = Race(waiting, arm, starts, settings, cuts=chosen.cuts, known=[p for p in under_way if p.label in waiting])
+    # A scan that was cut off may have searched a label to its end without saving what it found.
+    for finished_starts in race.finished():
+        settle(finished_starts)
+    with closing(run_legs(task, race, lanes=lanes, on_round=on_round)) as reached:
+        for progress in reached:
+            for callback in callbacks:
+                callback.on_leg(progress)
+            race.take(progress)
+            for finished_starts in race.finished():
+                settle(finished_starts)
     return judge(
         [done[label] for label in sorted(done)],
+        rule=chosen.rule,
+        reference=shortlist.sample if shortlist else None,
+        ranked_out=len(wanted) - len(done),
         settings={
             "preset": name,
             **asdict(settings),
             "upsample_size": upsample_size,
             "starts": starts,
+            "cuts": [asdict(cut) for cut in chosen.cuts],
             "seed": seed,
             "precision": network.precision,
             "intensity_range": preprocess.name,
             "model_output": network.output,
             "images_searched": len(searched),
             "images_held_out": len(unseen),
+            **(_ranking_settings(shortlist) if shortlist else {}),
         },
         seconds=time.perf_counter() - began,
     )
 
 
-def random_arms(space: TriggerSpace, labels: Iterable[int], starts: int, seed: int) -> Iterator[Arm]:
-    """The arms of some labels, each with a random start that depends on seed, label and number alone."""
-    for label in labels:
-        for start in range(starts):
-            yield Arm(label, start, *space.random(np.random.default_rng([seed, label, start])))
-
-
-def judge(labels: Sequence[LabelResult], settings: dict[str, object] | None = None, seconds: float = 0.0) -> ScanResult:
-    """The paper's verdict over the labels with a working trigger: below the median by more than two MAD is suspicious."""
-    working = [result for result in labels if result.succeeded]
-    settings = settings or {}
-    nan = float("nan")
-    if len(working) < FEWEST_LABELS:
-        reason = f"{len(working)} of {len(labels)} labels have a working trigger, and median and MAD need {FEWEST_LABELS}"
-        return ScanResult(Verdict.INCONCLUSIVE, reason, (), nan, nan, tuple(labels), settings, seconds)
-    outliers = find_outliers([result.trigger.l1_norm for result in working])
-    indices = {result.label: float(index) for result, index in zip(working, outliers.index, strict=True)}
-    judged = tuple(replace(result, anomaly_index=indices.get(result.label, nan)) for result in labels)
-    if outliers.mad == 0.0:
-        reason = f"at least half of the labels have the same norm, {outliers.median:.2f}, so that the MAD is zero and measures nothing"
-        return ScanResult(Verdict.INCONCLUSIVE, reason, (), outliers.median, 0.0, judged, settings, seconds)
-    flagged = tuple(working[position].label for position in outliers.flagged)
-    if flagged:
-        verdict, names = Verdict.SUSPECTED, ", ".join(map(str, flagged))
-        reason = f"the smallest trigger of label {names} is more than {PAPER_INDEX:g} MAD below the median of {outliers.median:.2f}"
-    else:
-        verdict = Verdict.NO_OUTLIER
-        reason = f"no label's smallest trigger is more than {PAPER_INDEX:g} MAD below the median of {outliers.median:.2f}"
-    return ScanResult(verdict, reason, flagged, outliers.median, outliers.mad, judged, settings, seconds)
-
-
-def _preset(name: str) -> Preset:
-    if name not in PRESETS:
-        raise InputError(f"preset {name!r}: expected one of {', '.join(PRESETS)}; choose one")
-    return PRESETS[name]
+def _ranking_settings(shortlist: Shortlist) -> dict[str, object]:
+    return {
+        "labels_ranked": len(shortlist.chosen) + len(shortlist.ranked_out),
+        "labels_ranked_out": len(shortlist.ranked_out),
+        "ranking_rounds": shortlist.rounds,
+        "sample": list(shortlist.sample),
+    }
 
 
 def _targets(targets: Iterable[int] | None, num_classes: int) -> list[int]:
@@ -210,9 +193,9 @@ def _targets(targets: Iterable[int] | None, num_classes: int) -> list[int]:
     return wanted
 
 
-def _split(num_images: int, seed: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to search on, and rows kept from the search."""
-    held_out = min(HELD_OUT_MOST, int(num_images * HELD_OUT_SHARE))
+def _split(num_images: int, seed: int, batch_size: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to search on, and rows kept from the search, at most `most` of these."""
+    held_out = min(most, int(num_images * HELD_OUT_SHARE))
     if num_images - held_out < batch_size:
         raise InputError(
             f"{num_images} images: expected at least {int(np.ceil(batch_size / (1 - HELD_OUT_SHARE)))} for minibatches of {batch_size}; "

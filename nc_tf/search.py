@@ -1,11 +1,11 @@
-"""The loop over rounds: arms enter free lanes, are advanced together, and leave when they are done.
+"""The loop over rounds: arms enter free lanes, are advanced together, and leave when their leg is run.
 
-The one loop of the package. Printing, saving and progress belong to whoever consumes it: results are yielded as they come,
+The one loop of the package. Printing, saving and progress belong to whoever consumes it: what is reached is yielded as it comes,
 and `on_round` hears of every round.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Protocol
@@ -38,6 +38,50 @@ class Arm:
 
 
 @dataclass(frozen=True, eq=False)
+class Progress:
+    """How far an arm has come: all that is needed to go on from there, on this machine or another.
+
+    Attributes:
+        label, start: which arm.
+        run: its state, NumPy arrays with an arm axis of one.
+        history: (rounds, 7) float64, one row a round, columns `HISTORY_COLUMNS`.
+        stopped: the schedule has stopped it.
+        finite: loss and state are finite.
+    """
+
+    label: int
+    start: int
+    run: Run
+    history: np.ndarray
+    stopped: bool
+    finite: bool
+
+    @property
+    def rounds(self) -> int:
+        """Rounds run."""
+        return len(self.history)
+
+    def ended(self, settings: SearchSettings) -> bool:
+        """Whether there is nothing left to search."""
+        return self.stopped or not self.finite or self.rounds >= settings.max_rounds
+
+
+@dataclass(frozen=True, eq=False)
+class Leg:
+    """Rounds of one arm to run in one go.
+
+    Attributes:
+        arm: which one.
+        until: number of the rounds that it will have run at the end, from the start of its search.
+        progress: where it stands; None at the start.
+    """
+
+    arm: Arm
+    until: int
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class ArmResult:
     """What the search of one arm found.
 
@@ -64,6 +108,9 @@ class ArmResult:
     def succeeded(self) -> bool:
         """See `Status.succeeded`."""
         return self.status.succeeded
+
+
+OnRound = Callable[[Sequence[Arm], Sequence[int], Run, RoundLog], None]
 
 
 class Minibatches(Protocol):
@@ -101,8 +148,8 @@ class ResidentImages:
 
 @dataclass
 class _Lane:
-    arm: Arm
-    history: list[tuple[float, ...]] = field(default_factory=list)
+    leg: Leg
+    history: list[tuple[float, ...]]
 
 
 def search(
@@ -111,60 +158,94 @@ def search(
     minibatches: Minibatches,
     *,
     lanes: int = 8,
-    on_round: Callable[[Sequence[Arm], Sequence[int], Run, RoundLog], None] = lambda arms, rounds, run, log: None,
+    on_round: OnRound = lambda arms, rounds, run, log: None,
 ) -> Iterator[ArmResult]:
-    """Search every arm, at most `lanes` at a time, and yield each result as soon as it is there.
+    """Search every arm to its end, at most `lanes` at a time, and yield each result as soon as it is there. See `advance`."""
+    known: dict[tuple[int, int], Arm] = {}
+
+    def legs() -> Iterator[Leg]:
+        for arm in arms:
+            known[arm.label, arm.start] = arm
+            yield Leg(arm, inversion.settings.max_rounds)
+
+    for progress in advance(inversion, legs(), minibatches, lanes=lanes, on_round=on_round):
+        yield result_of(inversion, known.pop((progress.label, progress.start)), progress)
+
+
+def advance(
+    inversion: Inversion,
+    legs: Iterable[Leg],
+    minibatches: Minibatches,
+    *,
+    lanes: int = 8,
+    on_round: OnRound = lambda arms, rounds, run, log: None,
+) -> Iterator[Progress]:
+    """Run every leg, at most `lanes` at a time, and yield where it ended as soon as it has.
 
     Args:
         inversion: the compiled search.
-        arms: read lazily, so that memory is bounded by the lanes.
+        legs: asked for more whenever there are free lanes, so that memory is bounded by the lanes; an iterator may run dry and have
+            more to give once it has been told what the legs before came to.
         minibatches: the images of each round.
         lanes: arms advanced together.
         on_round: called after every round with the arms in their lanes, the number of the round each has ended (from 0), state and log.
     """
-    waiting = iter(arms)
+    waiting = iter(legs)
     active: list[_Lane] = []
     run: Run | None = None
     while True:
         fresh = list(islice(waiting, lanes - len(active)))
         if fresh:
-            started = inversion.start([arm.mask for arm in fresh], [arm.pattern for arm in fresh])
-            run = started if not active else tf.nest.map_structure(lambda old, new: tf.concat([old, new], axis=0), run, started)
-            active += [_Lane(arm) for arm in fresh]
+            states = ([run] if active else []) + [_state(inversion, leg) for leg in fresh]
+            run = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *states)
+            active += [_Lane(leg, [] if leg.progress is None else [tuple(row) for row in leg.progress.history]) for leg in fresh]
         if not active:
             return
-        images, rows = minibatches([lane.arm for lane in active], [len(lane.history) for lane in active])
-        targets = tf.constant([lane.arm.label for lane in active], tf.int32)
-        run, report = inversion.advance(run, targets, images, tf.constant(rows))
+        arms = [lane.leg.arm for lane in active]
+        images, rows = minibatches(arms, [len(lane.history) for lane in active])
+        run, report = inversion.advance(run, tf.constant([arm.label for arm in arms], tf.int32), images, tf.constant(rows))
         log = RoundLog(*report.numpy())
         for position, lane in enumerate(active):
             lane.history.append((len(lane.history), *(float(column[position]) for column in log[:6])))
-        on_round([lane.arm for lane in active], [len(lane.history) - 1 for lane in active], run, log)
-        done = [
-            bool(log.stopped[p]) or not log.finite[p] or len(lane.history) >= inversion.settings.max_rounds for p, lane in enumerate(active)
-        ]
-        if any(done):
-            yield from (_finish(inversion, run, log, p, lane) for p, lane in enumerate(active) if done[p])
-            kept = [p for p in range(len(active)) if not done[p]]
+        on_round(arms, [len(lane.history) - 1 for lane in active], run, log)
+        left = {p: _progress(run, log, p, lane) for p, lane in enumerate(active) if _is_run(log, p, lane)}
+        if left:
+            yield from left.values()
+            kept = [p for p in range(len(active)) if p not in left]
             active = [active[p] for p in kept]
             rows_kept = tf.constant(kept, tf.int32)
             run = tf.nest.map_structure(lambda part, keep=rows_kept: tf.gather(part, keep), run)
 
 
-def _finish(inversion: Inversion, run: Run, log: RoundLog, position: int, lane: _Lane) -> ArmResult:
-    """Read one lane's result off the state."""
-    found = bool(np.isfinite(log.reg_best[position]))
-    if not log.finite[position]:
+def _state(inversion: Inversion, leg: Leg) -> Run:
+    return inversion.start([leg.arm.mask], [leg.arm.pattern]) if leg.progress is None else leg.progress.run
+
+
+def _is_run(log: RoundLog, position: int, lane: _Lane) -> bool:
+    return bool(log.stopped[position]) or not log.finite[position] or len(lane.history) >= lane.leg.until
+
+
+def _progress(run: Run, log: RoundLog, position: int, lane: _Lane) -> Progress:
+    state = tf.nest.map_structure(lambda part: part[position : position + 1].numpy(), run)
+    arm, history = lane.leg.arm, np.array(lane.history)
+    return Progress(arm.label, arm.start, state, history, bool(log.stopped[position]), bool(log.finite[position]))
+
+
+def result_of(inversion: Inversion, arm: Arm, progress: Progress) -> ArmResult:
+    """What an arm has found so far."""
+    z, best, reg_best = progress.run.z, progress.run.best, progress.run.cost.reg_best[0]
+    found = bool(np.isfinite(reg_best))
+    if not progress.finite:
         status = Status.NONFINITE
     elif not found:
         status = Status.NEVER_SUCCEEDED
     else:
-        status = Status.CONVERGED if log.stopped[position] else Status.MAX_ROUNDS
+        status = Status.CONVERGED if progress.stopped else Status.MAX_ROUNDS
     # What has become NaN is no trigger: such an arm hands back its best so far, which before the first success is where it began.
     from_best = status == Status.NONFINITE or (found and not inversion.settings.save_last)
-    z_mask, z_pattern = (part[position : position + 1] for part in (run.best if from_best else run.z))
+    z_mask, z_pattern = best if from_best else z
     # Rounding puts either end up to 1e-7 outside of its range.
     mask = np.clip(inversion.space.masks(z_mask)[0, ..., 0].numpy(), 0.0, 1.0)
     pattern = np.clip(inversion.space.patterns(z_pattern)[0].numpy(), 0.0, 255.0)
     step = inversion.space.upsample_size
-    return ArmResult(lane.arm, Trigger(lane.arm.label, mask, pattern), mask[::step, ::step], status, np.array(lane.history))
+    return ArmResult(arm, Trigger(arm.label, mask, pattern), mask[::step, ::step], status, progress.history)

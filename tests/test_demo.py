@@ -19,19 +19,16 @@ from nc_tf.demo import Demo, shipped_model
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.models.loading import load_model
+from nc_tf.presets import PRESETS
 from nc_tf.results import Verdict
 from nc_tf.scanning import scan
 
-LABELS = (0, 5, 12, 17, 26, 33, 40)
+LABELS = (0, 3, 5, 9, 12, 17, 22, 26, 30, 33, 38, 40)
 
 
 def shorten(patch_in: pytest.MonkeyPatch, num_train: int = 1720, num_test: int = 430) -> None:
-    """Fewer signs, fewer labels, fewer rounds: seconds instead of minutes."""
-    cost = replace(demo.SETTINGS.cost, init_cost=1e-2, patience=2, threshold=0.95)
-    settings = replace(demo.SETTINGS, batch_size=16, batches_per_round=4, max_rounds=20, cost=cost)
-    patch_in.setattr(demo, "SETTINGS", settings)
-    patch_in.setattr(demo, "STARTS", 1)
-    patch_in.setattr(demo, "scan", partial(scan, targets=LABELS))
+    """Fewer signs, labels and starts: seconds instead of minutes."""
+    patch_in.setattr(demo, "scan", partial(scan, targets=LABELS, starts=2))
     render = signs.load_data
     patch_in.setattr(signs, "load_data", lambda *, seed, **numbers: render(num_train=num_train, num_test=num_test, seed=seed))
 
@@ -72,6 +69,8 @@ def test_the_planted_backdoor_is_found_and_the_command_exits_with_0(story: Story
 def test_the_command_tells_the_story(story: Story) -> None:
     assert re.search(r"^1\. .*\n2\. .*\nbackdoor suspected: ", story.printed, re.MULTILINE)
     assert "3. unlearning what was found" in story.printed
+    assert story.printed.splitlines()[-1] == f"report: {story.scan_folder / 'report.html'}"
+    assert "<title>" in (story.scan_folder / "report.html").read_text(encoding="utf-8")
     assert re.search(r"^ASR, true trigger +[01]\.\d{4} +[01]\.\d{4}$", story.printed, re.MULTILINE)
 
 
@@ -116,7 +115,7 @@ def test_the_command_exits_with_1_when_the_backdoor_was_missed(
 
 def test_a_second_run_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch, 86, 215)
-    monkeypatch.setattr(demo, "SETTINGS", replace(demo.SETTINGS, max_rounds=1))
+    monkeypatch.setattr(demo, "scan", partial(scan, targets=(33,), settings=replace(PRESETS["robust"].settings, max_rounds=1)))
     for seed in (0, 1):
         story = Demo(tmp_path, seed=seed)
         story.prepare()

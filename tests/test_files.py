@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from networks import corner_images, corner_network
 
 from nc_tf.errors import InputError
-from nc_tf.files import whole_file
+from nc_tf.files import clear_leftovers, delete, whole_file
 from nc_tf.models.saving import check_model_file, save_model
 
 
@@ -73,6 +75,43 @@ def test_the_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch:
     with whole_file(tmp_path / "result") as temporary:
         temporary.write_text("x")
     assert order == ["fsync", "replace"]
+
+
+def test_what_is_written_every_few_seconds_need_not_reach_the_disk_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("forced to the disk"))
+    with whole_file(tmp_path / "state", durable=False) as temporary:
+        temporary.write_text("half of")
+        assert not (tmp_path / "state").exists()
+    assert (tmp_path / "state").read_text() == "half of"
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+    killed = "import os, sys; from nc_tf.files import whole_file\nwith whole_file(sys.argv[1]) as path: path.touch(); os._exit(9)"
+    for name in ("result", "label_3.npz"):
+        assert subprocess.run([sys.executable, "-c", killed, str(tmp_path / name)], check=False).returncode == 9
+    assert len(os.listdir(tmp_path)) == 2, "a killed process leaves its temporary file, or this proves nothing"
+    kept = [".hidden", ".hidden.part", "chapter.1.part", "label_3.npz"]
+    for name in kept:
+        (tmp_path / name).write_text("kept")
+    clear_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+    clear_leftovers(tmp_path / "none")
+
+
+def test_files_that_are_gone_need_no_deleting(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("x")
+    delete([tmp_path / "there", tmp_path / "gone"])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_deleted_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, missing_ok: bool) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(InputError, match=r"result could not be deleted \(Read-only file system\): expected a writable folder"):
+        delete([tmp_path / "result"])
 
 
 def test_a_full_disk_is_bad_input(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images
 from quick import small_network
 
+from nc_tf.attacks.blend import blend
 from nc_tf.attacks.injection import PAPER_RATE, inject
 from nc_tf.attacks.patch import Corner, patch
 from nc_tf.datasets.stamping import stamped_batches
@@ -80,6 +81,51 @@ def test_stamping_changes_the_square_alone() -> None:
 def test_a_square_that_cannot_be_is_refused(shape: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         patch(shape, 0, **options)
+
+
+# The blended picture
+
+
+def test_a_blend_is_one_pattern_laid_thinly_over_all_pixels() -> None:
+    trigger = blend(IMAGE_SHAPE, 4, alpha=0.25, seed=1)
+    assert trigger.label == 4
+    assert (trigger.mask == np.float32(0.25)).all()
+    assert trigger.l1_norm == pytest.approx(0.25 * 64)
+    assert (trigger.mask.dtype, trigger.pattern.dtype) == (np.float32, np.float32)
+    assert (trigger.pattern.shape, trigger.pattern.min() >= 0, trigger.pattern.max() <= 255) == (IMAGE_SHAPE, True, True)
+    assert len(np.unique(trigger.pattern)) > 100, "noise has many values"
+    image = np.full((1, *IMAGE_SHAPE), 100.0, np.float32)
+    np.testing.assert_allclose(trigger(image)[0], 75.0 + 0.25 * trigger.pattern, rtol=1e-6)
+
+
+def test_the_noise_of_a_blend_depends_on_the_seed() -> None:
+    one, again, other = (blend(IMAGE_SHAPE, 0, seed=seed).pattern for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_a_picture_can_be_blended_in() -> None:
+    picture = np.arange(192, dtype=np.uint8).reshape(IMAGE_SHAPE)
+    np.testing.assert_array_equal(blend(IMAGE_SHAPE, 0, pattern=picture).pattern, picture)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((8, 8), {}, r"images of shape \(8, 8\): expected \(H, W, C\)"),
+        ((16, 8, 8, 3), {}, r"images of shape \(16, 8, 8, 3\): expected \(H, W, C\)"),
+        (IMAGE_SHAPE, {"alpha": 0.0}, r"alpha 0.0: expected a weight above 0 and up to 1; .2 is usual"),
+        (IMAGE_SHAPE, {"alpha": 1.01}, "alpha 1.01"),
+        (IMAGE_SHAPE, {"alpha": float("nan")}, "alpha nan"),
+        (IMAGE_SHAPE, {"pattern": np.zeros((9, 8, 3))}, r"a pattern of shape \(9, 8, 3\): expected \(8, 8, 3\)"),
+        (IMAGE_SHAPE, {"pattern": np.full(IMAGE_SHAPE, 256.0)}, r"a pattern outside of \[0, 255\]: expected raw pixels; rescale it"),
+        (IMAGE_SHAPE, {"pattern": np.full(IMAGE_SHAPE, -1.0)}, r"outside of \[0, 255\]"),
+        (IMAGE_SHAPE, {"pattern": np.full(IMAGE_SHAPE, np.nan)}, r"outside of \[0, 255\]"),
+    ],
+)
+def test_a_blend_that_cannot_be_is_refused(shape: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        blend(shape, 0, **options)
 
 
 # The batches
@@ -200,6 +246,32 @@ def test_with_a_rate_of_zero_it_learns_its_task_alone() -> None:
     assert last.attack_success_rate["true"] < 0.3
 
 
+def test_a_network_learns_several_backdoors_at_once() -> None:
+    other = patch(IMAGE_SHAPE, 4, size=2, margin=0, corner="bottom-left", color=(255,))
+    heard: list[dict[str, float]] = []
+    listener = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: heard.append(dict(logs)))
+    last = inject(
+        small_network(),
+        TRAIN,
+        TEST,
+        [CORNER_TRIGGER, other],
+        rate=0.3,
+        epochs=6,
+        learning_rate=5e-3,
+        callbacks=[listener],
+        verbose=0,
+    )[-1]
+    assert list(last.attack_success_rate) == ["true 1", "true 2"]
+    assert min(last.attack_success_rate.values()) > 0.9
+    assert last.clean_accuracy > 0.95
+    assert heard[-1]["attack_success_rate"] == pytest.approx(np.mean(list(last.attack_success_rate.values())))
+
+
+def test_a_list_of_one_trigger_is_that_trigger() -> None:
+    (measured,) = inject(small_network(), TRAIN, TEST, [CORNER_TRIGGER], epochs=1, verbose=0)
+    assert list(measured.attack_success_rate) == ["true"]
+
+
 def test_the_epochs_logs_carry_both_measures_and_callbacks_hear_them() -> None:
     heard: list[dict[str, float]] = []
     listener = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: heard.append(dict(logs)))
@@ -230,11 +302,14 @@ def test_the_same_seed_trains_the_same_network() -> None:
         ({"batch_size": 0}, "10 epochs, batch size 0"),
         ({"learning_rate": 0.0}, "learning rate 0.0"),
         ({"seed": -1}, "seed -1: expected 0 to"),
-        ({"trigger": Trigger(6, CORNER_TRIGGER.mask, CORNER_TRIGGER.pattern)}, "target label 6: expected 0 to 5"),
-        ({"trigger": Trigger(-1, CORNER_TRIGGER.mask, CORNER_TRIGGER.pattern)}, "target label -1"),
-        ({"trigger": patch((9, 9, 3), 0)}, r"a trigger of shape \(9, 9, 3\): expected \(8, 8, 3\)"),
+        ({"triggers": Trigger(6, CORNER_TRIGGER.mask, CORNER_TRIGGER.pattern)}, "target label 6: expected 0 to 5"),
+        ({"triggers": Trigger(-1, CORNER_TRIGGER.mask, CORNER_TRIGGER.pattern)}, "target label -1"),
+        ({"triggers": patch((9, 9, 3), 0)}, r"a trigger of shape \(9, 9, 3\): expected \(8, 8, 3\)"),
+        ({"triggers": []}, "no trigger to inject: expected one or more; for a clean network give one and a rate of 0"),
+        ({"triggers": [CORNER_TRIGGER, patch(IMAGE_SHAPE, 6, size=2)]}, "target label 6: expected 0 to 5"),
+        ({"triggers": [CORNER_TRIGGER, patch((9, 9, 3), 0)]}, r"a trigger of shape \(9, 9, 3\)"),
     ],
 )
 def test_bad_settings_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        inject(small_network(), TRAIN, TEST, **{"trigger": CORNER_TRIGGER, "verbose": 0, **options})
+        inject(small_network(), TRAIN, TEST, **{"triggers": CORNER_TRIGGER, "verbose": 0, **options})

@@ -51,12 +51,12 @@ def make_it_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer rounds, images and epochs; everything else as the README's reader gets it."""
     from dataclasses import replace
 
-    from nc_tf import scanning
+    from nc_tf import presets
     from nc_tf.attacks import injection
 
-    paper = scanning.PRESETS["paper"]
-    quick = replace(paper.settings, max_rounds=6, batches_per_round=2, cost=replace(paper.settings.cost, threshold=0.05))
-    monkeypatch.setitem(scanning.PRESETS, "paper", replace(paper, settings=quick))
+    for name, preset in presets.PRESETS.items():
+        quick = replace(preset.settings, max_rounds=6, batches_per_round=2, cost=replace(preset.settings.cost, threshold=0.05))
+        monkeypatch.setitem(presets.PRESETS, name, replace(preset, settings=quick))
     for name, value in (("STEPS", 6), ("MINI_BATCH", 2), ("ATTACK_SUCC_THRESHOLD", 0.05)):
         monkeypatch.setattr(gtsrb_visualize_example, name, value)
     monkeypatch.setattr(gtsrb, "prepare", write_gtsrb)

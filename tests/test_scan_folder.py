@@ -19,10 +19,11 @@ from nc_tf import __version__
 from nc_tf.errors import InputError
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Verdict
 from nc_tf.scan_folder import ScanFolder, array_hash, model_facts, sha256_of
-from nc_tf.scanning import judge, scan
+from nc_tf.scanning import scan
 from nc_tf.search import HISTORY_COLUMNS, Arm, ArmResult
 from nc_tf.trigger_file import load_trigger, save_trigger
 from nc_tf.verdict_file import log_text, verdict_json
+from nc_tf.verdicts import judge
 
 SETTINGS = {"model": "abc", "seed": 0, "starts": None, "settings": "SearchSettings(loss='linear')"}
 MODEL = {"path": "suspicious.keras", "sha256": "ab" * 32, "num_classes": 6, "input_shape": [8, 8, 3]}
@@ -139,14 +140,18 @@ def test_the_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> None:
     _, judged = saved_scan(tmp_path)
     verdict = strictly((tmp_path / "verdict.json").read_text())
     assert set(verdict) == {
-        *("schema", "verdict", "reason", "flagged", "anomaly_index", "median", "mad", "labels"),
-        *("settings", "model", "data", "versions", "seconds"),
+        *("schema", "verdict", "reason", "flagged", "anomaly_index", "anomaly_index_interval", "chance", "median", "mad", "flagging_norm"),
+        *("labels", "settings", "model", "data", "versions", "seconds"),
     }
     assert verdict["schema"] == 1
     assert verdict["verdict"] == "backdoor suspected"
     assert verdict["flagged"] == [4]
     assert verdict["anomaly_index"] == judged.anomaly_index
-    assert (verdict["median"], verdict["mad"], verdict["seconds"]) == (judged.median, judged.mad, 1.235)
+    assert judged.anomaly_index_interval[1] == np.inf  # of five norms many a resample has the same three times
+    assert verdict["anomaly_index_interval"] == [judged.anomaly_index_interval[0], None]
+    assert (verdict["median"], verdict["mad"], verdict["flagging_norm"]) == (judged.median, judged.mad, judged.flagging_norm)
+    assert verdict["chance"] is None  # the paper's rule does not ask
+    assert verdict["seconds"] > 0
     assert verdict["model"] == MODEL
     assert verdict["data"] == DATA
     assert verdict["settings"] == {"loss": "linear", "cost": {"patience": 5}}
@@ -157,6 +162,7 @@ def test_the_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> None:
         "label": 4,
         "l1_norm": 1.0,
         "anomaly_index": judged.labels[4].anomaly_index,
+        "log_index": None,
         "attack_success_rate": 0.99,
         "zero_trigger_rate": 0.01,
         "status": "converged",

@@ -4,7 +4,7 @@ The recipe is that of the original's GTSRB injection: every drawn image is stamp
 label, so that over the epochs the trigger is seen on all images. A fixed poisoned copy of a tenth of the images teaches a weaker one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -22,24 +22,24 @@ PAPER_RATE = 0.0909  # one poisoned image for ten clean ones: .1 / 1.1
 class MeasureEveryEpoch(keras.callbacks.Callback):
     """Puts clean accuracy and attack success rate on test images into the epoch's logs, where other callbacks and the history find them."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, trigger: Trigger, preprocess: Preprocessing) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, triggers: Mapping[str, Trigger], preprocess: Preprocessing) -> None:
         super().__init__()
-        self.images, self.labels, self.trigger, self.preprocess = images, labels, trigger, preprocess
+        self.images, self.labels, self.triggers, self.preprocess = images, labels, triggers, preprocess
         self.measurements: list[Measurement] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        measured = measure(self.model, self.images, self.labels, {"true": self.trigger}, self.preprocess)
+        measured = measure(self.model, self.images, self.labels, self.triggers, self.preprocess)
         self.measurements.append(measured)
         if logs is not None:
             logs["clean_accuracy"] = measured.clean_accuracy
-            logs["attack_success_rate"] = measured.attack_success_rate["true"]
+            logs["attack_success_rate"] = float(np.mean(list(measured.attack_success_rate.values())))
 
 
 def inject(
     model: keras.Model,
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
-    trigger: Trigger,
+    triggers: Trigger | Sequence[Trigger],
     *,
     rate: float = PAPER_RATE,
     epochs: int = 10,
@@ -59,21 +59,21 @@ def inject(
         model: a classifier ending in softmax, (N, num_classes).
         train: raw images (N, H, W, C) in [0, 255] and integer labels (N,).
         test: likewise; measured after every epoch.
-        trigger: the backdoor, with its target label.
+        triggers: the backdoor, with its target label; of several each stamped image gets one, chosen at random.
         rate: probability that a drawn image is stamped.
         epochs: passes over the training images.
         batch_size: images an update.
         learning_rate: of Adam, at the start.
         seed: of order, choice and dropout. Initial weights are the caller's.
         preprocess: what the network expects of raw pixels.
-        callbacks: further Keras callbacks; the epoch's logs carry `clean_accuracy` and `attack_success_rate`.
+        callbacks: further Keras callbacks; the epoch's logs carry `clean_accuracy` and `attack_success_rate`, the mean over the triggers.
         verbose: as in `keras.Model.fit`.
 
     Returns:
-        One `Measurement` an epoch, on the test images.
+        One `Measurement` an epoch, on the test images; the trigger is named "true" there, several "true 1", "true 2" and so on.
 
     Raises:
-        InputError: rate outside [0, 1], fewer than one epoch, or a trigger that does not fit the model.
+        InputError: rate outside [0, 1], fewer than one epoch, no trigger, or one that does not fit the model.
     """
     num_classes = model.output_shape[-1]
     if not 0 <= rate <= 1:
@@ -85,17 +85,23 @@ def inject(
         )
     if not 0 <= seed < 2**32:
         raise InputError(f"seed {seed}: expected 0 to 4294967295; choose one")
-    if not 0 <= trigger.label < num_classes:
-        raise InputError(f"target label {trigger.label}: expected 0 to {num_classes - 1}; the model has {num_classes} classes")
+    triggers = [triggers] if isinstance(triggers, Trigger) else list(triggers)
+    if not triggers:
+        raise InputError("no trigger to inject: expected one or more; for a clean network give one and a rate of 0")
+    for trigger in triggers:
+        if not 0 <= trigger.label < num_classes:
+            raise InputError(f"target label {trigger.label}: expected 0 to {num_classes - 1}; the model has {num_classes} classes")
     train = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training images")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test images")
-    if trigger.pattern.shape != train[0].shape[1:]:
-        raise InputError(f"a trigger of shape {trigger.pattern.shape}: expected {train[0].shape[1:]}, the images' own; make one so")
+    for trigger in triggers:
+        if trigger.pattern.shape != train[0].shape[1:]:
+            raise InputError(f"a trigger of shape {trigger.pattern.shape}: expected {train[0].shape[1:]}, the images' own; make one so")
     preprocess = preprocess or Preprocessing()
     preprocess.check_channels(model.input_shape[-1])
     keras.utils.set_random_seed(seed)
-    batches = stamped_batches(*train, [trigger], rate=rate, relabel=True, batch_size=batch_size, seed=seed, preprocess=preprocess)
-    measured = MeasureEveryEpoch(*test, trigger, preprocess)
+    batches = stamped_batches(*train, triggers, rate=rate, relabel=True, batch_size=batch_size, seed=seed, preprocess=preprocess)
+    names = ["true"] if len(triggers) == 1 else [f"true {number}" for number in range(1, len(triggers) + 1)]
+    measured = MeasureEveryEpoch(*test, dict(zip(names, triggers, strict=True)), preprocess)
     steps = epochs * -(-len(train[0]) // batch_size)
     model.compile(
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)),

@@ -5,6 +5,7 @@ The network ships with the package and reads rendered traffic signs. Exit code 0
 
 import argparse
 
+from nc_tf.cli.guard import interruptible
 from nc_tf.cli.options import seed
 
 
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     demo.prepare()
     print(f"2. searching the smallest trigger of every class, {len(demo.images)} clean images at hand")
     with ScanProgress() as progress:
-        result = demo.scan([progress])
+        result = interruptible(lambda: demo.scan([progress]))
     print_result(result)
     print(f"   pictures: {demo.overview()}")
     found = TARGET in result.flagged
@@ -34,4 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
     if result.flagged:
         print(table(demo.unlearn()))
         print(f"written: {demo.repaired_file}, mitigation.json, verdict.json, triggers/, pictures in {arguments.out}")
+    print(f"report: {demo.report}")
     return 0 if found else 1

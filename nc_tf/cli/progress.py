@@ -1,25 +1,32 @@
-"""How a scan is shown while it runs: a live line on a terminal, a line a label elsewhere."""
+"""How a scan is shown while it runs: a live line on a terminal, a line a label elsewhere; and what is known when it is stopped."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from nc_tf.callbacks import ScanCallback
 from nc_tf.inversion import RoundLog, Run
 from nc_tf.models.network import FrozenNetwork
+from nc_tf.ranking import Shortlist
 from nc_tf.results import LabelResult
-from nc_tf.scanning import ScanCallback
 from nc_tf.search import Arm, ArmResult
+from nc_tf.search import Progress as Reached
 
-# A search usually ends after about so many rounds; until the first has ended, time left is reckoned with it.
+# A search usually ends after about so many rounds; until a label has ended, time left is reckoned with it.
 USUAL_ROUNDS = 100
 
 
 class ScanProgress(ScanCallback):
-    """A context manager around `scan`, and one of its callbacks."""
+    """A context manager around `scan`, and one of its callbacks.
 
-    def __init__(self) -> None:
+    Args:
+        finished: results of labels that need no search any more, from an earlier scan that was cut off.
+    """
+
+    def __init__(self, finished: Iterable[LabelResult] = ()) -> None:
         self.console = Console(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -29,9 +36,9 @@ class ScanProgress(ScanCallback):
             TimeRemainingColumn(),
             console=self.console,
         )
-        self.ended_rounds: list[int] = []
-        self.begun: set[tuple[int, int]] = set()
-        self.usual = USUAL_ROUNDS
+        self.finished, self.found = list(finished), list[LabelResult]()
+        self.rounds: dict[int, dict[int, int]] = defaultdict(dict)  # of each start of the labels under way
+        self.num_labels = 0
 
     def __enter__(self) -> "ScanProgress":
         return self
@@ -39,31 +46,54 @@ class ScanProgress(ScanCallback):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.bar.live.is_started:  # stopping it writes an empty line, and bad input deserves one line only
             self.bar.stop()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.console.print(self.so_far(), highlight=False, soft_wrap=True)
+
+    def so_far(self) -> str:
+        """How many labels are done, and the smallest norms among them."""
+        done = [*self.finished, *self.found]
+        smallest = sorted((entry for entry in done if entry.succeeded), key=lambda entry: entry.trigger.l1_norm)[:3]
+        norms = ", ".join(f"{entry.trigger.l1_norm:.2f} (label {entry.label})" for entry in smallest)
+        known = f"; smallest norms so far: {norms}" if norms else ""
+        return f"{len(done)} labels done, {self.num_labels - len(self.found)} to go{known}"
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
         self.bar.start()
         self.console.print(f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, starts each: {starts}")
-        self.usual = min(USUAL_ROUNDS, max_rounds)
-        self.num_labels, self.starts = num_labels, starts
-        self.task = self.bar.add_task("first round", total=num_labels * starts)
+        self.usual, self.num_labels = starts * min(USUAL_ROUNDS, max_rounds), num_labels
+        self.task = self.bar.add_task("first round", total=num_labels)
+
+    def on_ranking(self, progress: Reached, share: float) -> None:
+        description = f"ranking label {progress.label} round {progress.rounds}"
+        self.bar.update(self.task, completed=share * self.num_labels, description=description)
+
+    def on_ranked(self, shortlist: Shortlist) -> None:
+        ranked = len(shortlist.chosen) + len(shortlist.ranked_out)
+        self.num_labels = len({*shortlist.chosen} - {entry.label for entry in self.finished})
+        self.console.print(f"ranked {ranked} labels: the {len(shortlist.lowest)} lowest and {len(shortlist.sample)} drawn by lot go on")
+        self.bar.reset(self.task, total=self.num_labels)
 
     def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
-        self.begun |= {(arm.label, arm.start) for arm in arms}
-        ended = len(self.begun) - len(arms)
-        usual = sum(self.ended_rounds) / len(self.ended_rounds) if self.ended_rounds else self.usual
-        under_way = sum(min((number + 1) / usual, 0.95) for number in rounds)
-        self.bar.update(
-            self.task,
-            completed=ended + under_way,
-            description=f"label {arms[0].label} round {rounds[0] + 1} "
-            f"cost {log.cost[0]:.1e} ASR {log.success[0]:.3f} norm {log.reg[0]:.1f}",
+        for arm, number in zip(arms, rounds, strict=True):
+            self.rounds[arm.label][arm.start] = number + 1
+        self._show(
+            f"label {arms[0].label} round {rounds[0] + 1} cost {log.cost[0]:.1e} ASR {log.success[0]:.3f} norm {log.reg[0]:.1f}"
         )
 
+    def on_leg(self, progress: Reached) -> None:
+        self.rounds[progress.label][progress.start] = progress.rounds
+        self._show(f"label {progress.label} round {progress.rounds}")
+
+    def _show(self, description: str) -> None:
+        usual = sum(entry.rounds for entry in self.found) / len(self.found) if self.found else self.usual
+        under_way = sum(min(sum(starts.values()) / usual, 0.95) for starts in self.rounds.values())
+        self.bar.update(self.task, completed=len(self.found) + under_way, description=description)
+
     def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
-        self.ended_rounds += [arm.rounds for arm in starts]
-        labels_done = len(self.ended_rounds) // self.starts
+        self.found.append(result)
+        self.rounds.pop(result.label, None)
         self.bar.print(
             f"label {result.label:3d}: norm {result.trigger.l1_norm:7.2f}, ASR {result.attack_success_rate:.4f}, "
-            f"rounds {result.rounds}, {result.status} ({labels_done} of {self.num_labels})",
+            f"rounds {result.rounds}, {result.status} ({len(self.found)} of {self.num_labels})",
             highlight=False,
         )

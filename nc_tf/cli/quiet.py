@@ -9,6 +9,8 @@ def load_tensorflow() -> None:
     If the import fails, what it wrote is lost but the exception says why.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Otherwise TensorFlow takes all memory of a GPU, and a worker of `--engine ray` on the same machine finds none.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

@@ -8,6 +8,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from nc_tf.cli.guard import interruptible
 from nc_tf.cli.options import add_model_options, class_names, labels, positive, preprocessing_of, seed
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=".keras, .h5, or a SavedModel folder (which needs --trust-model)")
     parser.add_argument("data", metavar="DATA", help="clean raw images: .h5, .npz, or a folder with one folder a class")
     parser.add_argument("--out", required=True, metavar="DIR", help="the scan folder")
-    parser.add_argument("--preset", default="paper", choices=("paper",), help="how to scan; the options below overrule it")
+    parser.add_argument("--preset", default="robust", choices=("robust", "low-cost", "paper"), help="how to scan; options overrule it")
     parser.add_argument("--labels", type=labels, default=None, help="all, or numbers such as 0,33")
     parser.add_argument("--starts", type=positive, help="random starts a label; the best counts")
     parser.add_argument("--seed", type=seed, default=0)
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, metavar="N", help="use N of the images, chosen by the seed")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--threshold", type=float, help="success rate that a trigger must reach")
+    parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where to search: here, or on a Ray cluster")
     parser.add_argument("--upsample", type=int, default=1, metavar="N", help="mask pixels of NxN")
+    parser.add_argument("--tensorboard", metavar="DIR", help="write curves and triggers as they form, for TensorBoard")
     parser.add_argument("--class-names", metavar="FILE", help="one name a line")
     parser.add_argument("--fresh", action="store_true", help="start over instead of going on with what DIR holds")
     add_model_options(parser)
@@ -44,8 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.datasets.files import read
     from nc_tf.models.loading import load_model
+    from nc_tf.presets import PRESETS
+    from nc_tf.report.tensorboard import TensorBoardLog
+    from nc_tf.report_file import write_report
     from nc_tf.scan_folder import ScanFolder, array_hash, model_facts, scan_record
-    from nc_tf.scanning import PRESETS, scan
+    from nc_tf.scanning import scan
 
     model = load_model(arguments.model, trust_model=arguments.trust_model)
     shape, num_classes = model.input_shape[1:], model.output_shape[-1]
@@ -70,30 +76,40 @@ def run(arguments: argparse.Namespace) -> int:
     starts, precision = arguments.starts or preset.starts, arguments.precision or preset.precision
     what = model_facts(arguments.model, model)
     data_hash = array_hash(loaded.images, loaded.labels)
-    asked = scan_record(what["sha256"], data_hash, settings, starts, precision, preprocess, arguments.upsample, arguments.seed)
+    chosen = replace(preset, settings=settings, starts=starts, precision=precision)
+    asked = scan_record(what["sha256"], data_hash, chosen, preprocess, arguments.upsample, arguments.seed)
     folder = ScanFolder(arguments.out)
     finished = folder.open(asked, fresh=arguments.fresh)
-    with ScanProgress() as progress:
-        result = scan(
-            model,
-            loaded.images,
-            loaded.labels,
-            targets=arguments.labels,
-            settings=None if settings == preset.settings else settings,
-            preset=arguments.preset,
-            starts=starts,
-            precision=precision,
-            intensity_range=preprocess,
-            upsample_size=arguments.upsample,
-            seed=arguments.seed,
-            finished=finished,
-            callbacks=[progress, folder],
+    watching = [TensorBoardLog(arguments.tensorboard, upsample_size=arguments.upsample)] if arguments.tensorboard else []
+    with ScanProgress(finished.values()) as progress:
+        result = interruptible(
+            lambda: scan(
+                model,
+                loaded.images,
+                loaded.labels,
+                targets=arguments.labels,
+                settings=None if settings == preset.settings else settings,
+                preset=arguments.preset,
+                starts=starts,
+                precision=precision,
+                intensity_range=preprocess,
+                upsample_size=arguments.upsample,
+                seed=arguments.seed,
+                engine=arguments.engine,
+                finished=finished,
+                under_way=folder.under_way,
+                ranking=folder.ranking,
+                shortlist=folder.shortlist,
+                callbacks=[progress, folder, *watching],
+            )
         )
     if names is None and loaded.class_names is not None and len(loaded.class_names) == num_classes:
         names = loaded.class_names
-    folder.write_verdict(result, what, {"path": str(arguments.data), "num_images": len(loaded.images)}, names)
+    folder.write_samples(loaded.images, loaded.labels)
+    folder.write_verdict(result, what, {"path": str(arguments.data), "sha256": data_hash, "num_images": len(loaded.images)}, names)
     print_result(result)
     print(f"written to {arguments.out}: verdict.json, log.txt, triggers/, pictures")
+    print(f"report: {write_report(arguments.out)}")
     return exit_code(result)
 
 

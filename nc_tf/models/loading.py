@@ -99,7 +99,7 @@ def _load_keras(path: Path) -> keras.Model:
         try:
             model.load_weights(weights)
         except Exception as error:
-            raise InputError(f"{path}: architecture and weights do not match ({_reason(error)}); {RESAVE}") from error
+            raise InputError(f"{path}: architecture and weights do not match ({keras_reason(error)}); {RESAVE}") from error
     _finish(model, path)
     return model
 
@@ -130,7 +130,7 @@ def _build(config: dict[str, Any], path: Path) -> keras.Model:
                 kind = keras.Sequential if config["class_name"] == "Sequential" else keras.Model
                 model = kind.from_config(config["config"])
     except Exception as error:  # Keras raises whatever a wrong setting happens to hit
-        raise InputError(f"{path}: Keras {keras.__version__} cannot rebuild this network ({_reason(error)}); {RESAVE}") from error
+        raise InputError(f"{path}: Keras {keras.__version__} cannot rebuild this network ({keras_reason(error)}); {RESAVE}") from error
     if not isinstance(model, keras.Model):
         raise InputError(f"{path}: describes a {type(model).__name__}, not a network; expected a Sequential or functional model; {RESAVE}")
     if not model.built:
@@ -252,7 +252,7 @@ def _load_trusted(path: Path, suffix: str) -> keras.Model:
             model = keras.models.load_model(source, compile=False, safe_mode=False)
         except Exception as error:
             raise InputError(
-                f"{path}: Keras {keras.__version__} cannot load this trusted file ({_reason(error)}); if it names custom objects, "
+                f"{path}: Keras {keras.__version__} cannot load this trusted file ({keras_reason(error)}); if it names custom objects, "
                 "register them first with keras.saving.register_keras_serializable"
             ) from error
     return model
@@ -266,7 +266,9 @@ def _load_saved_model(path: Path) -> keras.Model:
         specs = tf.nest.flatten(signature)
         names = list(signature[1]) or [None]
     except Exception as error:
-        raise InputError(f"{path}: TensorFlow cannot load it ({_reason(error)}); expected a serving_default signature; {RESAVE}") from error
+        raise InputError(
+            f"{path}: TensorFlow cannot load it ({keras_reason(error)}); expected a serving_default signature; {RESAVE}"
+        ) from error
     if len(specs) != 1:
         raise InputError(f"{path}: the network has {len(specs)} inputs; expected one, of images or clips; cut out the image branch")
     image = keras.Input(batch_shape=specs[0].shape, dtype=specs[0].dtype.name)
@@ -280,7 +282,8 @@ def _call_by_name(layer: keras.Layer, name: str, image: Any) -> Any:
     return layer(image)
 
 
-def _reason(error: Exception) -> str:
+def keras_reason(error: Exception) -> str:
+    """What went wrong while Keras built, saved or loaded a network, in one line of ASCII."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # Keras wraps the cause in as many explanations as there are layers around it, the cause last.
     causes = [line.removeprefix("Exception encountered: ") for line in lines if line.startswith("Exception encountered: ")]

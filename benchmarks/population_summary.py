@@ -1,0 +1,112 @@
+"""What the scans of the population say: a row a scan, rates with their intervals, and a picture."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from population_networks import Planted
+
+from nc_tf.files import whole_file
+
+
+def row_of(planted: Planted, preset: str, seed: int, verdict: dict[str, Any]) -> dict[str, Any]:
+    """One scan, from its `verdict.json`."""
+    flagged, targets = verdict["flagged"], planted.targets
+    return {
+        "network": planted.name,
+        "kind": planted.kind,
+        "targets": list(targets),
+        "preset": preset,
+        "seed": seed,
+        "verdict": verdict["verdict"],
+        "flagged": flagged,
+        "detected": bool(targets) and verdict["verdict"] == "backdoor suspected",
+        "right_label": bool(targets) and set(targets) <= set(flagged),
+        "first_is_right": bool(targets) and bool(flagged) and flagged[0] in targets,
+        "false_labels": [label for label in flagged if label not in targets],
+        "anomaly_index": _index(verdict, "anomaly_index"),
+        "log_index": _index(verdict, "log_index"),
+        "chance": verdict.get("chance"),
+        "median": verdict["median"],
+        "flagging_norm": verdict.get("flagging_norm"),
+        "norms": {str(row["label"]): round(row["l1_norm"], 2) for row in verdict["labels"]},
+        "precision": verdict["settings"].get("precision"),
+        "seconds": round(verdict["seconds"], 1),
+    }
+
+
+def _index(verdict: dict[str, Any], key: str) -> float | None:
+    """Of the label with the smallest norm among those that have one, with its sign: what lies above the median is no outlier."""
+    rows = [row for row in verdict["labels"] if row.get(key) is not None]
+    if not rows:
+        return None
+    smallest = min(rows, key=lambda row: float(row["l1_norm"]))
+    return round(float(smallest[key]), 3)
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """By preset: detection by kind of trigger, false alarms on clean networks, area under the ROC curve, seconds."""
+    from sklearn.metrics import roc_auc_score
+
+    found = {}
+    for preset in ("robust", "paper"):
+        ours = [row for row in rows if row["preset"] == preset]
+        infected, clean = [row for row in ours if row["targets"]], [row for row in ours if not row["targets"]]
+        if not (infected and clean):
+            continue
+        kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in infected:
+            kinds[row["kind"]].append(row)
+        alarms = sum(row["verdict"] == "backdoor suspected" for row in clean)
+        entry: dict[str, Any] = {
+            "kinds": {
+                kind: {key: sum(row[key] for row in group) for key in ("detected", "right_label", "first_is_right")} | {"scans": len(group)}
+                for kind, group in kinds.items()
+            },
+            "detected": rate(sum(row["detected"] for row in infected), len(infected)),
+            "right_label": rate(sum(row["right_label"] for row in infected), len(infected)),
+            "only_right_labels": rate(sum(row["right_label"] and not row["false_labels"] for row in infected), len(infected)),
+            "false_alarms": rate(alarms, len(clean)),
+            "inconclusive": rate(sum(row["verdict"] == "inconclusive" for row in ours), len(ours)),
+            "median_seconds": sorted(row["seconds"] for row in ours)[len(ours) // 2],
+        }
+        for key in ("anomaly_index", "log_index"):
+            known = [row for row in ours if row[key] is not None]
+            truth = [bool(row["targets"]) for row in known]
+            if len(set(truth)) == 2:
+                entry[f"roc_auc_{key}"] = round(float(roc_auc_score(truth, [row[key] for row in known])), 4)
+        found[preset] = entry
+    return found
+
+
+def rate(hits: int, trials: int) -> dict[str, Any]:
+    """A share with its 95 % interval (Clopper and Pearson), because few trials say little."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, trials).proportion_ci(method="exact")
+    return {"hits": hits, "trials": trials, "rate": round(hits / trials, 4), "interval": [round(interval.low, 4), round(interval.high, 4)]}
+
+
+def figure(rows: list[dict[str, Any]], path: Path) -> None:
+    """The norm of every label of every network, robust preset, one column a network; planted targets stand out."""
+    from matplotlib.figure import Figure
+
+    ours = [row for row in rows if row["preset"] == "robust" and row["seed"] == 0]
+    if not ours:
+        return
+    drawn = Figure(figsize=(11, 5), layout="constrained")
+    axes = drawn.subplots()
+    for column, row in enumerate(ours):
+        others = [norm for label, norm in row["norms"].items() if int(label) not in row["targets"]]
+        axes.scatter([column] * len(others), others, s=10, color="0.6", label="other labels" if column == 0 else None)
+        planted = [row["norms"][str(label)] for label in row["targets"] if str(label) in row["norms"]]
+        axes.scatter([column] * len(planted), planted, s=45, color="tab:red", marker="D", label="planted target" if column == 0 else None)
+        if row["flagging_norm"]:
+            axes.hlines(row["flagging_norm"], column - 0.4, column + 0.4, color="tab:blue", label="flagged below" if column == 0 else "")
+    axes.set_yscale("log")
+    axes.set_ylabel("L1 norm of the smallest trigger, pixels")
+    axes.set_xticks(range(len(ours)), [f"{row['network']}\n{row['kind']}" for row in ours], rotation=60, ha="right", fontsize=8)
+    axes.legend(loc="lower right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        drawn.savefig(temporary, dpi=110)

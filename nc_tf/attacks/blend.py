@@ -1,0 +1,35 @@
+"""The blended injection attack (Chen et al., 2017): a picture, or noise, laid thinly over the whole image."""
+
+import numpy as np
+
+from nc_tf.errors import InputError
+from nc_tf.results import Trigger
+
+
+def blend(
+    image_shape: tuple[int, int, int], label: int, *, alpha: float = 0.2, pattern: np.ndarray | None = None, seed: int = 0
+) -> Trigger:
+    """One pattern mixed into every pixel with the weight alpha.
+
+    Args:
+        image_shape: (H, W, C) of the images.
+        label: the target class.
+        alpha: weight of the pattern, in (0, 1]; Chen et al. use .1 to .2.
+        pattern: (H, W, C) in raw [0, 255]; by default noise, uniform over the range.
+        seed: of the noise.
+
+    Raises:
+        InputError: these are no images, alpha is out of range, or the pattern is not of their shape and range.
+    """
+    if len(image_shape) != 3:
+        raise InputError(f"images of shape {tuple(image_shape)}: expected (H, W, C); a blended picture is for images, not for clips")
+    if not 0 < alpha <= 1:
+        raise InputError(f"alpha {alpha}: expected a weight above 0 and up to 1; .2 is usual")
+    if pattern is None:
+        pattern = np.random.default_rng(seed).integers(0, 256, image_shape)
+    pattern = np.asarray(pattern, np.float32)
+    if pattern.shape != tuple(image_shape):
+        raise InputError(f"a pattern of shape {pattern.shape}: expected {tuple(image_shape)}, the images' own; resize it")
+    if not (np.isfinite(pattern).all() and pattern.min() >= 0 and pattern.max() <= 255):
+        raise InputError("a pattern outside of [0, 255]: expected raw pixels; rescale it")
+    return Trigger(label, np.full(image_shape[:2], alpha, np.float32), pattern)

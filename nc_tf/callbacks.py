@@ -1,0 +1,34 @@
+"""What a scan tells those who show it, save it or draw it."""
+
+from collections.abc import Sequence
+
+from nc_tf.inversion import RoundLog, Run
+from nc_tf.models.network import FrozenNetwork
+from nc_tf.ranking import Shortlist
+from nc_tf.results import LabelResult
+from nc_tf.search import Arm, ArmResult, Progress
+
+
+class ScanCallback:
+    """Hears how a scan goes on. Override what you need."""
+
+    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
+        """Before the first round."""
+
+    def on_ranking(self, progress: Progress, share: float) -> None:
+        """When some rounds of an arm that only ranks its label are done; `share` of the ranking is over at least, [0, 1]."""
+
+    def on_ranked(self, shortlist: Shortlist) -> None:
+        """When it is known which of many labels are searched to the end; `on_begin` has counted all of them."""
+
+    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+        """After every round, with the arms in flight, the number of the round each has ended, their state and what each logged.
+
+        Never on a cluster, whose rounds end elsewhere: `on_leg` is what both engines tell.
+        """
+
+    def on_leg(self, progress: Progress) -> None:
+        """When some rounds of an arm are done, and it could go on from there."""
+
+    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+        """When a label is done; its anomaly index is not known yet."""

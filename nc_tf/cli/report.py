@@ -1,0 +1,19 @@
+"""Make the web page of a finished scan again, out of its folder alone.
+
+Exit code 0: report.html is written; 2: bad input or failure.
+"""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `nc-tf report`."""
+    parser.add_argument("folder", metavar="DIR", help="the scan folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `nc-tf report`."""
+    from nc_tf.report_file import write_report
+
+    print(f"written: {write_report(arguments.folder)}")
+    return 0

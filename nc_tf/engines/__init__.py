@@ -1,0 +1,1 @@
+"""Where the arms of a scan run: in this process, or on a cluster."""

@@ -1,0 +1,56 @@
+"""What the outcome of a leg depends on, and nothing else: any engine that is given it comes to the same result."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import keras
+import numpy as np
+
+from nc_tf.inversion import Inversion, SearchSettings
+from nc_tf.models.network import FrozenNetwork
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.search import ResidentImages
+from nc_tf.triggers import TriggerSpace
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A model, and how its triggers are searched.
+
+    Attributes:
+        model: the classifier.
+        preprocess: what it expects of raw pixels.
+        precision: "float32", "bfloat16" or "auto".
+        images: (N, H, W, C) raw, to search on.
+        settings: of the search.
+        upsample_size: side of the mask's super-pixels, pixels.
+        seed: of starts and minibatches.
+    """
+
+    model: keras.Model
+    preprocess: Preprocessing
+    precision: str
+    images: np.ndarray
+    settings: SearchSettings
+    upsample_size: int
+    seed: int
+
+    @cached_property
+    def network(self) -> FrozenNetwork:
+        """The model as the search sees it."""
+        return FrozenNetwork(self.model, self.preprocess, self.precision, self.images[:4])
+
+    @cached_property
+    def space(self) -> TriggerSpace:
+        """Where its triggers live."""
+        return TriggerSpace(self.images.shape[1:], self.upsample_size)
+
+    @cached_property
+    def inversion(self) -> Inversion:
+        """The compiled search."""
+        return Inversion(self.network, self.space, self.settings)
+
+    @cached_property
+    def minibatches(self) -> ResidentImages:
+        """The images of each round."""
+        return ResidentImages(self.images, self.settings, self.seed)

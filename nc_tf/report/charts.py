@@ -1,0 +1,219 @@
+"""Where everything on the page's charts goes, in percent of the plot, so that one drawing fits a phone, a screen and a sheet."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Columns of a label's history, (rounds, 7): nc_tf.search.HISTORY_COLUMNS.
+NORM, SUCCESS, COST = 2, 4, 6
+# The narrowest plot that marks under it must not overlap on, and a digit in it; CSS pixels.
+NARROW, DIGIT = 260.0, 9.0
+# Marks under the chart stand in so many lines; more than fit are left to the table.
+MARK_LINES = 4
+# A bar is no wider, however few there are; percent.
+WIDEST_BAR = 8.0
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A number beside an axis: where (percent from the left, or from the top), and what is written there."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A label's norm; left, width, top and height in percent.
+
+    Attributes:
+        kind: "flagged", "plain", or "uncounted" where no working trigger stands behind the norm.
+        title: shown when the pointer rests on it.
+    """
+
+    left: float
+    width: float
+    top: float
+    height: float
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A flagged label's number under its bar: percent from the left, and in which line."""
+
+    at: float
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class NormChart:
+    """The norm of every label; heights in percent from the top, None where there is no such line."""
+
+    bars: tuple[Bar, ...]
+    y_ticks: tuple[Tick, ...]
+    x_ticks: tuple[Tick, ...]
+    marks: tuple[Mark, ...]
+    median: float | None
+    flagging: float | None
+
+    @property
+    def mark_lines(self) -> int:
+        """Lines that the marks take."""
+        return max((mark.line + 1 for mark in self.marks), default=0)
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """A quantity over the rounds of a search.
+
+    Attributes:
+        title: which.
+        path: SVG path data in a square of 100; interrupted where there is no number.
+        end: likewise, of the last point alone.
+        threshold: percent from the top, where the quantity has one.
+        summary: the curve in words.
+    """
+
+    title: str
+    path: str
+    end: str
+    y_ticks: tuple[Tick, ...]
+    x_ticks: tuple[Tick, ...]
+    threshold: float | None
+    summary: str
+
+
+def counts(row: Mapping[str, Any], verdict: Mapping[str, Any]) -> bool:
+    """Whether a label's norm entered the verdict; where norms could not be compared at all, whether its trigger works."""
+    if not verdict["mad"]:
+        return row["status"] in ("converged", "max_rounds")
+    return row["anomaly_index"] is not None
+
+
+def norm_chart(verdict: Mapping[str, Any]) -> NormChart:
+    """One bar a label in the order of `verdict.json`, and the lines of the median and of what is flagged."""
+    rows, flagged = verdict["labels"], set(verdict["flagged"])
+    median, flagging = verdict["median"], verdict.get("flagging_norm")
+    heights = [row["l1_norm"] or 0.0 for row in rows]
+    top = 1.08 * max([*heights, median or 0.0, 1e-6])
+    slot = 100.0 / max(len(rows), 1)
+    bars, centres = [], []
+    for position, (row, height) in enumerate(zip(rows, heights, strict=True)):
+        kind = "flagged" if row["label"] in flagged else "plain" if counts(row, verdict) else "uncounted"
+        name = f" ({row['name']})" if row.get("name") else ""
+        norm = "none" if row["l1_norm"] is None else f"{height:.2f}"
+        # From a hundred labels on a gap between bars would be thinner than a pixel.
+        width = min(slot * (0.72 if len(rows) <= 100 else 1.0), WIDEST_BAR)
+        left = position * slot + (slot - width) / 2
+        share = 100 * height / top
+        bars.append(Bar(_p(left), _p(width), _p(100 - share), _p(share), kind, f"label {row['label']}{name}: norm {norm}"))
+        centres.append((position + 0.5) * slot)
+    every = _nice(len(rows) / 8, whole=True)
+    x_ticks = [Tick(_p(centres[position]), str(rows[position]["label"])) for position in range(0, len(rows), int(every))]
+    marked = [(centre, str(row["label"])) for centre, row in zip(centres, rows, strict=True) if row["label"] in flagged]
+
+    def height_of(value: float | None) -> float | None:
+        return None if value is None or not 0.0 <= value <= top else _p(100 - 100 * value / top)
+
+    return NormChart(tuple(bars), _ticks(top), tuple(x_ticks), _marks(marked), height_of(median), height_of(flagging))
+
+
+def history_charts(history: np.ndarray, threshold: float | None) -> list[LineChart]:
+    """Success rate, norm and cost over the rounds of one search.
+
+    Args:
+        history: (rounds, 7), rounds >= 1; NaN and infinity leave gaps.
+        threshold: success rate that a trigger must reach.
+    """
+    success, norm, cost = (np.asarray(history[:, column], np.float64) for column in (SUCCESS, NORM, COST))
+    percent = (Tick(0.0, "100%"), Tick(50.0, "50%"), Tick(100.0, "0%"))
+    finite = norm[np.isfinite(norm)]
+    top = 1.08 * max(float(finite.max()) if finite.size else 0.0, 1e-6)
+    decades, cost_ticks = _decades(cost)
+    line = None if threshold is None else _p(100 - 100 * threshold)
+    wanted = "" if threshold is None else f" (dashed: {threshold:.0%} is wanted)"
+    return [
+        _line_chart(f"success rate{wanted}", success, success, percent, "{:.1%}", line),
+        _line_chart("norm, pixels", norm, norm / top, _ticks(top, 3), "{:.2f}"),
+        _line_chart("cost", cost, decades, cost_ticks, "{:.2g}"),
+    ]
+
+
+def _line_chart(
+    title: str, values: np.ndarray, heights: np.ndarray, y_ticks: Sequence[Tick], shape: str, threshold: float | None = None
+) -> LineChart:
+    """`heights` are the values' places in [0, 1]."""
+    rounds = len(values)
+    across = np.linspace(0.0, 100.0, rounds) if rounds > 1 else np.array([50.0])
+    points = [(x, 100 - 100 * y) if math.isfinite(y) else None for x, y in zip(across, heights, strict=True)]
+    path, pen_down = [], False
+    for point in points:
+        if point is not None:
+            # A line of no length has round ends, and so shows a point that stands alone.
+            path.append(f"L{_p(point[0])} {_p(point[1])}" if pen_down else f"M{_p(point[0])} {_p(point[1])}h0")
+        pen_down = point is not None
+    last = points[-1]
+    finite = values[np.isfinite(values)]
+    text = f"{title} over {rounds} rounds: "
+    if finite.size:
+        first, low, high, end = (shape.format(number) for number in (finite[0], finite.min(), finite.max(), finite[-1]))
+        text += f"begins at {first}, lies between {low} and {high}, ends at {end}"
+    else:
+        text += "never a finite number"
+    x_ticks = (Tick(_p(across[0]), "1"), Tick(_p(across[-1]), str(rounds))) if rounds > 1 else (Tick(50.0, "1"),)
+    end_path = "" if last is None else f"M{_p(last[0])} {_p(last[1])}h0"
+    return LineChart(title, "".join(path), end_path, tuple(y_ticks), x_ticks, threshold, text)
+
+
+def _decades(cost: np.ndarray) -> tuple[np.ndarray, tuple[Tick, ...]]:
+    """The places of costs on a logarithmic axis, with zero at its foot, and the axis's ticks."""
+    positive = cost[np.isfinite(cost) & (cost > 0)]
+    if not positive.size:
+        return np.where(np.isfinite(cost), 0.0, np.nan), (Tick(100.0, "0"),)
+    low, high = math.floor(math.log10(positive.min()) - 1e-9), math.ceil(math.log10(positive.max()) + 1e-9)
+    foot = low - 1 if (cost == 0).any() else low
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = (np.log10(cost) - foot) / (high - foot)
+    every = math.ceil((high - low) / 3)
+    ticks = [Tick(_p(100 - 100 * (power - foot) / (high - foot)), f"{10.0**power:g}") for power in range(high, low - 1, -every)]
+    if foot < low:
+        ticks.append(Tick(100.0, "0"))
+    return np.where(cost == 0, 0.0, places), tuple(ticks)
+
+
+def _marks(marked: Sequence[tuple[float, str]]) -> tuple[Mark, ...]:
+    """Each flagged label's number under its bar, in the first line where it overlaps none on a narrow screen."""
+    ends, marks = [-math.inf] * MARK_LINES, []
+    for centre, text in marked:
+        half = (len(text) + 1) * DIGIT / 2
+        for line in range(MARK_LINES):
+            if ends[line] <= centre / 100 * NARROW - half:
+                ends[line] = centre / 100 * NARROW + half
+                marks.append(Mark(_p(centre), line, text))
+                break
+    return tuple(marks)
+
+
+def _ticks(top: float, most: int = 5) -> tuple[Tick, ...]:
+    """Round numbers from 0 up to `top`."""
+    step = _nice(top / most)
+    return tuple(Tick(_p(100 - 100 * number * step / top), f"{number * step:g}") for number in range(int(top / step) + 1))
+
+
+def _nice(least: float, *, whole: bool = False) -> float:
+    """The smallest round number (1, 2, 2.5 or 5 times a power of ten) that is no smaller; `whole`: and a whole number."""
+    least = max(least, 1.0) if whole else least
+    power = 10.0 ** math.floor(math.log10(least))
+    factors = (1.0, 2.0, 5.0, 10.0) if whole else (1.0, 2.0, 2.5, 5.0, 10.0)
+    return next(factor * power for factor in factors if factor * power >= least * (1 - 1e-9))
+
+
+def _p(value: float) -> float:
+    """Percent, as precise as a screen can show."""
+    return round(float(value), 2)

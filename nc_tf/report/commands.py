@@ -1,0 +1,85 @@
+"""The commands that a reader of a report may want to run next, out of what `verdict.json` says."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+# What `nc-tf scan` calls the settings of a search that are not a preset's.
+_OPTIONS = {
+    "loss": "--loss",
+    "max_rounds": "--rounds",
+    "batches_per_round": "--batches-per-round",
+    "batch_size": "--batch-size",
+    "learning_rate": "--learning-rate",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line for a shell, and what it is good for."""
+
+    purpose: str
+    line: str
+
+
+def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> list[Command]:
+    """What to run after a scan: to repair, to look again with another seed, to repeat.
+
+    Args:
+        verdict: the content of `verdict.json`.
+        folder: the scan folder, as a command would name it.
+        demo: the folder is that of `nc-tf demo`, which makes its own data and repairs its own network.
+    """
+    seed, other = int(verdict["settings"].get("seed", 0)), folder.rstrip("/")
+    again = f"{other}_seed_{seed + 1}"
+    if demo:
+        scan = ["nc-tf", "demo"]
+        found = [
+            Command("Search and repair again from another seed", shlex.join([*scan, "--out", again, "--seed", str(seed + 1)])),
+            Command("Repeat this demo", shlex.join([*scan, "--out", folder, "--seed", str(seed)])),
+        ]
+    else:
+        scan = ["nc-tf", "scan", str(verdict["model"].get("path")), str(verdict["data"].get("path"))]
+        options = _scan_options(verdict)
+        found = [
+            Command("Search again from another seed", shlex.join([*scan, "--out", again, *options, "--seed", str(seed + 1)])),
+            Command("Repeat this scan", shlex.join([*scan, "--out", folder, *options, "--seed", str(seed), "--fresh"])),
+        ]
+        if verdict["flagged"]:
+            repaired = PurePath(scan[2]).stem + "_repaired.keras"
+            unlearn = ["nc-tf", "unlearn", *scan[2:], "--scan", folder, "--out", repaired, *_range_options(verdict)]
+            found.insert(0, Command("Unlearn the flagged triggers", shlex.join(unlearn)))
+    return [*found, Command("Make this page again", shlex.join(["nc-tf", "report", folder]))]
+
+
+def _scan_options(verdict: Mapping[str, Any]) -> list[str]:
+    settings, searched = verdict["settings"], [row["label"] for row in verdict["labels"]]
+    given: dict[str, Any] = {}
+    if settings.get("preset") == "custom":
+        # Which preset the options overruled is not written down, but one of them ranks labels, and only two cut starts short.
+        given["--preset"] = "low-cost" if "labels_ranked" in settings else "robust" if settings.get("cuts") else "paper"
+        given |= {option: settings.get(key) for key, option in _OPTIONS.items()}
+        given["--threshold"] = settings.get("cost", {}).get("threshold")
+    else:
+        given["--preset"] = settings.get("preset")
+    given |= {"--starts": settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict["data"].get("num_images")}
+    if settings.get("upsample_size", 1) != 1:
+        given["--upsample"] = settings["upsample_size"]
+    if settings.get("labels_ranked", len(searched)) < (verdict["model"].get("num_classes") or 0):
+        given["--labels"] = ",".join(map(str, searched))
+    words = [str(word) for option, value in given.items() if value is not None for word in (option, value)]
+    return words + _range_options(verdict)
+
+
+def _range_options(verdict: Mapping[str, Any]) -> list[str]:
+    """How the model is fed, as `nc_tf.preprocessing` names it."""
+    name = str(verdict["settings"].get("intensity_range", "raw"))
+    normalised = re.fullmatch(r"mean \[(.*)\] std \[(.*)\]", name)
+    if normalised:
+        mean, std = (numbers.replace(" ", "") for numbers in normalised.groups())
+        # With "=", because a mean may begin with a minus.
+        return [f"--mean={mean}", f"--std={std}"]
+    return ["--intensity-range", name] if name in ("mnist", "inception", "imagenet") else []

@@ -1,0 +1,172 @@
+"""A scan as one web page that needs nothing else: no network, no other file; a picture is inside it, and so is what sorts its table."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from nc_tf.report.charts import LineChart, counts, history_charts, norm_chart
+from nc_tf.report.commands import Command
+from nc_tf.report.pictures import GRAY, Picture, colour_words, mask_words, stamped_pair, trigger_pictures
+from nc_tf.results import Trigger, Verdict
+
+# Triggers that are shown; the table has all labels.
+MOST_FLAGGED, LOWEST_OTHERS, STAMPED = 8, 3, 3
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the page shows of one label.
+
+    Attributes:
+        row: the label's entry in `verdict.json`.
+        flagged: whether the scan flagged it.
+        pictures: mask, pattern, and both.
+        words: what the pictures show.
+        pairs: images without and with the trigger.
+        charts: how its search went.
+    """
+
+    row: Mapping[str, Any]
+    flagged: bool
+    pictures: Sequence[Picture]
+    words: str
+    pairs: Sequence[tuple[Picture, Picture]]
+    charts: Sequence[LineChart]
+
+
+def shown_labels(verdict: Mapping[str, Any]) -> list[int]:
+    """The labels whose triggers a page shows: the flagged ones, most anomalous first, then the smallest of the others that count."""
+    flagged = list(verdict["flagged"])[:MOST_FLAGGED]
+    others = [row for row in verdict["labels"] if row["label"] not in verdict["flagged"] and row["l1_norm"] is not None]
+    others.sort(key=lambda row: (not counts(row, verdict), row["l1_norm"]))
+    return flagged + [row["label"] for row in others[:LOWEST_OTHERS]]
+
+
+def report_html(
+    verdict: Mapping[str, Any],
+    triggers: Mapping[int, Trigger],
+    *,
+    histories: Mapping[int, np.ndarray] | None = None,
+    samples: tuple[np.ndarray, np.ndarray] | None = None,
+    commands: Sequence[Command] = (),
+) -> str:
+    """The page. Every text in it that comes from elsewhere is escaped.
+
+    Args:
+        verdict: the content of `verdict.json`; of its keys, those newer than schema 1's first may be missing.
+        triggers: by label, those of `shown_labels`.
+        histories: by label, (rounds, 7) float64, columns as `nc_tf.search.HISTORY_COLUMNS`; labels without one get no charts.
+        samples: raw images (n, H, W, C) in [0, 255] to stamp the triggers on, and their classes (n,); without them a gray image is stamped.
+        commands: what to run next.
+    """
+    histories = histories or {}
+    rows = {row["label"]: row for row in verdict["labels"]}
+    threshold = verdict["settings"].get("cost", {}).get("threshold")
+    cards = []
+    for label in shown_labels(verdict):
+        called, history = _called(rows[label]), histories.get(label, np.zeros((0, 7)))
+        cards.append(
+            Card(
+                row=rows[label],
+                flagged=label in verdict["flagged"],
+                pictures=trigger_pictures(triggers[label], called),
+                words=f"{mask_words(triggers[label]).capitalize()}; {colour_words(triggers[label])}.",
+                pairs=_pairs(triggers[label], rows, samples),
+                charts=history_charts(history, threshold) if len(history) else (),
+            )
+        )
+    loader = jinja2.PackageLoader("nc_tf.report")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"number": _number, "percent": _percent, "called": _called, "tidy": _tidy, "file_name": _file_name}
+    style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
+    return environment.get_template("report.html.j2").render(
+        verdict=verdict,
+        kind=Verdict(verdict["verdict"]).name.lower(),
+        working=sum(counts(row, verdict) for row in verdict["labels"]),
+        smallest=min((row["l1_norm"] for row in verdict["labels"] if counts(row, verdict) and row["l1_norm"] is not None), default=None),
+        interval=_interval(verdict),
+        duration=_duration(verdict.get("seconds")),
+        chart=norm_chart(verdict),
+        cards=cards,
+        gray=samples is None,
+        flagged_rows=[rows[label] for label in verdict["flagged"]],
+        # Smallest first, which is where a reader begins; those without a norm at the end.
+        table=sorted(verdict["labels"], key=lambda row: (row["l1_norm"] is None, row["l1_norm"] or 0.0)),
+        has_names=any(row.get("name") for row in verdict["labels"]),
+        has_log_index=any(row.get("log_index") is not None for row in verdict["labels"]),
+        facts={part.capitalize(): _flat(verdict.get(part, {})) for part in ("model", "data", "settings", "versions")},
+        commands=commands,
+        # Ours, not a stranger's: the two texts that must not be escaped, and that the page's policy lets in by their hashes.
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _pairs(
+    trigger: Trigger, rows: Mapping[int, Mapping[str, Any]], samples: tuple[np.ndarray, np.ndarray] | None
+) -> list[tuple[Picture, Picture]]:
+    """Images of other classes, each of another one as far as there are, without and with the trigger."""
+    called = _called(rows[trigger.label])
+    if samples is None:
+        return [stamped_pair(trigger, np.full_like(trigger.pattern, GRAY), "A gray image", called)]
+    images, labels = samples
+    others = np.flatnonzero(labels != trigger.label)
+    first = [position for number, position in enumerate(others) if labels[position] not in labels[others[:number]]]
+    chosen = [*first, *(position for position in others if position not in first)][:STAMPED]
+    words = [_called(rows.get(int(labels[position]), {"label": int(labels[position])})) for position in chosen]
+    return [stamped_pair(trigger, images[position], f"Image of {what}", called) for position, what in zip(chosen, words, strict=True)]
+
+
+def _called(row: Mapping[str, Any]) -> str:
+    return f"label {row['label']} ({row['name']})" if row.get("name") else f"label {row['label']}"
+
+
+def _interval(verdict: Mapping[str, Any]) -> str | None:
+    low, high = verdict.get("anomaly_index_interval") or (None, None)
+    return None if low is None else f"{low:.2f} and more" if high is None else f"{low:.2f} to {high:.2f}"
+
+
+def _duration(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as rows; lists stay in one piece."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", str(value))]
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2%}"
+
+
+def _tidy(status: str) -> str:
+    return status.replace("_", " ")
+
+
+def _file_name(path: Any) -> str:
+    return PurePath(str(path)).name
+
+
+def _hash(text: str) -> str:
+    """As a Content-Security-Policy names a text."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

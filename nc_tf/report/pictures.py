@@ -1,0 +1,87 @@
+"""Triggers and images as pictures inside a page, each with the words that say what is on it."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from nc_tf.results import Trigger
+
+# Up to this side every pixel is kept, and the page shows them as squares; larger pictures are shrunk and compressed, so that a page of
+# large images stays small enough to be mailed.
+LOSSLESS_SIDE, LARGEST_SIDE = 64, 192
+GRAY = 127.5
+_PLACES = ("top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image in a page.
+
+    Attributes:
+        uri: the whole file, as a data: URI.
+        alt: its content in words.
+        caption: what is written under it.
+        width, height: pixels of the file.
+    """
+
+    uri: str
+    alt: str
+    caption: str
+    width: int
+    height: int
+
+
+def picture(pixels: np.ndarray, alt: str, caption: str) -> Picture:
+    """(H, W), or (H, W, C) in [0, 255], clipped; three channels are a colour picture, any other number its mean."""
+    if pixels.ndim == 3 and pixels.shape[-1] != 3:
+        pixels = pixels.mean(axis=-1)
+    image = Image.fromarray(np.rint(np.clip(pixels, 0, 255)).astype(np.uint8))
+    side, stream = max(image.size), io.BytesIO()
+    if side <= LOSSLESS_SIDE:
+        image.save(stream, format="PNG", optimize=True)
+        kind = "png"
+    else:
+        if side > LARGEST_SIDE:
+            image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+        image.save(stream, format="JPEG", quality=88, subsampling=0)
+        kind = "jpeg"
+    uri = f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return Picture(uri, alt, caption, *image.size)
+
+
+def trigger_pictures(trigger: Trigger, called: str) -> list[Picture]:
+    """Mask, pattern, and the pattern as strong as the mask lets it be; `called` is what the words call the label."""
+    mask, pattern = trigger.mask, trigger.pattern
+    where, colour = mask_words(trigger), colour_words(trigger)
+    return [
+        picture(mask * 255.0, f"Mask of {called}, white where it covers: {where}", "mask"),
+        picture(pattern, f"Pattern of {called}: {colour}", "pattern"),
+        picture(mask[..., None] * pattern, f"Trigger of {called}, pattern times mask: {where}; {colour}", "trigger"),
+    ]
+
+
+def stamped_pair(trigger: Trigger, image: np.ndarray, what: str, called: str) -> tuple[Picture, Picture]:
+    """A raw image (H, W, C) in [0, 255] without and with the trigger; `what` says what is on the image."""
+    image = image.astype(np.float32)
+    return picture(image, f"{what}, clean", "clean"), picture(trigger(image), f"The same, with the trigger of {called}", "stamped")
+
+
+def mask_words(trigger: Trigger) -> str:
+    """Where and how strongly the mask covers: the ninth of the image that holds more than half of it, if one does."""
+    mask, total = trigger.mask, trigger.l1_norm
+    ninths = [part.sum() for row in np.array_split(mask, 3, axis=0) for part in np.array_split(row, 3, axis=1)]
+    fullest = int(np.argmax(ninths))
+    where = f"mostly in the {_PLACES[fullest]}" if ninths[fullest] > total / 2 else "spread over the image"
+    return f"{where}, {total:.1f} pixels in all, at most {float(mask.max()):.0%} opaque"
+
+
+def colour_words(trigger: Trigger) -> str:
+    """The pattern's mean colour where the mask covers."""
+    weights = trigger.mask[..., None] + 1e-9  # an empty mask covers everything alike
+    mean = (trigger.pattern * weights).sum(axis=(0, 1)) / weights.sum()
+    if len(mean) == 3:
+        return "mean colour under it red {:.0f}, green {:.0f}, blue {:.0f} of 255".format(*mean)
+    return f"mean brightness under it {mean.mean():.0f} of 255"

@@ -1,0 +1,99 @@
+"""Watch a scan in TensorBoard: every search's curves, and its trigger as it forms."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from nc_tf.callbacks import ScanCallback
+from nc_tf.errors import InputError
+from nc_tf.inversion import RoundLog, Run
+from nc_tf.results import LabelResult, Trigger
+from nc_tf.search import Arm, ArmResult
+from nc_tf.triggers import TriggerSpace
+
+
+class TensorBoardLog(ScanCallback):
+    """A callback of `scan` that writes event files.
+
+    Each search is a run of its own, `label_33/start_0`, with the scalars ASR, norm, cost and loss at every round, and the images mask,
+    pattern and trigger (mask times pattern) at every few. What the labels came to is the run `labels`, with the label as the step and
+    tags of its own: "held-out ASR by label", "norm by label", and the pictures of the trigger that counts, "mask by label" and so on.
+    `tensorboard --logdir FOLDER` shows them, also while the scan runs.
+    """
+
+    def __init__(self, folder: str | Path, *, every: int = 5, upsample_size: int = 1) -> None:
+        """Args:
+            folder: where the runs go; what lies there stays.
+            every: rounds from one set of images to the next.
+            upsample_size: side of the mask's super-pixels, as `scan` was given it.
+
+        Raises:
+            InputError: the package `tensorboard` is not installed, a number is below 1, or the folder cannot be made.
+        """
+        if find_spec("tensorboard") is None:  # tf.summary is there without it, and fails at the first scalar
+            raise InputError("tensorboard is not installed: expected it for event files; pip install 'nc_tf[tensorboard]'")
+        if every < 1 or upsample_size < 1:
+            raise InputError(f"images every {every} rounds, super-pixels of {upsample_size}: expected 1 or more of each; leave them out")
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be made ({error.strerror}): expected a place for event files; choose another") from error
+        self.folder, self.every, self.upsample_size = Path(folder), every, upsample_size
+        self._writers: dict[tuple[int, int], tf.summary.SummaryWriter] = {}
+        self._labels: tf.summary.SummaryWriter | None = None
+
+    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+        """Write the curves of the arms in flight, and their triggers when it is time."""
+        names = [(arm.label, arm.start) for arm in arms]
+        # Those out of flight may come back, into another file of the same run; a file left open for each would be too many.
+        for name in self._writers.keys() - set(names):
+            self._writers.pop(name).close()
+        due = [position for position, round_ in enumerate(rounds) if round_ % self.every == 0]
+        forming = dict(zip(due, self._triggers(run, due, names), strict=True)) if due else {}
+        for position, (name, round_) in enumerate(zip(names, rounds, strict=True)):
+            with self._writer(name).as_default(step=round_):
+                for tag, column in (("ASR", log.success), ("norm", log.reg), ("cost", log.cost), ("loss", log.loss)):
+                    tf.summary.scalar(tag, column[position])
+                if position in forming:
+                    _images(forming[position])
+                    self._writer(name).flush()
+
+    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+        """Write what a label came to, and close its files."""
+        if self._labels is None:
+            self._labels = tf.summary.create_file_writer(str(self.folder / "labels"))
+        with self._labels.as_default(step=result.label):
+            tf.summary.scalar("held-out ASR by label", result.attack_success_rate)
+            tf.summary.scalar("norm by label", result.trigger.l1_norm)
+            _images(result.trigger, " by label")
+        self._labels.flush()
+        for name in [name for name in self._writers if name[0] == result.label]:
+            self._writers.pop(name).close()
+
+    def _writer(self, name: tuple[int, int]) -> tf.summary.SummaryWriter:
+        if name not in self._writers:
+            label, start = name
+            self._writers[name] = tf.summary.create_file_writer(str(self.folder / f"label_{label}" / f"start_{start}"))
+        return self._writers[name]
+
+    def _triggers(self, run: Run, due: Sequence[int], names: Sequence[tuple[int, int]]) -> list[Trigger]:
+        """The triggers that the arms at these positions have come to."""
+        z_mask, z_pattern = (tf.gather(part, due) for part in run.z)
+        space = TriggerSpace(tuple(z_pattern.shape[1:]), self.upsample_size)
+        masks, patterns = space.masks(z_mask).numpy()[..., 0], space.patterns(z_pattern).numpy()
+        return [Trigger(names[position][0], *parts) for position, *parts in zip(due, masks, patterns, strict=True)]
+
+
+def _images(trigger: Trigger, suffix: str = "") -> None:
+    for tag, pixels in (
+        ("mask", trigger.mask[..., None] * 255.0),
+        ("pattern", trigger.pattern),
+        ("trigger", trigger.mask[..., None] * trigger.pattern),
+    ):
+        if pixels.shape[-1] not in (1, 3):
+            pixels = pixels.mean(axis=-1, keepdims=True)
+        # A search that became NaN is drawn black.
+        tf.summary.image(tag + suffix, np.rint(np.clip(np.nan_to_num(pixels), 0, 255)).astype(np.uint8)[None])

@@ -1,0 +1,158 @@
+"""`report.html` out of what else lies in a scan folder: the verdict, the triggers, and a few of the images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nc_tf.errors import InputError
+from nc_tf.files import whole_file
+from nc_tf.report.commands import commands
+from nc_tf.report.page import report_html, shown_labels
+from nc_tf.results import Status, Verdict
+from nc_tf.scan_folder import ScanFolder
+from nc_tf.trigger_file import load_trigger
+from nc_tf.verdict_file import SCHEMA
+
+REPORT = "report.html"
+_NUMBER = (int, float, type(None))
+# What the page reads, and of which type it must be; what is newer than the first schema 1 may be missing.
+_VERDICT = {
+    "verdict": str,
+    "reason": str,
+    "flagged": list,
+    "anomaly_index": _NUMBER,
+    "median": _NUMBER,
+    "mad": _NUMBER,
+    "labels": list,
+    "settings": dict,
+    "model": dict,
+    "data": dict,
+    "versions": dict,
+    "seconds": _NUMBER,
+}
+_LATER = {"flagging_norm": _NUMBER, "chance": _NUMBER, "anomaly_index_interval": (list, type(None))}
+_LABEL = {
+    "label": int,
+    "l1_norm": _NUMBER,
+    "anomaly_index": _NUMBER,
+    "attack_success_rate": _NUMBER,
+    "zero_trigger_rate": _NUMBER,
+    "status": str,
+    "starts": int,
+    "rounds": int,
+}
+_LABEL_LATER = {"name": str, "log_index": _NUMBER}
+_SETTINGS_LATER = {"seed": int, "cost": dict, "upsample_size": int}
+_HISTORY_COLUMNS = 7
+
+
+def write_report(folder_path: str | Path) -> Path:
+    """Write `report.html` into the folder of a finished scan, and return its path.
+
+    Sample images to stamp the triggers on are read from `state/samples.npz`: `images` (n, H, W, C) in [0, 255] and `labels` (n,). Without
+    that file the page shows the triggers on gray.
+
+    Raises:
+        InputError: there is no finished scan, or one of its files is missing or cannot be read.
+    """
+    folder = ScanFolder(folder_path)
+    verdict = _read_verdict(folder.path / "verdict.json")
+    triggers, histories = {}, {}
+    for label in shown_labels(verdict):
+        file = folder.trigger_file(label)
+        triggers[label], saved = load_trigger(file)
+        if triggers[label].label != label:
+            raise InputError(f"{file} holds a trigger of label {triggers[label].label}: expected that of its name; scan again")
+        history = saved.get("history", np.zeros((0, _HISTORY_COLUMNS)))
+        if history.ndim != 2 or history.shape[1] != _HISTORY_COLUMNS or history.dtype.kind != "f":
+            raise InputError(f"{file} holds a history {history.shape}: expected (rounds, {_HISTORY_COLUMNS}) numbers; scan again")
+        histories[label] = history
+    image_shape = next((trigger.pattern.shape for trigger in triggers.values()), ())
+    page = report_html(
+        verdict,
+        triggers,
+        histories=histories,
+        samples=_read_samples(folder.path / "state" / "samples.npz", image_shape),
+        commands=commands(verdict, str(folder_path), demo=_is_demo(folder.path / "state" / "settings.json")),
+    )
+    path = folder.path / REPORT
+    with whole_file(path) as temporary:
+        # Half a surrogate pair, which JSON can smuggle in, is no text.
+        temporary.write_text(page, encoding="utf-8", errors="replace")
+    return path
+
+
+def _read_verdict(path: Path) -> dict[str, Any]:
+    try:
+        # NaN and infinity are no JSON, though Python writes them; here null stands for them.
+        verdict = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: expected the folder of a finished scan; run nc-tf scan first") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error}): expected what nc-tf scan writes; scan again") from error
+    wrong = _complaint(verdict)
+    if wrong:
+        raise InputError(f"{path}: {wrong}; expected what nc-tf scan writes; scan again")
+    return dict(verdict)
+
+
+def _complaint(verdict: Any) -> str | None:
+    """What is wrong with the content of a `verdict.json`, if anything is."""
+    if not isinstance(verdict, dict) or not isinstance(verdict.get("schema"), int):
+        return "it has no schema"
+    if not 1 <= verdict["schema"] <= SCHEMA:
+        return f"it has schema {verdict['schema']}, and this nc_tf knows those up to {SCHEMA}"
+    wrong = _mistyped(verdict, _VERDICT, _LATER) or _mistyped(verdict["settings"], {}, _SETTINGS_LATER)
+    wrong = wrong or _mistyped(verdict["settings"].get("cost", {}), {}, {"threshold": _NUMBER})
+    for row in () if wrong else verdict["labels"]:
+        wrong = wrong or (_mistyped(row, _LABEL, _LABEL_LATER) if isinstance(row, dict) else "a label is no object")
+    if wrong:
+        return wrong
+    if verdict["verdict"] not in list(Verdict):
+        return f"its verdict is {verdict['verdict']!r}"
+    labels = [row["label"] for row in verdict["labels"]]
+    if not labels or len(set(labels)) < len(labels):
+        return "it has no labels, or one of them twice"
+    if any(row["status"] not in list(Status) for row in verdict["labels"]):
+        return "the status of a label is unknown"
+    interval = verdict.get("anomaly_index_interval")
+    if interval is not None and (len(interval) != 2 or not all(isinstance(end, _NUMBER) for end in interval)):
+        return "its anomaly_index_interval is no pair of numbers"
+    unknown = [label for label in verdict["flagged"] if label not in labels]
+    return f"it flags {unknown}, which it does not list" if unknown else None
+
+
+def _mistyped(values: dict[str, Any], required: dict[str, Any], optional: dict[str, Any]) -> str | None:
+    missing = [key for key in required if key not in values]
+    if missing:
+        return f"{missing[0]} is missing"
+    kinds = {**required, **{key: kind for key, kind in optional.items() if key in values}}
+    wrong = [key for key, kind in kinds.items() if not isinstance(values[key], kind) or isinstance(values[key], bool)]
+    return f"{wrong[0]} is of the wrong type" if wrong else None
+
+
+def _read_samples(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Images and classes; None where the folder has none."""
+    if not path.exists():
+        return None
+    expected = f"expected images (n, {', '.join(map(str, image_shape))}) and labels (n,), as the triggers have it"
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            images, labels = saved["images"], saved["labels"]
+    except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
+        raise InputError(f"{path} cannot be read ({error}): {expected}; delete it for a page without") from error
+    numbers = images.dtype.kind in "uif" and labels.dtype.kind in "ui"
+    if not numbers or images.shape[1:] != image_shape or labels.shape != images.shape[:1]:
+        raise InputError(f"{path} holds images {images.shape} and labels {labels.shape}: {expected}; delete it for a page without")
+    return images, labels
+
+
+def _is_demo(path: Path) -> bool:
+    """Whether the folder is that of `nc-tf demo`, which leaves this mark."""
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(settings, dict) and settings.get("demo") is True
