@@ -72,9 +72,9 @@ class TriggerSpace:
         """A start that hides little: a pattern (H, W, C) near mid-grey, and a mask (h, w) that is near .05 everywhere, or near .5 in one
         window of the image and near nothing elsewhere.
 
-        Everywhere the gradient is large and no place has a lead. A window, three eighths of the image high and wide, also finds a patch that
-        works only as a whole, which searches that begin everywhere pass by (docs/scan-presets.md). Number 0 begins everywhere, 1 to 9 in
-        the corners, in the centre and at the borders, larger ones again with other noise.
+        Everywhere the gradient is large and no place has a lead. A window, three eighths of the image high and wide, also finds a patch
+        that works only as a whole, which searches that begin everywhere pass by (docs/scan-presets.md). Number 0 begins everywhere, 1 to 9
+        in the corners, in the centre and at the borders, larger ones again with other noise.
         """
         if number % 10:
             mask = np.full(self.mask_shape, OUTSIDE)

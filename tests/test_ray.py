@@ -11,6 +11,7 @@ from networks import IMAGE_SHAPE, corner_images, corner_network
 from quick import QUICK
 
 from nc_tf.callbacks import ScanCallback
+from nc_tf.engines.worker import Worker
 from nc_tf.errors import InputError
 from nc_tf.results import ScanResult
 from nc_tf.scan_folder import ScanFolder
@@ -134,6 +135,22 @@ def test_a_layer_that_only_this_process_has_is_named(cluster: Any, node: Callabl
     model = keras.Sequential([keras.Input(IMAGE_SHAPE), OnlyHere(), *corner_network(3).layers])
     with pytest.raises(InputError, match=r"a worker cannot rebuild the model \(.*OnlyHere.*expected layers of Keras, or custom ones"):
         scanned("ray", model=model)
+
+
+class Homeless(Worker):
+    """As on a node without nc_tf."""
+
+    def __init__(self, cores: int) -> None:
+        raise ModuleNotFoundError("No module named 'nc_tf'")
+
+
+def test_a_node_where_no_worker_can_start_is_not_tried_for_ever(
+    cluster: Any, node: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nc_tf.engines.ray.Worker", Homeless)
+    node()
+    with pytest.raises(InputError, match=r"no worker can be started \(.*No module named 'nc_tf'\): expected nc_tf and enough memory"):
+        scanned("ray")
 
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

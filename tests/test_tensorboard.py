@@ -109,7 +109,6 @@ def test_triggers_are_shown_as_they_form(tmp_path: Path, channels: int, upsample
     rng = np.random.default_rng(1)
     masks, patterns = rng.random((2, *space.mask_shape)), rng.random((2, 4, 4, channels)) * 255
     log = TensorBoardLog(tmp_path, every=5, upsample_size=upsample_size)
-    log.on_begin(None, 2, 1, 9)
     log.on_round([an_arm(0), an_arm(1)], [5, 6], a_run(masks, patterns, space), a_log(2))
     log.on_label(made_up(0, 1.0), [])
     log.on_label(made_up(1, 1.0), [])
