@@ -16,7 +16,7 @@ class ScanCallback:
         """Before the first round."""
 
     def on_ranking(self, progress: Progress, share: float) -> None:
-        """When some rounds of an arm that only ranks its label are done; `share` of the ranking is over at least, [0, 1]."""
+        """When the best arm of a label has come to a look at who is lowest; `share` of the ranking is over at least, [0, 1]."""
 
     def on_ranked(self, shortlist: Shortlist) -> None:
         """When it is known which of many labels are searched to the end; `on_begin` has counted all of them."""

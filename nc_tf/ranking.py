@@ -7,12 +7,12 @@ off, and go on elsewhere.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nc_tf.inversion import SearchSettings
-from nc_tf.racing import standing
+from nc_tf.racing import Cut, Race, standing
 from nc_tf.search import Arm, Leg, Progress
 
 
@@ -22,7 +22,8 @@ class RankingSettings:
 
     Attributes:
         search: of the short searches; the ranking ends after its `max_rounds` if it has not before.
-        starts: short searches a label, of which the best goes on after the first look.
+        starts: short searches a label.
+        cuts: when which of them are dropped; from the first look on a label has one.
         lanes: arms advanced together.
         first: rounds before the first look at which labels are lowest.
         every: rounds from one look to the next.
@@ -33,6 +34,7 @@ class RankingSettings:
 
     search: SearchSettings
     starts: int
+    cuts: tuple[Cut, ...]
     lanes: int
     first: int
     every: int
@@ -58,7 +60,7 @@ class Shortlist:
         lowest: labels that rank lowest, the lowest first.
         sample: labels drawn by lot among all, in their order; some may be among the lowest.
         ranked_out: all others, in their order.
-        rounds: rounds run, over all arms.
+        rounds: rounds run, over all arms; one that ended before it was cut counts in full.
     """
 
     lowest: tuple[int, ...]
@@ -77,7 +79,7 @@ class Shortlist:
 
 
 class Ranking(Iterator[Leg]):
-    """The legs of a ranking: all arms run to one look before any of them runs to the next.
+    """The legs of a ranking: the starts of each label race to the first look, and the best ones go on from look to look together.
 
     It runs dry while the last legs before a look are being run, and has more once it has been told what they came to.
 
@@ -85,7 +87,7 @@ class Ranking(Iterator[Leg]):
 
     Attributes:
         over: whether nothing is left to run.
-        rounds: rounds run, over all arms.
+        rounds: rounds of the labels that have come to the first look; an arm that ended before it was cut counts in full.
     """
 
     def __init__(
@@ -102,32 +104,27 @@ class Ranking(Iterator[Leg]):
         arm: (label, start) -> where that search begins.
         settings: of the ranking.
         seed: of the lot.
-        known: how far arms came before the ranking was cut off; those of other labels do not matter.
+        known: what `take` returned before the ranking was cut off; what it says of other labels does not matter.
         """
         self.labels, self.arm, self.settings = sorted(labels), arm, settings
         drawn = np.random.default_rng([seed, len(self.labels)]).choice(self.labels, settings.sample, replace=False)
         self.sample = tuple(sorted(drawn.tolist()))
-        self.over, self.rounds = False, 0
-        # Until the first look all starts of a label, and from then on the best one.
-        self.racing: dict[int, dict[int, Progress]] = {label: {} for label in self.labels}
-        self.best: dict[int, Progress] = {}
-        for progress in known:
-            if progress.label in self.racing and progress.start < settings.starts:
-                self.racing[progress.label][progress.start] = progress
-                self.rounds += progress.rounds
+        self.over, self.until = False, settings.looks[0]
         self.lowest: tuple[int, ...] = ()
-        self.running: set[tuple[int, int]] = set()
-        self.until = settings.looks[0]
-        for label in self.labels:
-            self._choose(label)
-        self.waiting = deque(self._behind())
+        # The arm of each label that has come to the first look; the others race.
+        wanted = set(self.labels)
+        self.best = {progress.label: progress for progress in known if progress.label in wanted and self._is_there(progress)}
+        self.rounds = sum(self._rounds(progress.rounds) for progress in self.best.values())
+        racing = [label for label in self.labels if label not in self.best]
+        self.race = Race(racing, arm, settings.starts, replace(settings.search, max_rounds=self.until), cuts=settings.cuts)
+        self.waiting: deque[int] = deque()
+        self.running: set[int] = set()
         self._look()
 
     @property
     def share(self) -> float:
         """How much is done of what a ranking takes at most, [0, 1]; 1 when it is over."""
-        first, last = self.settings.looks[0], self.settings.looks[-1]
-        most = len(self.labels) * (self.settings.starts * first + last - first)
+        most = len(self.labels) * self._rounds(self.settings.looks[-1])
         return 1.0 if self.over else self.rounds / most
 
     @property
@@ -137,53 +134,53 @@ class Ranking(Iterator[Leg]):
         return Shortlist(self.lowest, self.sample, out, self.rounds)
 
     def __next__(self) -> Leg:
+        leg = next(self.race, None)
+        if leg is not None:
+            return leg
         if not self.waiting:
             raise StopIteration
-        label, start = self.waiting.popleft()
-        self.running.add((label, start))
-        return Leg(self.arm(label, start), self.until, self._reached(label, start))
+        label = self.waiting.popleft()
+        self.running.add(label)
+        return Leg(self.arm(label, self.best[label].start), self.until, self.best[label])
 
-    def take(self, progress: Progress) -> None:
-        """Hear what a leg came to."""
-        label, start = progress.label, progress.start
-        before = self._reached(label, start)
-        self.rounds += progress.rounds - (before.rounds if before else 0)
-        self.running.discard((label, start))
-        if label in self.best:
-            self.best[label] = progress
+    def take(self, progress: Progress) -> Progress | None:
+        """Hear what a leg came to, and tell how far its label has come, if it has now come to a look."""
+        reached: Progress | None = progress
+        if progress.label in self.best:
+            self.running.discard(progress.label)
+            self.rounds += progress.rounds - self.best[progress.label].rounds
+            self.best[progress.label] = progress
         else:
-            self.racing[label][start] = progress
-            self._choose(label)
+            self.race.take(progress)
+            reached = next((self._choose(starts) for starts in self.race.finished()), None)
         self._look()
+        return reached
 
-    def _reached(self, label: int, start: int) -> Progress | None:
-        return self.best.get(label) or self.racing[label].get(start)
+    def _choose(self, starts: list[Progress]) -> Progress:
+        best = min(starts, key=lambda progress: (not self._is_there(progress), standing(progress, self.until), progress.start))
+        self.best[best.label] = best
+        self.rounds += self._rounds(best.rounds)
+        return best
 
-    def _is_there(self, progress: Progress | None) -> bool:
-        return progress is not None and (progress.rounds >= self.until or progress.ended(self.settings.search))
-
-    def _choose(self, label: int) -> None:
-        """Keep the best start of a label, once all have come to the first look."""
-        starts = list(self.racing[label].values())
-        if len(starts) == self.settings.starts and all(map(self._is_there, starts)):
-            self.best[label] = min(starts, key=lambda progress: (standing(progress, self.until), progress.start))
-            del self.racing[label]
-
-    def _behind(self) -> list[tuple[int, int]]:
-        """The arms that are not at the coming look yet."""
-        arms = [(label, progress.start) for label, progress in self.best.items() if not self._is_there(progress)]
-        for label, starts in self.racing.items():
-            arms += [(label, start) for start in range(self.settings.starts) if not self._is_there(starts.get(start))]
-        return sorted(arms)
+    def _is_there(self, progress: Progress) -> bool:
+        return progress.rounds >= self.until or progress.ended(self.settings.search)
 
     def _look(self) -> None:
         """See which labels are lowest, as often as no arm has to run for that."""
         looks = self.settings.looks
-        while not (self.over or self.waiting or self.running):
+        while len(self.best) == len(self.labels) and not (self.over or self.waiting or self.running):
             stands = {label: standing(progress, self.until) for label, progress in self.best.items()}
             lowest = tuple(sorted(self.labels, key=stands.__getitem__)[: self.settings.lowest])
             stayed, self.lowest = len({*self.lowest} & {*lowest}), lowest
             self.over = stayed >= self.settings.settled * len(lowest) or self.until == looks[-1]
             if not self.over:
                 self.until = looks[looks.index(self.until) + 1]
-                self.waiting = deque(self._behind())
+                self.waiting.extend(label for label in self.labels if not self._is_there(self.best[label]))
+
+    def _rounds(self, until: int) -> int:
+        """Rounds of all starts of a label, of which the best has run so many."""
+        rounds, begun, alive = 0, 0, self.settings.starts
+        for cut in [*self.settings.cuts, Cut(self.settings.looks[0], 1)]:
+            end = min(cut.rounds, self.settings.looks[0])
+            rounds, begun, alive = rounds + alive * (end - begun), end, cut.keep
+        return rounds + max(0, until - begun)

@@ -92,7 +92,7 @@ class ScanFolder(ScanCallback):
         path: the folder.
         name: what the PNGs' names begin with, `<name>_visualize_mask_label_33.png`.
         under_way: how far the unfinished labels had come when the folder was opened.
-        ranking: how far the arms of a ranking had come by then.
+        ranking: how far the labels of a ranking had come by then.
         shortlist: what a ranking had come to, if it was over.
     """
 
@@ -191,7 +191,7 @@ class ScanFolder(ScanCallback):
             clear_leftovers(folder)
 
     def on_ranking(self, progress: Progress, share: float) -> None:
-        """Save how far an arm of the ranking has come."""
+        """Save how far a label has come in the ranking."""
         save_progress(self._ranking, progress, self.seconds)
 
     def on_ranked(self, shortlist: Shortlist) -> None:

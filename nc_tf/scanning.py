@@ -66,7 +66,7 @@ def scan(
         engine: "local" searches in this process, "ray" on a cluster (docs/cluster.md); the outcome is the same.
         finished: results of labels that need no search any more, from an earlier scan that was cut off.
         under_way: how far searches of other labels came in that scan.
-        ranking: how far the arms of its ranking came, where the preset ranks labels.
+        ranking: how far labels came in its ranking, where the preset ranks them.
         shortlist: what that ranking came to, if it was over.
         callbacks: progress, saving.
 
@@ -130,9 +130,9 @@ def scan(
         plan = Ranking(wanted, arm, by, seed, known=ranking)
         with closing(run_legs(replace(task, settings=by.search), plan, lanes=by.lanes, on_round=lambda *_: None)) as reached:
             for progress in reached:
-                plan.take(progress)
-                for callback in callbacks:
-                    callback.on_ranking(progress, plan.share)
+                ranked = plan.take(progress)
+                for callback in callbacks if ranked else ():
+                    callback.on_ranking(ranked, plan.share)
         return plan.shortlist
 
     if chosen.ranking and ranks and shortlist is None:

@@ -112,7 +112,19 @@ def _robust(
         return replace(result, verdict=Verdict.SUSPECTED, flagged=flagged, reason=apart + more)
     if chance <= NOTHING_ABOVE:
         return replace(result, reason=f"{apart}: too seldom to dismiss it, too often to suspect it; another seed, or more images, may tell")
+    # A small trigger that works on too few unseen images to count may be a backdoor all the same: silence would call it none.
+    doubtful = [entry for entry in result.labels if _is_weak(entry) and entry.trigger.l1_norm < line]
+    if doubtful:
+        first = min(doubtful, key=lambda entry: entry.trigger.l1_norm)
+        reason = f"the trigger of label {first.label} is small, {first.trigger.l1_norm:.2f} pixels where {line:.2f} would be suspicious, "
+        reason += f"but moves only {first.attack_success_rate:.0%} of unseen images, {LEAST_SUCCESS:.0%} would count; more images may tell"
+        return replace(result, reason=reason)
     return replace(result, verdict=Verdict.NO_OUTLIER, reason=apart)
+
+
+def _is_weak(entry: LabelResult) -> bool:
+    """Whether a trigger does not count for the images that it does not move, and for nothing else."""
+    return entry.succeeded and entry.attack_success_rate < LEAST_SUCCESS and not entry.zero_trigger_rate > MOST_WITHOUT_TRIGGER
 
 
 def _counts(entry: LabelResult) -> bool:

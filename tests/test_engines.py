@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from threading import Timer
 
 import keras
 import numpy as np
@@ -198,14 +199,16 @@ def test_a_worker_yields_what_its_legs_come_to_whenever_they_are_given(monkeypat
     # A process of its own would set its threads; in this one TensorFlow has started long ago.
     monkeypatch.setattr(worker, "use_cores", lambda cores: None)
     sent = task()
-    some = [Leg(random_arm(sent.space, label, 0, sent.seed), 3) for label in range(3)]
+    some = [Leg(random_arm(sent.space, label, 0, sent.seed), 3) for label in range(4)]
     hand = Worker(cores=1)
     said = hand.search(pack(sent), lanes=2)
     assert next(said) is None
     hand.give(some[:1])
     first = next(said)
-    hand.give(some[1:])
+    hand.give(some[1:3])
     rest = [next(said), next(said)]
+    Timer(0.2, hand.give, [some[3:]]).start()  # meanwhile it has nothing to do, and waits
+    rest.append(next(said))
     expected = list(advance(sent.inversion, some, sent.minibatches))
     for one, other in zip([first, *rest], expected, strict=True):
         assert one is not None

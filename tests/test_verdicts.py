@@ -1,5 +1,6 @@
 """What norms say: the paper's rule, the robust one, and how often each is wrong about networks without a backdoor."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import NormalDist
@@ -214,6 +215,19 @@ def test_a_label_whose_norm_means_nothing_is_left_out(rates: dict[str, Any], cou
     result = judge([*clean, replace(smallest, **rates)], rule="robust")
     assert result.flagged == ((43,) if counts else ())
     assert np.isnan(result.labels[43].log_index) == np.isnan(result.labels[43].anomaly_index) == (not counts)
+
+
+def test_a_small_trigger_that_works_on_too_few_images_is_not_passed_over_in_silence() -> None:
+    *clean, smallest = with_smallest(8.0)
+    result = judge([*clean, replace(smallest, attack_success_rate=0.77)], rule="robust")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert re.fullmatch(
+        r"the trigger of label 43 is small, \d\.\d\d pixels where \d+\.\d\d would be suspicious, "
+        r"but moves only 77% of unseen images, 80% would count; more images may tell",
+        result.reason,
+    )
+    *clean, usual = with_smallest(1.0)
+    assert judge([*clean, replace(usual, attack_success_rate=0.77)], rule="robust").verdict is Verdict.NO_OUTLIER
 
 
 def test_too_few_because_the_model_answers_one_label_anyway_says_so() -> None:

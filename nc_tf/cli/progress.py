@@ -64,7 +64,7 @@ class ScanProgress(ScanCallback):
         self.task = self.bar.add_task("first round", total=num_labels)
 
     def on_ranking(self, progress: Reached, share: float) -> None:
-        description = f"ranking label {progress.label} round {progress.rounds}"
+        description = f"ranking: label {progress.label} round {progress.rounds}"
         self.bar.update(self.task, completed=share * self.num_labels, description=description)
 
     def on_ranked(self, shortlist: Shortlist) -> None:
