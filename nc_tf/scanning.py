@@ -131,8 +131,9 @@ def scan(
         with closing(run_legs(replace(task, settings=by.search), plan, lanes=by.lanes, on_round=lambda *_: None)) as reached:
             for progress in reached:
                 ranked = plan.take(progress)
-                for callback in callbacks if ranked else ():
-                    callback.on_ranking(ranked, plan.share)
+                if ranked is not None:
+                    for callback in callbacks:
+                        callback.on_ranking(ranked, plan.share)
         return plan.shortlist
 
     if chosen.ranking and ranks and shortlist is None:

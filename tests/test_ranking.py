@@ -21,7 +21,7 @@ from nc_tf import cli, presets
 from nc_tf.callbacks import ScanCallback
 from nc_tf.inversion import Run, SearchSettings
 from nc_tf.outliers import CONSISTENCY, largest_by_chance
-from nc_tf.racing import CE, REG_BEST
+from nc_tf.racing import CE, REG_BEST, Cut
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
 from nc_tf.results import LabelResult, ScanResult, Verdict
 from nc_tf.scan_folder import ScanFolder
@@ -31,9 +31,11 @@ from nc_tf.search import HISTORY_COLUMNS, Arm, ArmResult, Leg, Progress
 from nc_tf.verdicts import judge
 
 NEVER = float("inf")
-LABELS, STARTS, LAST = 20, 2, 12
+LABELS, STARTS, LAST = 20, 3, 12
+CUTS = (Cut(2, 2),)
 LOOKS = (4, 6, 8, 10, 12)
-BY = RankingSettings(SearchSettings(max_rounds=LAST), starts=STARTS, lanes=4, first=4, every=2, lowest=5, sample=6, settled=0.8)
+BY = RankingSettings(SearchSettings(max_rounds=LAST), starts=STARTS, cuts=CUTS, lanes=4, first=4, every=2, lowest=5, sample=6, settled=0.8)
+TO_THE_FIRST_LOOK = 3 * 2 + 2 * 2  # rounds of a label
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 
 Norms = Mapping[tuple[int, int], Sequence[float]]  # of the best trigger of each (label, start), after each round
@@ -51,13 +53,15 @@ def after(norms: Norms, label: int, start: int, rounds: int, breaks: int | None 
 
 
 def in_order(norms: Norms | None = None) -> Norms:
-    """Label 0 is the lowest, then 1, and so on, from the first round to the last; the second start is a little worse."""
-    steady = {(label, start): [label + 0.5 * start + 1.0] * LAST for label in range(LABELS) for start in range(STARTS)}
+    """Label 0 is the lowest, then 1, and so on, from the first round to the last; each start is a little worse than the one before."""
+    steady = {(label, start): [label + 0.3 * start + 1.0] * LAST for label in range(LABELS) for start in range(STARTS)}
     return {**steady, **(norms or {})}
 
 
-def run_out(norms: Norms, ranking: Ranking, lanes: int = 7, legs: int = 10_000) -> list[tuple[int, int, int]]:
-    """Run so many legs, the oldest first, and return them as (label, start, until)."""
+def run_out(
+    norms: Norms, ranking: Ranking, lanes: int = 7, legs: int = 10_000, saved: dict[int, Progress] | None = None
+) -> list[tuple[int, int, int]]:
+    """Run so many legs, the oldest first, and return them as (label, start, until); `saved` gets how far labels have come."""
     begun, active = list[tuple[int, int, int]](), list[Leg]()
     while len(begun) < legs:
         while len(active) < lanes and (leg := next(ranking, None)) is not None:
@@ -66,7 +70,9 @@ def run_out(norms: Norms, ranking: Ranking, lanes: int = 7, legs: int = 10_000) 
             break
         leg = active.pop(0)
         begun.append((leg.arm.label, leg.arm.start, leg.until))
-        ranking.take(after(norms, leg.arm.label, leg.arm.start, leg.until))
+        reached = ranking.take(after(norms, leg.arm.label, leg.arm.start, leg.until))
+        if reached is not None and saved is not None:
+            saved[reached.label] = reached
     return begun
 
 
@@ -97,10 +103,12 @@ def test_a_set_that_never_settles_ends_the_ranking_with_the_last_round() -> None
     ranking = Ranking(range(LABELS), arm, replace(BY, settled=1.01), 0)
     legs = run_out(restless, ranking)
     assert ranking.over
-    assert {until for *_, until in legs} == set(LOOKS)
-    best = {label: min(range(STARTS), key=lambda start, one=label: restless[one, start][3]) for label in range(LABELS)}  # type: ignore[misc]
-    expected = sorted(range(LABELS), key=lambda label: restless[label, best[label]][-1])[:5]
-    assert ranking.shortlist.lowest == tuple(expected)
+    assert {until for *_, until in legs} == {2, *LOOKS}
+    ends = {}
+    for label in range(LABELS):
+        alive = sorted(range(STARTS), key=lambda start: restless[label, start][1])[:2]
+        ends[label] = restless[label, min(alive, key=lambda start: restless[label, start][3])][-1]
+    assert ranking.shortlist.lowest == tuple(sorted(ends, key=ends.__getitem__)[:5])
 
 
 def test_looks_beyond_the_last_round_are_left_out() -> None:
@@ -108,36 +116,41 @@ def test_looks_beyond_the_last_round_are_left_out() -> None:
     assert replace(BY, every=3).looks == [4, 7, 10, 12]
     assert replace(BY, first=12).looks == replace(BY, first=50).looks == [12]
     ranking = Ranking(range(LABELS), arm, replace(BY, first=50), 0)
-    assert {until for *_, until in run_out(in_order(), ranking)} == {12}
+    assert {until for *_, until in run_out(in_order(), ranking)} == {2, 10, 12}
     assert ranking.shortlist.lowest == (0, 1, 2, 3, 4)
 
 
 # The order of legs
 
 
-def test_all_arms_come_to_one_look_before_any_goes_on_and_then_only_the_best_of_each_label() -> None:
-    second_is_better = {(7, 0): [50.0] * LAST, (7, 1): [2.2] * LAST}
-    ranking = Ranking(range(LABELS), arm, replace(BY, settled=1.01), 0)
-    legs = run_out(in_order(second_is_better), ranking)
-    first = STARTS * LABELS
-    assert sorted(legs[:first]) == [(label, start, 4) for label in range(LABELS) for start in range(STARTS)]
+def test_labels_race_to_the_first_look_and_then_go_on_together() -> None:
+    third_is_best = {(7, 0): [50.0] * LAST, (7, 2): [2.2] * LAST}
+    ranking, saved = Ranking(range(LABELS), arm, replace(BY, settled=1.01), 0), dict[int, Progress]()
+    legs = run_out(in_order(third_is_best), ranking, saved=saved)
+    race = (STARTS + 2) * LABELS
+    assert sorted(leg for leg in legs[:race] if leg[0] == 3) == [(3, 0, 2), (3, 0, 4), (3, 1, 2), (3, 1, 4), (3, 2, 2)]
+    assert sorted(leg for leg in legs[:race] if leg[0] == 7) == [(7, 0, 2), (7, 1, 2), (7, 1, 4), (7, 2, 2), (7, 2, 4)]
     for number, until in enumerate(LOOKS[1:]):
-        part = legs[first + number * LABELS : first + (number + 1) * LABELS]
-        assert sorted(part) == [(label, int(label == 7), until) for label in range(LABELS)]
-    assert ranking.rounds == ranking.shortlist.rounds == LABELS * (STARTS * 4 + 8)
+        part = legs[race + number * LABELS : race + (number + 1) * LABELS]
+        assert sorted(part) == [(label, 2 if label == 7 else 0, until) for label in range(LABELS)]
+    assert ranking.shortlist.rounds == LABELS * (TO_THE_FIRST_LOOK + 8)
+    assert {label: (progress.start, progress.rounds) for label, progress in saved.items()} == {
+        label: (2 if label == 7 else 0, 12) for label in range(LABELS)
+    }
 
 
-def test_of_each_label_one_state_is_kept_after_the_first_look() -> None:
-    ranking = Ranking(range(LABELS), arm, BY, 0)
-    run_out(in_order(), ranking, legs=STARTS * LABELS)
+def test_of_each_label_one_state_is_kept_from_the_first_look_on() -> None:
+    ranking, saved = Ranking(range(LABELS), arm, BY, 0), dict[int, Progress]()
+    run_out(in_order(), ranking, saved=saved, legs=(STARTS + 2) * LABELS)
+    assert saved == ranking.best
     assert len(ranking.best) == LABELS
-    assert not ranking.racing
+    assert not ranking.race.reached
 
 
 def test_the_share_grows_to_one() -> None:
     ranking = Ranking(range(LABELS), arm, BY, 0)
     shares = [ranking.share]
-    for _ in range(1000):
+    for _ in range(200):
         run_out(in_order(), ranking, lanes=1, legs=1)
         shares.append(ranking.share)
     assert shares[0] == 0.0
@@ -145,10 +158,11 @@ def test_the_share_grows_to_one() -> None:
     assert all(one <= other for one, other in pairwise(shares))
 
 
-def test_an_arm_that_has_become_nan_ranks_last_and_holds_nobody_up() -> None:
-    ranking = Ranking(range(LABELS), arm, BY, 0)
+@pytest.mark.parametrize("breaks", [1, 2, 3, 4, 5])
+def test_a_label_that_has_become_nan_ranks_last_and_holds_nobody_up(breaks: int) -> None:
+    ranking = Ranking(range(LABELS), arm, replace(BY, settled=1.01), 0)
     while (leg := next(ranking, None)) is not None:
-        ranking.take(after(in_order(), leg.arm.label, leg.arm.start, leg.until, breaks=3 if leg.arm.label == 0 else None))
+        ranking.take(after(in_order(), leg.arm.label, leg.arm.start, leg.until, breaks=breaks if leg.arm.label == 0 else None))
     assert ranking.shortlist.lowest == (1, 2, 3, 4, 5)
 
 
@@ -198,26 +212,32 @@ def any_norms(draw: st.DrawFn) -> Norms:
 
 
 @quick
-@given(any_norms(), st.integers(0, 120), st.integers(1, 9), st.integers(1, 9), st.randoms(use_true_random=False))
-def test_wherever_it_was_cut_off_the_legs_and_the_outcome_are_the_same(norms: Norms, legs: int, before: int, now: int, random: Any) -> None:
+@given(any_norms(), st.integers(0, 200), st.integers(1, 9), st.integers(1, 9), st.randoms(use_true_random=False))
+def test_wherever_it_was_cut_off_the_outcome_is_the_same_and_no_label_repeats_what_was_saved(
+    norms: Norms, legs: int, before: int, now: int, random: Any
+) -> None:
     whole = Ranking(range(LABELS), arm, BY, 3)
     expected = run_out(norms, whole)
 
-    first = Ranking(range(LABELS), arm, BY, 3)
-    begun = run_out(norms, first, lanes=before, legs=legs)
-    reached = {(label, start): after(norms, label, start, until) for label, start, until in begun}
-    known = list(reached.values())
+    saved: dict[int, Progress] = {}
+    begun = run_out(norms, Ranking(range(LABELS), arm, BY, 3), lanes=before, legs=legs, saved=saved)
+    assert set(begun) <= set(expected)
+    known = list(saved.values())
     random.shuffle(known)
     second = Ranking(range(LABELS), arm, BY, 3, known=known)
-    assert sorted([*begun, *run_out(norms, second, lanes=now)]) == sorted(expected)
+    rest = run_out(norms, second, lanes=now)
+    assert len(set(rest)) == len(rest)
+    assert {*begun, *rest} == set(expected)
+    assert all(until > saved[label].rounds for label, _, until in rest if label in saved)
     assert second.shortlist == whole.shortlist
 
 
 def test_a_ranking_that_is_known_to_its_end_is_over_at_once() -> None:
-    norms, whole = in_order(), Ranking(range(LABELS), arm, BY, 0)
-    reached = {(label, start): after(norms, label, start, until) for label, start, until in run_out(norms, whole)}
+    saved: dict[int, Progress] = {}
+    whole = Ranking(range(LABELS), arm, BY, 0)
+    run_out(in_order(), whole, saved=saved)
     other = after({(99, 0): [1.0] * LAST}, 99, 0, 4)
-    again = Ranking(range(LABELS), arm, BY, 0, known=[*reached.values(), other])
+    again = Ranking(range(LABELS), arm, BY, 0, known=[*saved.values(), other])
     assert again.over
     assert next(again, None) is None
     assert again.shortlist == whole.shortlist
@@ -320,7 +340,7 @@ def _small() -> Iterator[None]:
     """Rank sixty labels as the preset ranks a thousand."""
     preset = presets.PRESETS["low-cost"]
     assert preset.ranking is not None
-    ranking = replace(preset.ranking, search=SHORT, lanes=16, first=6, every=2, lowest=6, sample=14)
+    ranking = replace(preset.ranking, search=SHORT, starts=3, cuts=(Cut(2, 1),), lanes=16, first=6, every=2, lowest=6, sample=14)
     small = replace(preset, settings=FULL, starts=2, ranking=ranking, lanes=16, precision="float32")
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(presets.PRESETS, "low-cost", small)
@@ -330,7 +350,7 @@ def _small() -> Iterator[None]:
 class Record(ScanCallback):
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.ranking_rounds: dict[tuple[int, int], int] = {}
+        self.ranking_rounds: dict[int, int] = {}
         self.num_labels: list[int] = []
         self.shortlist: Shortlist | None = None
 
@@ -341,7 +361,7 @@ class Record(ScanCallback):
     def on_ranking(self, progress: Progress, share: float) -> None:
         assert 0 < share <= 1
         self.calls.append("ranking")
-        self.ranking_rounds[progress.label, progress.start] = progress.rounds
+        self.ranking_rounds[progress.label] = progress.rounds
 
     def on_ranked(self, shortlist: Shortlist) -> None:
         self.calls.append("ranked")
@@ -380,7 +400,7 @@ def test_the_planted_label_is_found_at_a_fraction_of_the_price(planted: tuple[Sc
     assert (settings["preset"], settings["labels_ranked"]) == ("low-cost", MANY)
     assert settings["labels_ranked_out"] == MANY - len(result.labels) >= MANY - 20
     assert settings["sample"] == list(record.shortlist.sample)
-    assert settings["ranking_rounds"] == sum(record.ranking_rounds.values())
+    assert settings["ranking_rounds"] == sum(2 * 2 + rounds for rounds in record.ranking_rounds.values())
 
     # In image updates, because a round of the ranking is shorter.
     price = 16 * sum(entry.rounds for entry in result.labels) + 4 * settings["ranking_rounds"]
