@@ -139,7 +139,7 @@ def search(engine: str, labels: Sequence[int], rounds: int) -> dict[str, float]:
         cost=CostSchedule(early_stop=False),
     )
     task = Task(load_model(shipped_model(INFECTED)), preprocessing("raw"), "float32", images, settings, 1, SEED)
-    race = Race(labels, lambda label, start: random_arm(task.space, label, start, SEED, faint=True), 1, settings)
+    race = Race(labels, lambda label, start: random_arm(task.space, label, start, SEED, grey=True), 1, settings)
     began = time.perf_counter()
     ended: list[tuple[float, int]] = []  # when, and how many rounds had been run by then
     before: dict[int, int] = {}

@@ -98,8 +98,8 @@ def searched(planted: Planted, data: Path, seed: int, start: str, changed: dict[
 
     def arm(number: int) -> Arm:
         if start == "everywhere":
-            return Arm(planted.targets[0], number, *task.space.faint(np.random.default_rng([seed, number])))
-        return random_arm(task.space, planted.targets[0], number, seed, faint=start == "preset")
+            return Arm(planted.targets[0], number, *task.space.grey(np.random.default_rng([seed, number])))
+        return random_arm(task.space, planted.targets[0], number, seed, grey=start == "preset")
 
     found = search(task.inversion, [arm(number) for number in range(robust.starts)], task.minibatches, lanes=robust.starts)
     return {result.arm.start: result.history for result in found}

@@ -18,7 +18,7 @@ class Preset:
         starts: searches a label.
         precision: of the forward pass.
         lanes: arms advanced together.
-        faint: whether searches begin at `TriggerSpace.faint` instead of the original's `TriggerSpace.random`.
+        grey: whether searches begin at `TriggerSpace.grey` instead of the original's `TriggerSpace.random`.
         cuts: when which starts are dropped.
         rule: how the verdict is drawn, see `nc_tf.verdicts`.
         held_out: images kept from the search to measure its triggers on, at most.
@@ -29,7 +29,7 @@ class Preset:
     starts: int
     precision: str
     lanes: int = 8
-    faint: bool = False
+    grey: bool = False
     cuts: tuple[Cut, ...] = ()
     rule: str = "paper"
     held_out: int = 2000
@@ -46,11 +46,11 @@ PRESETS = {
             max_rounds=22,
             cost=CostSchedule(init_cost=1e-3, multiplier=1.5, patience=1, threshold=0.97, reset_cost_to_zero=False, early_stop=False),
         ),
-        starts=10,
+        starts=3,
         precision="auto",
         lanes=32,
-        faint=True,
-        cuts=(Cut(3, 4), Cut(7, 2), Cut(13, 1)),
+        grey=True,
+        cuts=(Cut(12, 1),),
         rule="robust",
         # Every label is measured on all of them; the standard error of a rate of .95 is .009 then.
         held_out=600,
@@ -75,8 +75,8 @@ PRESETS["low-cost"] = replace(
             max_rounds=16,
             cost=CostSchedule(init_cost=3e-3, multiplier=2.0, patience=1, threshold=0.9, reset_cost_to_zero=False, early_stop=False),
         ),
-        starts=10,
-        cuts=(Cut(3, 2), Cut(6, 1)),
+        starts=3,
+        cuts=(Cut(8, 1),),
         lanes=64,
         first=10,
         every=2,

@@ -30,10 +30,10 @@ class Cut:
     keep: int
 
 
-def random_arm(space: TriggerSpace, label: int, start: int, seed: int, *, faint: bool = False) -> Arm:
-    """An arm whose random start depends on seed, label and number alone; see `TriggerSpace.random` and `TriggerSpace.faint`."""
+def random_arm(space: TriggerSpace, label: int, start: int, seed: int, *, grey: bool = False) -> Arm:
+    """An arm whose random start depends on seed, label and number alone; see `TriggerSpace.random` and `TriggerSpace.grey`."""
     rng = np.random.default_rng([seed, label, start])
-    return Arm(label, start, *(space.faint(rng, start) if faint else space.random(rng)))
+    return Arm(label, start, *(space.grey(rng, start) if grey else space.random(rng)))
 
 
 def standing(progress: Progress, rounds: int) -> tuple[float, float]:

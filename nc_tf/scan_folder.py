@@ -49,7 +49,7 @@ def scan_record(
     values = asdict(preset.settings)
     cost = values.pop("cost")
     cuts = [asdict(cut) for cut in preset.cuts]
-    search = {"starts": preset.starts, "faint": preset.faint, "cuts": cuts, "precision": preset.precision}
+    search = {"starts": preset.starts, "grey": preset.grey, "cuts": cuts, "precision": preset.precision}
     search |= {"upsample_size": upsample_size, "seed": seed, "held_out": preset.held_out}
     if preset.ranking is not None:
         search["ranking"] = asdict(preset.ranking)

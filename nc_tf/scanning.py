@@ -107,7 +107,7 @@ def scan(
             callback.on_round(arms, rounds, run, log)
 
     def arm(label: int, start: int) -> Arm:
-        return random_arm(space, label, start, seed, faint=chosen.faint)
+        return random_arm(space, label, start, seed, grey=chosen.grey)
 
     def settle(starts_of_label: Sequence[Progress]) -> None:
         """A label is finished: measure its best trigger on unseen images."""

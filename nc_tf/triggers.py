@@ -13,10 +13,8 @@ from nc_tf.errors import InputError
 
 # The original divides by 2 - epsilon, so that the ends of [0, 1] stay at a finite z.
 EPSILON = 1e-7
-# Faint starts, before the tanh: masks near .5, .007 and .05.
-INSIDE, OUTSIDE, EVERYWHERE = 0.0, -2.5, -1.5
-# Where the windows of faint starts lie: top, middle or bottom, and left, middle or right.
-WINDOWS = ((2, 2), (2, 0), (0, 2), (0, 0), (1, 1), (0, 1), (1, 0), (1, 2), (2, 1))
+# Grey starts, before the tanh: masks near .05 everywhere, or near .5 in one part of the image and .007 in the rest.
+EVERYWHERE, INSIDE, OUTSIDE = -1.5, 0.0, -2.5
 
 
 def to_tanh(unit: np.ndarray, epsilon: float = EPSILON) -> np.ndarray:
@@ -27,13 +25,6 @@ def to_tanh(unit: np.ndarray, epsilon: float = EPSILON) -> np.ndarray:
 def from_tanh(z: tf.Tensor, epsilon: float = EPSILON) -> tf.Tensor:
     """Unbounded -> [0, 1], up to rounding of 1e-7 beyond either end."""
     return tf.tanh(z) / (2.0 - epsilon) + 0.5
-
-
-def _window(side: int, place: int) -> slice:
-    """Three eighths of a side: its beginning (0), its middle (1) or its end (2)."""
-    length = max(1, round(side * 3 / 8))
-    begin = (side - length) * place // 2
-    return slice(begin, begin + length)
 
 
 @dataclass(frozen=True)
@@ -68,22 +59,22 @@ class TriggerSpace:
         """The original's start: mask (h, w) uniform in [0, 1], pattern (H, W, C) uniform in [0, 255]."""
         return rng.random(self.mask_shape), rng.random(self.image_shape) * 255.0
 
-    def faint(self, rng: np.random.Generator, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """A start that hides little: a pattern (H, W, C) near mid-grey, and a mask (h, w) that is near .05 everywhere, or near .5 in one
-        window of the image and near nothing elsewhere.
+    def grey(self, rng: np.random.Generator, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """A start without a lead for any colour or place: a pattern (H, W, C) of mid-grey, and a mask (h, w) that is near .05 everywhere
+        (number 0), near .5 in the border, a quarter of the image wide, and near nothing in the middle (1), or the other way round (2);
+        3, 4, 5 and so on begin like these again, with other noise.
 
-        Everywhere the gradient is large and no place has a lead. A window, three eighths of the image high and wide, also finds a patch
-        that works only as a whole, which searches that begin everywhere pass by (docs/scan-presets.md). Number 0 begins everywhere, 1 to 9
-        in the corners, in the centre and at the borders, larger ones again with other noise.
+        The middle is where the objects are, and what an object is recognised by draws a search that sees all of the image away from a
+        patch that works only as a whole. One that begins in the border finds it there (docs/scan-presets.md).
         """
-        if number % 10:
-            mask = np.full(self.mask_shape, OUTSIDE)
-            places = zip(self.mask_shape, WINDOWS[number % 10 - 1], strict=True)
-            mask[tuple(_window(side, place) for side, place in places)] = INSIDE
+        kind = number % 3
+        if kind:
+            mask = np.full(self.mask_shape, INSIDE if kind == 1 else OUTSIDE)
+            mask[tuple(slice(side // 4, side - side // 4) for side in self.mask_shape)] = OUTSIDE if kind == 1 else INSIDE
         else:
             mask = np.full(self.mask_shape, EVERYWHERE)
-        mask, pattern = mask + rng.normal(0.0, 0.1, self.mask_shape), rng.normal(0.0, 0.3, self.image_shape)
-        return np.tanh(mask) / 2.0 + 0.5, (np.tanh(pattern) / 2.0 + 0.5) * 255.0
+        mask += rng.normal(0.0, 0.1, self.mask_shape)
+        return np.tanh(mask) / 2.0 + 0.5, np.full(self.image_shape, 127.5)
 
     def encode(self, mask: np.ndarray, pattern: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """mask (h, w) in [0, 1], pattern (H, W, C) in [0, 255] -> z_mask (h, w, 1), z_pattern (H, W, C), float32.

@@ -340,7 +340,7 @@ def _small() -> Iterator[None]:
     """Rank sixty labels as the preset ranks a thousand."""
     preset = presets.PRESETS["low-cost"]
     assert preset.ranking is not None
-    ranking = replace(preset.ranking, search=SHORT, starts=3, cuts=(Cut(2, 1),), lanes=16, first=6, every=2, lowest=6, sample=14)
+    ranking = replace(preset.ranking, search=SHORT, starts=3, cuts=(Cut(2, 1),), lanes=16, first=6, every=2, lowest=6, sample=24)
     small = replace(preset, settings=FULL, starts=2, ranking=ranking, lanes=16, precision="float32")
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(presets.PRESETS, "low-cost", small)
@@ -398,19 +398,19 @@ def test_the_planted_label_is_found_at_a_fraction_of_the_price(planted: tuple[Sc
     assert record.num_labels == [MANY]
     settings = result.settings
     assert (settings["preset"], settings["labels_ranked"]) == ("low-cost", MANY)
-    assert settings["labels_ranked_out"] == MANY - len(result.labels) >= MANY - 20
+    assert settings["labels_ranked_out"] == MANY - len(result.labels) >= MANY - 30
     assert settings["sample"] == list(record.shortlist.sample)
     assert settings["ranking_rounds"] == sum(2 * 2 + rounds for rounds in record.ranking_rounds.values())
 
     # In image updates, because a round of the ranking is shorter.
     price = 16 * sum(entry.rounds for entry in result.labels) + 4 * settings["ranking_rounds"]
-    everything = 16 * MANY * (2 * 5 + 2 * 4 + 21)
+    everything = 16 * MANY * (2 * 12 + 18)
     assert price < 0.6 * everything
 
 
 def test_median_and_mad_are_those_of_the_sample(planted: tuple[ScanResult, Record]) -> None:
     result, _ = planted
-    assert len(result.settings["sample"]) == 14
+    assert len(result.settings["sample"]) == 24
     norms = {entry.label: entry.trigger.l1_norm for entry in result.labels if not np.isnan(entry.anomaly_index)}
     sample = np.array([norm for label, norm in norms.items() if label in result.settings["sample"]])
     assert 5 < len(sample) < len(norms)
@@ -430,12 +430,12 @@ def test_a_clean_network_with_many_labels_shows_no_outlier() -> None:
 @pytest.mark.usefixtures("_small")
 def test_of_few_labels_all_are_searched() -> None:
     record = Record()
-    result = low_cost(targets=range(30, 50), settings=replace(FULL, max_rounds=2), callbacks=[record])
-    assert len(result.labels) == 20
+    result = low_cost(targets=range(20, 50), settings=replace(FULL, max_rounds=2), callbacks=[record])
+    assert len(result.labels) == 30
     assert "ranking" not in record.calls
     assert "ranked" not in record.calls
     assert "labels_ranked" not in result.settings
-    assert low_cost(targets=range(30, 51), settings=replace(FULL, max_rounds=2)).settings["labels_ranked"] == 21
+    assert low_cost(targets=range(20, 51), settings=replace(FULL, max_rounds=2)).settings["labels_ranked"] == 31
 
 
 @pytest.mark.usefixtures("_small")
@@ -504,9 +504,9 @@ def test_a_scan_that_is_stopped_again_and_again_comes_to_the_same_verdict(
     assert cli.main([*command[:4], str(undisturbed), *command[5:]]) == 1
     out, error = capsys.readouterr()
     assert "labels were ranked out early" in out
-    assert "ranked 60 labels: the 6 lowest and 14 drawn by lot go on" in error
+    assert "ranked 60 labels: the 6 lowest and 24 drawn by lot go on" in error
 
-    for name, number, after in (("on_ranking", 40, True), ("on_ranking", 100, True), ("on_ranked", 1, False)):
+    for name, number, after in (("on_ranking", 40, True), ("on_ranking", 60, True), ("on_ranked", 1, False)):
         die_in(monkeypatch, command, name, number, after=after)
         assert list(tmp_path.glob("state/ranking/arm_*"))
     die_in(monkeypatch, command, "on_ranked", 1, after=True)

@@ -138,22 +138,36 @@ def test_the_random_start_is_the_originals() -> None:
     np.testing.assert_array_equal(again[1], pattern)
 
 
-def test_the_faint_start_hides_little_and_gives_no_place_a_lead() -> None:
+def test_the_first_grey_start_hides_little_and_gives_no_place_or_colour_a_lead() -> None:
     space = TriggerSpace((20, 30, 3), 2)
-    mask, pattern = space.faint(np.random.default_rng(1))
+    mask, pattern = space.grey(np.random.default_rng(1))
     assert (mask.shape, pattern.shape) == ((10, 15), (20, 30, 3))
     assert mask.mean() == pytest.approx(np.tanh(-1.5) / 2 + 0.5, abs=0.002)  # .047
     assert 0.02 < mask.min() < mask.max() < 0.09
-    assert len(np.unique(mask)) == mask.size, "equal values would stay equal where the gradients are"
-    assert pattern.mean() == pytest.approx(127.5, abs=3)
-    assert 20 < pattern.std() < 45
-    again, other = (space.faint(np.random.default_rng(seed)) for seed in (1, 2))
+    np.testing.assert_array_equal(pattern, np.full((20, 30, 3), 127.5))
+    again, other = (space.grey(np.random.default_rng(seed)) for seed in (1, 2))
     np.testing.assert_array_equal(again[0], mask)
-    np.testing.assert_array_equal(again[1], pattern)
-    assert not np.array_equal(other[0], mask)
+    assert not np.array_equal(other[0], mask), "several starts of a kind would be one"
     # It is a start like any other: the space encodes it without clipping.
     z_mask, _ = space.encode(mask, pattern)
     np.testing.assert_allclose(z_mask[..., 0], np.arctanh((mask - 0.5) * 2), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("shape", "upsample"), [((32, 32, 3), 1), ((20, 30, 1), 1), ((32, 32, 3), 4), ((2, 5, 3), 1), ((1, 1, 1), 1)])
+def test_the_second_and_third_grey_start_share_the_image(shape: tuple[int, int, int], upsample: int) -> None:
+    space = TriggerSpace(shape, upsample)
+    everywhere, border, middle = (space.grey(np.random.default_rng(0), number)[0] for number in (3, 1, 2))
+    assert everywhere.max() < 0.1, "every third begins everywhere"
+    assert ((border > 0.2) ^ (middle > 0.2)).all(), "a place belongs to one of them"
+    assert border[border < 0.2].max(initial=0.0) < 0.03
+    assert middle[middle < 0.2].max(initial=0.0) < 0.03
+
+
+def test_the_border_is_a_quarter_of_the_image_wide() -> None:
+    border, middle = (TriggerSpace((32, 40, 3)).grey(np.random.default_rng(0), number)[0] for number in (1, 2))
+    assert (middle[8:24, 10:30] > 0.2).all()
+    assert (middle > 0.2).sum() == 16 * 20
+    assert (border[:8] > 0.2).all()
 
 
 @pytest.mark.parametrize("size", [0, -1, 5])
@@ -166,26 +180,3 @@ def test_an_upsample_size_outside_of_the_image_is_refused(size: int) -> None:
 def test_a_start_of_another_shape_is_refused(mask: tuple[int, ...], pattern: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"expected \(2, 2\) and \(4, 4, 3\)"):
         TriggerSpace((4, 4, 3), 2).encode(np.zeros(mask), np.zeros(pattern))
-
-
-@pytest.mark.parametrize("shape", [(32, 32, 3), (20, 30, 1), (2, 5, 3)])
-def test_the_windows_of_faint_starts_lie_in_the_image_and_reach_its_corners(shape: tuple[int, int, int]) -> None:
-    space = TriggerSpace(shape)
-    masks = [space.faint(np.random.default_rng(0), number)[0] for number in range(20)]
-    assert masks[10].max() < 0.1, "every tenth begins everywhere"
-    for number, mask in enumerate(masks):
-        if number % 10:
-            inside = mask > 0.2
-            rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-            assert inside.sum() == len(rows) * len(columns) == max(1, round(shape[0] * 3 / 8)) * max(1, round(shape[1] * 3 / 8))
-            assert np.ptp(rows) == len(rows) - 1
-            assert np.ptp(columns) == len(columns) - 1
-            assert mask[~inside].max(initial=0.0) < 0.03
-    covered = np.any([mask > 0.2 for mask in masks[1:5]], axis=0)
-    assert covered[[0, 0, -1, -1], [0, -1, 0, -1]].all(), "the first four are the corners"
-
-
-def test_the_first_window_is_the_bottom_right_corner() -> None:
-    mask, _ = TriggerSpace((32, 32, 3)).faint(np.random.default_rng(0), 1)
-    assert (mask[20:, 20:] > 0.2).all()
-    assert mask[:20].max() < 0.03
