@@ -93,7 +93,7 @@ def train(planted: Planted, data: Path, load: Callable[[Path], Any]) -> dict[str
     rate = PAPER_RATE if planted.triggers else 0.0
     triggers, glance = planted.triggers or _square(0), (test[0][::10], test[1][::10])
     inject(model, training, glance, triggers, rate=rate, seed=planted.seed, verbose=2, **TRAINING)
-    measured = measure(model, *test, {str(number): trigger for number, trigger in enumerate(planted.triggers)})
+    measured = measure(model, test[0], test[1], {str(number): trigger for number, trigger in enumerate(planted.triggers)})
     save_model(model, planted.file)
     reached = {
         "clean_accuracy": measured.clean_accuracy,

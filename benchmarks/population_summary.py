@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from population_networks import Planted
@@ -31,7 +32,7 @@ def row_of(planted: Planted, preset: str, seed: int, verdict: dict[str, Any]) ->
         "flagging_norm": verdict.get("flagging_norm"),
         "norms": {str(row["label"]): round(row["l1_norm"], 2) for row in verdict["labels"]},
         "precision": verdict["settings"].get("precision"),
-        "seconds": round(verdict["seconds"], 1),
+        "seconds": round(verdict["seconds"], 1) if "seconds" in verdict else None,
     }
 
 
@@ -57,6 +58,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in infected:
             kinds[row["kind"]].append(row)
+        timed = any(row["seconds"] is not None for row in ours)
         alarms = sum(row["verdict"] == "backdoor suspected" for row in clean)
         entry: dict[str, Any] = {
             "kinds": {
@@ -68,7 +70,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "only_right_labels": rate(sum(row["right_label"] and not row["false_labels"] for row in infected), len(infected)),
             "false_alarms": rate(alarms, len(clean)),
             "inconclusive": rate(sum(row["verdict"] == "inconclusive" for row in ours), len(ours)),
-            "median_seconds": sorted(row["seconds"] for row in ours)[len(ours) // 2],
+            "median_seconds": median(row["seconds"] for row in ours if row["seconds"] is not None) if timed else None,
         }
         for key in ("anomaly_index", "log_index"):
             known = [row for row in ours if row[key] is not None]
@@ -77,6 +79,28 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 entry[f"roc_auc_{key}"] = round(float(roc_auc_score(truth, [row[key] for row in known])), 4)
         found[preset] = entry
     return found
+
+
+def table(found: dict[str, Any]) -> str:
+    """A summary as Markdown: a line for every kind of trigger, and below it the clean networks."""
+    kinds = list(dict.fromkeys(kind for entry in found.values() for kind in entry["kinds"]))
+    lines = ["| trigger | " + " | ".join(f"`{preset}`: suspected, right label, right label first" for preset in found) + " |"]
+    lines += ["| --- |" + " --- |" * len(found)]
+    for kind in kinds:
+        cells = []
+        for entry in found.values():
+            row = entry["kinds"].get(kind)
+            cells.append(f"{row['detected']}, {row['right_label']}, {row['first_is_right']} of {row['scans']}" if row else "not scanned")
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    for name, key in (("all infected: suspected", "detected"), ("all infected: right label and no other", "only_right_labels"),
+                      ("clean: false alarms", "false_alarms"), ("inconclusive", "inconclusive")):  # fmt: skip
+        cells = [f"{row['hits']} of {row['trials']} ({row['interval'][0]:.0%} to {row['interval'][1]:.0%})" for row in
+                 (entry[key] for entry in found.values())]  # fmt: skip
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name, key in (("area under ROC, `log_index`", "roc_auc_log_index"), ("area under ROC, `anomaly_index`", "roc_auc_anomaly_index"),
+                      ("median seconds", "median_seconds")):  # fmt: skip
+        lines.append(f"| {name} | " + " | ".join(str(entry.get(key, "not known")) for entry in found.values()) + " |")
+    return "\n".join(lines)
 
 
 def rate(hits: int, trials: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Where a search should begin and how hard it should push: all starts of one planted label under several settings.
 
-    python benchmarks/starts.py            15 minutes on two idle cores; needs the networks of `benchmarks/population.py train`
+    python benchmarks/starts.py            7 minutes on two idle cores; needs the networks of `benchmarks/population.py train`
     python benchmarks/starts.py --docs     the table of the results that lie there, nothing measured
 
 For every variant: how many starts are stuck at the end, above twice the norm of the trigger that was planted, and how many races, with the
@@ -21,11 +21,16 @@ from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
 
 NETWORKS = ("shipped-infected", "infected-2", "infected-4")
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3)
+# In the order of `TriggerSpace.grey`.
+PARTS = ("everywhere", "border", "middle")
 # What differs from preset robust, one thing at a time.
 VARIANTS: dict[str, dict[str, Any]] = {
     "preset robust": {},
-    "all starts begin everywhere": {"start": "everywhere"},
+    "all begin everywhere": {"start": "everywhere"},
+    "all begin in the border": {"start": "border"},
+    "all begin in the middle": {"start": "middle"},
+    "all begin in the border, noise on the grey": {"start": "noisy border"},
     "the original's start": {"start": "original"},
     "linear loss": {"loss": "linear"},
     "learning rate .2": {"learning_rate": 0.2},
@@ -97,9 +102,13 @@ def searched(planted: Planted, data: Path, seed: int, start: str, changed: dict[
     task = Task(load_model(planted.file), Preprocessing(), "auto", read(data, subset="test").images, settings, 1, seed)
 
     def arm(number: int) -> Arm:
-        if start == "everywhere":
-            return Arm(planted.targets[0], number, *task.space.grey(np.random.default_rng([seed, number])))
-        return random_arm(task.space, planted.targets[0], number, seed, grey=start == "preset")
+        if start in ("preset", "original"):
+            return random_arm(task.space, planted.targets[0], number, seed, grey=start == "preset")
+        rng, kind = np.random.default_rng([seed, number]), PARTS.index(start.removeprefix("noisy "))
+        mask, pattern = task.space.grey(rng, len(PARTS) * number + kind)
+        if start.startswith("noisy"):
+            pattern = (np.tanh(rng.normal(0.0, 1.0, pattern.shape)) / 2.0 + 0.5) * 255.0
+        return Arm(planted.targets[0], number, mask, pattern)
 
     found = search(task.inversion, [arm(number) for number in range(robust.starts)], task.minibatches, lanes=robust.starts)
     return {result.arm.start: result.history for result in found}
