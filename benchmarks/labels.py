@@ -2,7 +2,7 @@
 
     python benchmarks/labels.py                          all three; 13 minutes on two idle cores
     python benchmarks/labels.py --sizes 43,200           some of them
-    python benchmarks/labels.py --rounds 2 --out /tmp/labels.json     a search of two rounds: does it run?
+    python benchmarks/labels.py --rounds 2 --out labels.json     a search of two rounds: does it run?
 
 The network is the shipped infected one with more classes in its last layer. Each of them has the weights of one of the classes that are
 not the target, and noise on top, so that no two are alike, and a bias at which no clean image is taken for it. Nobody trained them, so they

@@ -1,16 +1,18 @@
 """How often a scan is right: many networks with known backdoors, and many without, scanned by every preset.
 
-    python benchmarks/population.py                     all steps; the same as `train robust seeds paper`
-    python benchmarks/population.py train robust        some of them
+    python benchmarks/population.py                                  all steps; the same as `train robust seeds paper`
+    python benchmarks/population.py train robust                     some of them
+    python benchmarks/population.py robust --networks clean-1,clean-2     some of the networks
+    python benchmarks/population.py publish                          nothing new, only what is published after every step
 
 Steps, and what they take on two idle cores:
     train     the networks of population_networks.py, by the project's own `inject`; 40 minutes
     robust    preset robust on all of them; 1.5 minutes a network
-    seeds     preset robust with nine more seeds on the shipped infected network, and one more on every clean one; 25 minutes
+    seeds     preset robust with nine more seeds on the shipped infected network, and one more on every other; 45 minutes
     paper     preset paper on four: the two shipped ones as published in scan-*.json, and two more; 30 minutes
 
-Writes benchmarks/results/population.json and docs/images/population.png. A stopped run goes on where it was, from runs/population.
-Scans in population.json that were made with the same presets elsewhere are kept.
+Writes benchmarks/results/population.json and docs/images/population.png, and prints the tables of docs/scan-presets.md. A stopped run
+goes on where it was, from runs/population. Scans in population.json that were made with the same presets elsewhere are kept.
 """
 
 import argparse
@@ -23,14 +25,14 @@ from typing import Any
 
 from bench_record import RESULTS, ROOT, header, read_json, write_json
 from population_networks import POPULATION, Planted, train
-from population_summary import figure, row_of, summary, table
+from population_summary import figure, networks_table, row_of, summary, table
 
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
 
 RUNS = ROOT / "runs" / "population"
-STEPS = ("train", "robust", "seeds", "paper")
-SEEDS, CLEAN_SEEDS = tuple(range(10)), (0, 1)
+STEPS, PUBLISH = ("train", "robust", "seeds", "paper"), "publish"
+SEEDS, SHIPPED_SEEDS = (0, 1), tuple(range(10))
 # Beside the shipped ones, whose scans reproduce.py publishes. In float32 each takes 40 minutes; bfloat16, which halves that, changed no
 # result that could be seen.
 PAPER_NETWORKS, PAPER_PRECISION = ("infected-2", "clean-1"), "auto"
@@ -45,40 +47,52 @@ PUBLISHED = (
 def main(argv: list[str] | None = None) -> int:
     """Run the steps; 0 when done, 2 for bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("steps", nargs="*", metavar="STEP", default=list(STEPS), help=f"some of {', '.join(STEPS)}")
+    parser.add_argument("steps", nargs="*", metavar="STEP", default=list(STEPS), help=f"some of {', '.join(STEPS)}; or {PUBLISH}")
+    parser.add_argument("--networks", type=_names, default=POPULATION, help="names, with commas; all of them")
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "gtsrb_dataset.h5", help="GTSRB, from `nc-tf data gtsrb`")
     arguments = parser.parse_args(argv)
     try:
-        run(arguments.steps, arguments.data)
+        run(arguments.steps, arguments.networks, arguments.data)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def run(steps: list[str], data: Path) -> None:
+def run(steps: list[str], networks: tuple[Planted, ...], data: Path) -> None:
     """Every step asked for; then what all scans so far say is published."""
-    unknown = [step for step in steps if step not in STEPS]
+    unknown = [step for step in steps if step not in (*STEPS, PUBLISH)]
     if unknown:
-        raise InputError(f"step {unknown[0]!r}: expected some of {', '.join(STEPS)}; choose from these")
+        raise InputError(f"step {unknown[0]!r}: expected some of {', '.join((*STEPS, PUBLISH))}; choose from these")
     if not data.exists():
         raise InputError(f"{data} is missing: expected GTSRB; run `nc-tf data gtsrb`, or give --data")
     load_tensorflow()
     reached = {}
     for planted in POPULATION:
-        if not planted.shipped and ("train" in steps or planted.file.exists()):
+        if not planted.shipped and (("train" in steps and planted in networks) or planted.file.exists()):
             reached[planted.name] = train(planted, data, _sets)
             print(f"{planted.name}: {reached[planted.name]}", flush=True)
-    scans: list[tuple[str, Planted, int, str | None]] = [("robust", planted, 0, None) for planted in POPULATION if "robust" in steps]
+    scans: list[tuple[str, Planted, int, str | None]] = [("robust", planted, 0, None) for planted in networks if "robust" in steps]
     if "seeds" in steps:
-        again = [planted for planted in POPULATION if planted.shipped or not planted.targets]
-        scans += [("robust", planted, seed, None) for planted in again for seed in (SEEDS if planted.targets else CLEAN_SEEDS)]
+        for planted in networks:
+            seeds = SHIPPED_SEEDS if planted.shipped and planted.targets else SEEDS
+            scans += [("robust", planted, seed, None) for seed in seeds]
     if "paper" in steps:
-        scans += [("paper", planted, 0, PAPER_PRECISION) for planted in POPULATION if planted.name in PAPER_NETWORKS]
+        scans += [("paper", planted, 0, PAPER_PRECISION) for planted in networks if planted.name in PAPER_NETWORKS]
     for preset, planted, seed, precision in scans:
         if planted.file.exists():
             scan_one(preset, planted, seed, precision, data)
     publish(reached)
+
+
+def _names(text: str) -> tuple[Planted, ...]:
+    """Networks by their names."""
+    known = {planted.name: planted for planted in POPULATION}
+    names = text.split(",")
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"network {unknown[0]!r}: expected some of {', '.join(known)}")
+    return tuple(known[name] for name in names)
 
 
 def scan_one(preset: str, planted: Planted, seed: int, precision: str | None, data: Path) -> None:
@@ -144,10 +158,11 @@ def publish(reached: dict[str, Any]) -> None:
         | reached.get(planted.name, kept["networks"].get(planted.name, {}))
         for planted in POPULATION
     ]
-    results = header(list(SEEDS)) | {"presets": presets, "networks": networks, "summary": summary(rows), "scans": rows}
+    results = header(sorted({row["seed"] for row in rows})) | {"presets": presets, "networks": networks}
+    results |= {"summary": summary(rows), "scans": rows}
     write_json(RESULTS / "population.json", results)
     figure(rows, ROOT / "docs" / "images" / "population.png")
-    print(table(results["summary"]))
+    print(networks_table(rows), table(results["summary"]), sep="\n\n")
     print(f"written to {RESULTS / 'population.json'} and docs/images/population.png")
 
 

@@ -103,6 +103,28 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def networks_table(rows: list[dict[str, Any]]) -> str:
+    """What preset robust found in every network, as Markdown; scans with seeds 0 and 1, so that every network has as many."""
+    lines = ["| network | trigger | planted | seed | flagged, smallest first | norm of the planted, pixels | line | chance |"]
+    lines += ["| --- | --- | --- | ---: | --- | --- | ---: | ---: |"]
+    for row in rows:
+        if row["preset"] != "robust" or row["seed"] > 1:
+            continue
+        norms = ", ".join(f"{row['norms'].get(str(label), 'none')}" for label in row["targets"])
+        cells = [row["network"], row["kind"], _list(row["targets"]), row["seed"], _list(row["flagged"]), norms]
+        cells += [_rounded(row["flagging_norm"], ".1f"), _rounded(row["chance"], ".4f")]
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _list(labels: list[int]) -> str:
+    return ", ".join(str(label) for label in labels) or "none"
+
+
+def _rounded(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
 def rate(hits: int, trials: int) -> dict[str, Any]:
     """A share with its 95 % interval (Clopper and Pearson), because few trials say little."""
     from scipy.stats import binomtest

@@ -22,7 +22,7 @@ from nc_tf.errors import InputError
 
 NETWORKS = ("shipped-infected", "infected-2", "infected-4")
 SEEDS = (0, 1, 2, 3)
-# In the order of `TriggerSpace.grey`.
+# In the order of `nc_tf.triggers.GREY`.
 PARTS = ("everywhere", "border", "middle")
 # What differs from preset robust, one thing at a time.
 VARIANTS: dict[str, dict[str, Any]] = {

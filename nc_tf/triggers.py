@@ -13,8 +13,8 @@ from nc_tf.errors import InputError
 
 # The original divides by 2 - epsilon, so that the ends of [0, 1] stay at a finite z.
 EPSILON = 1e-7
-# Grey starts, before the tanh: masks near .05 everywhere, or near .5 in one part of the image and .007 in the rest.
-EVERYWHERE, INSIDE, OUTSIDE = -1.5, 0.0, -2.5
+# Masks of grey starts before the tanh, in the border and in the middle: .05 everywhere, or .5 in one of them and .007 in the other.
+GREY = ((-1.5, -1.5), (0.0, -2.5), (-2.5, 0.0))
 
 
 def to_tanh(unit: np.ndarray, epsilon: float = EPSILON) -> np.ndarray:
@@ -67,12 +67,9 @@ class TriggerSpace:
         The middle is where the objects are, and what an object is recognised by draws a search that sees all of the image away from a
         patch that works only as a whole. One that begins in the border finds it there (docs/scan-presets.md).
         """
-        kind = number % 3
-        if kind:
-            mask = np.full(self.mask_shape, INSIDE if kind == 1 else OUTSIDE)
-            mask[tuple(slice(side // 4, side - side // 4) for side in self.mask_shape)] = OUTSIDE if kind == 1 else INSIDE
-        else:
-            mask = np.full(self.mask_shape, EVERYWHERE)
+        border, middle = GREY[number % len(GREY)]
+        mask = np.full(self.mask_shape, border)
+        mask[tuple(slice(side // 4, side - side // 4) for side in self.mask_shape)] = middle
         mask += rng.normal(0.0, 0.1, self.mask_shape)
         return np.tanh(mask) / 2.0 + 0.5, np.full(self.image_shape, 127.5)
 
