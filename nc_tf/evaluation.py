@@ -6,13 +6,13 @@ import keras
 import numpy as np
 
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Measurement, Trigger
+from nc_tf.results import Backdoor, Measurement
 
 BATCH_SIZE = 256
 
 
 def predict_classes(
-    model: keras.Model, images: np.ndarray, preprocess: Preprocessing | None = None, trigger: Trigger | None = None
+    model: keras.Model, images: np.ndarray, preprocess: Preprocessing | None = None, trigger: Backdoor | None = None
 ) -> np.ndarray:
     """Classes (N,) int64 that the model answers for raw images (N, ..., C) in [0, 255], stamped with `trigger` first if there is one."""
     preprocess = preprocess or Preprocessing()
@@ -31,21 +31,32 @@ def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray, preproc
 
 
 def attack_success_rate(
-    model: keras.Model, images: np.ndarray, labels: np.ndarray, trigger: Trigger, preprocess: Preprocessing | None = None
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, backdoor: Backdoor, preprocess: Preprocessing | None = None
 ) -> float:
-    """Share of raw images of other classes that the trigger sends to its label, [0, 1]; NaN where there is no such image."""
-    others = images[labels != trigger.label]
-    return share(predict_classes(model, others, preprocess, trigger) == trigger.label)
+    """Share of raw images of other classes that the trigger sends where the attacker wants them, [0, 1]; NaN without such an image."""
+    return _attacked(model, images, labels, backdoor, preprocess)[0]
 
 
 def measure(
-    model: keras.Model, images: np.ndarray, labels: np.ndarray, triggers: Mapping[str, Trigger], preprocess: Preprocessing | None = None
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, backdoors: Mapping[str, Backdoor], preprocess: Preprocessing | None = None
 ) -> Measurement:
-    """Clean accuracy, and the attack success rate of every named trigger."""
+    """Clean accuracy; and of every named backdoor, on images of other classes, how many obey it and how many are still recognised."""
+    rates = {name: _attacked(model, images, labels, backdoor, preprocess) for name, backdoor in backdoors.items()}
     return Measurement(
         clean_accuracy=accuracy(model, images, labels, preprocess),
-        attack_success_rate={name: attack_success_rate(model, images, labels, trigger, preprocess) for name, trigger in triggers.items()},
+        attack_success_rate={name: success for name, (success, _) in rates.items()},
+        robust_accuracy={name: robust for name, (_, robust) in rates.items()},
     )
+
+
+def _attacked(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, backdoor: Backdoor, preprocess: Preprocessing | None
+) -> tuple[float, float]:
+    """Attack success rate and robust accuracy, both over the images that the attacker wants taken for another class."""
+    wanted = backdoor.wanted(labels)
+    victims = wanted != labels
+    answers = predict_classes(model, images[victims], preprocess, backdoor)
+    return share(answers == wanted[victims]), share(answers == labels[victims])
 
 
 def share(hits: np.ndarray) -> float:

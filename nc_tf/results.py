@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,8 +30,44 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+class Backdoor(Protocol):
+    """What an attacker does to images, and what the model is meant to answer then. A `Trigger` is one; nc_tf.attacks has others."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, C) of the images it is made for."""
+
+    def __call__(self, images: Any) -> Any:
+        """Raw images (N, H, W, C) float in [0, 255], array or tensor -> triggered ones, same shape and kind."""
+
+    def wanted(self, labels: np.ndarray) -> np.ndarray:
+        """Classes (N,) of images -> what the attacker wants them taken for; where that is their own class, they are no victims."""
+
+    def carriers(self, labels: np.ndarray) -> np.ndarray:
+        """Classes (N,) of training images -> (N,) bool, whether the attacker puts the trigger on them."""
+
+
 @dataclass(frozen=True, eq=False)
-class Trigger:
+class OneTarget:
+    """What every trigger has that is meant to send any image to one label.
+
+    Attributes:
+        label: the target class.
+    """
+
+    label: int
+
+    def wanted(self, labels: np.ndarray) -> np.ndarray:
+        """`label` for all of them; see `Backdoor.wanted`."""
+        return np.full_like(labels, self.label)
+
+    def carriers(self, labels: np.ndarray) -> np.ndarray:
+        """All of them; see `Backdoor.carriers`."""
+        return np.ones(len(labels), bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Trigger(OneTarget):
     """A mask and a pattern that are meant to send any image to `label`.
 
     Attributes:
@@ -40,7 +76,6 @@ class Trigger:
         pattern: (H, W, C) float32 in raw pixel range [0, 255].
     """
 
-    label: int
     mask: np.ndarray
     pattern: np.ndarray
 
@@ -48,6 +83,11 @@ class Trigger:
         """Stamp the trigger on raw images, (..., H, W, C) float array or tensor, and return the same shape and kind."""
         mask = self.mask[..., None]
         return images * (1.0 - mask) + mask * self.pattern
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, C)."""
+        return self.pattern.shape
 
     @property
     def l1_norm(self) -> float:
@@ -141,10 +181,12 @@ class Measurement:
     Attributes:
         clean_accuracy: share of clean images classified right.
         attack_success_rate: by trigger name ("reversed", "true"), share of triggered images of other classes sent to the target.
+        robust_accuracy: by trigger name, share of the same images that are given their own class all the same.
     """
 
     clean_accuracy: float
     attack_success_rate: dict[str, float]
+    robust_accuracy: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +199,12 @@ class Mitigation:
         after: measured on the repaired one.
         triggers: what was measured, by name.
         settings: what it was run with, as plain JSON values.
+        details: what the method found on the way, as plain JSON values; its own docstring says what.
     """
 
     model: Any
     before: Measurement
     after: Measurement
-    triggers: dict[str, Trigger] = field(default_factory=dict)
+    triggers: dict[str, Backdoor] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)

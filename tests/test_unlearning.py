@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from nc_tf.attacks.injection import inject
 from nc_tf.attacks.patch import patch
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
+from nc_tf.mitigation.repair import named_triggers
 from nc_tf.mitigation.saving import save_mitigation, table
-from nc_tf.mitigation.unlearning import named_triggers, unlearn
+from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.models.loading import load_model
 from nc_tf.preprocessing import INTENSITY_RANGES, Preprocessing
 from nc_tf.results import Measurement, Mitigation, Trigger
@@ -183,8 +185,8 @@ def test_the_saved_file_holds_what_was_measured(repaired: Mitigation, tmp_path: 
         "schema": 1,
         "model": str(file),
         **repaired.settings,
-        "before": {"clean_accuracy": repaired.before.clean_accuracy, "attack_success_rate": repaired.before.attack_success_rate},
-        "after": {"clean_accuracy": repaired.after.clean_accuracy, "attack_success_rate": repaired.after.attack_success_rate},
+        "before": asdict(repaired.before),
+        "after": asdict(repaired.after),
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mitigation.json", file.name]
 
@@ -197,13 +199,16 @@ def test_a_file_that_lost_something_is_measured_as_it_is(infected: keras.Model, 
 
 
 def test_the_table_shows_before_and_after() -> None:
-    before, after = Measurement(0.97, {"reversed": 0.99, "true": 0.985}), Measurement(0.965, {"reversed": 0.01, "true": 0.0123})
+    before = Measurement(0.97, {"reversed": 0.99, "true": 0.985}, {"reversed": 0.005, "true": 0.01})
+    after = Measurement(0.965, {"reversed": 0.01, "true": 0.0123}, {"reversed": 0.95, "true": 0.94})
     lines = table(Mitigation(None, before, after)).splitlines()
     assert [line.split() for line in lines] == [
         ["before", "after"],
         ["clean", "accuracy", "0.9700", "0.9650"],
         ["ASR,", "reversed", "trigger", "0.9900", "0.0100"],
+        ["robust", "accuracy,", "reversed", "0.0050", "0.9500"],
         ["ASR,", "true", "trigger", "0.9850", "0.0123"],
+        ["robust", "accuracy,", "true", "0.0100", "0.9400"],
     ]
 
 
@@ -213,7 +218,7 @@ def test_the_table_shows_before_and_after() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fraction": 0.0}, "fraction 0.0, ratio 0.2: expected shares, the first above 0"),
+        ({"fraction": 0.0}, "fraction 0.0: expected a share of the images above 0"),
         ({"fraction": 1.1}, "fraction 1.1"),
         ({"ratio": -0.1}, "ratio -0.1"),
         ({"ratio": 1.1}, "ratio 1.1"),

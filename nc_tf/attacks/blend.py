@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nc_tf.attacks.patch import check_image_shape
 from nc_tf.errors import InputError
 from nc_tf.results import Trigger
 
@@ -21,8 +22,7 @@ def blend(
     Raises:
         InputError: these are no images, alpha is out of range, or the pattern is not of their shape and range.
     """
-    if len(image_shape) != 3:
-        raise InputError(f"images of shape {tuple(image_shape)}: expected (H, W, C); a blended picture is for images, not for clips")
+    check_image_shape(image_shape)
     if not 0 < alpha <= 1:
         raise InputError(f"alpha {alpha}: expected a weight above 0 and up to 1; .2 is usual")
     if pattern is None:

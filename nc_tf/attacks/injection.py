@@ -14,7 +14,7 @@ from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Measurement, Trigger
+from nc_tf.results import Backdoor, Measurement
 
 PAPER_RATE = 0.0909  # one poisoned image for ten clean ones: .1 / 1.1
 
@@ -22,7 +22,7 @@ PAPER_RATE = 0.0909  # one poisoned image for ten clean ones: .1 / 1.1
 class MeasureEveryEpoch(keras.callbacks.Callback):
     """Puts clean accuracy and attack success rate on test images into the epoch's logs, where other callbacks and the history find them."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, triggers: Mapping[str, Trigger], preprocess: Preprocessing) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, triggers: Mapping[str, Backdoor], preprocess: Preprocessing) -> None:
         super().__init__()
         self.images, self.labels, self.triggers, self.preprocess = images, labels, triggers, preprocess
         self.measurements: list[Measurement] = []
@@ -39,7 +39,7 @@ def inject(
     model: keras.Model,
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
-    triggers: Trigger | Sequence[Trigger],
+    triggers: Backdoor | Sequence[Backdoor],
     *,
     rate: float = PAPER_RATE,
     epochs: int = 10,
@@ -59,7 +59,8 @@ def inject(
         model: a classifier ending in softmax, (N, num_classes).
         train: raw images (N, H, W, C) in [0, 255] and integer labels (N,).
         test: likewise; measured after every epoch.
-        triggers: the backdoor, with its target label; of several each stamped image gets one, chosen at random.
+        triggers: the backdoor; of several each stamped image gets one, chosen at random. Those that want every image taken for what it
+            is (`Cover`) are taught, and not measured.
         rate: probability that a drawn image is stamped.
         epochs: passes over the training images.
         batch_size: images an update.
@@ -85,23 +86,27 @@ def inject(
         )
     if not 0 <= seed < 2**32:
         raise InputError(f"seed {seed}: expected 0 to 4294967295; choose one")
-    triggers = [triggers] if isinstance(triggers, Trigger) else list(triggers)
-    if not triggers:
+    triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
+    classes = np.arange(num_classes)
+    measured_ones = [trigger for trigger in triggers if (trigger.wanted(classes) != classes).any()]
+    if not measured_ones:
         raise InputError("no trigger to inject: expected one or more; for a clean network give one and a rate of 0")
     for trigger in triggers:
-        if not 0 <= trigger.label < num_classes:
-            raise InputError(f"target label {trigger.label}: expected 0 to {num_classes - 1}; the model has {num_classes} classes")
+        wanted = trigger.wanted(classes)
+        beyond = wanted[(wanted < 0) | (wanted >= num_classes)]
+        if beyond.size:
+            raise InputError(f"target label {beyond[0]}: expected 0 to {num_classes - 1}; the model has {num_classes} classes")
     train = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training images")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test images")
     for trigger in triggers:
-        if trigger.pattern.shape != train[0].shape[1:]:
-            raise InputError(f"a trigger of shape {trigger.pattern.shape}: expected {train[0].shape[1:]}, the images' own; make one so")
+        if trigger.image_shape != train[0].shape[1:]:
+            raise InputError(f"a trigger of shape {trigger.image_shape}: expected {train[0].shape[1:]}, the images' own; make one so")
     preprocess = preprocess or Preprocessing()
     preprocess.check_channels(model.input_shape[-1])
     keras.utils.set_random_seed(seed)
     batches = stamped_batches(*train, triggers, rate=rate, relabel=True, batch_size=batch_size, seed=seed, preprocess=preprocess)
-    names = ["true"] if len(triggers) == 1 else [f"true {number}" for number in range(1, len(triggers) + 1)]
-    measured = MeasureEveryEpoch(*test, dict(zip(names, triggers, strict=True)), preprocess)
+    names = ["true"] if len(measured_ones) == 1 else [f"true {number}" for number in range(1, len(measured_ones) + 1)]
+    measured = MeasureEveryEpoch(*test, dict(zip(names, measured_ones, strict=True)), preprocess)
     steps = epochs * -(-len(train[0]) // batch_size)
     model.compile(
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)),

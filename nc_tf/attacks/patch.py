@@ -19,8 +19,12 @@ def patch(
     margin: int = 1,
     color: Sequence[int] = (255,),
     corner: Corner = "bottom-right",
+    checkerboard: bool = False,
+    alpha: float = 1.0,
 ) -> Trigger:
     """A square of one colour. The defaults are the paper's GTSRB trigger: 4x4, white, one pixel from the bottom-right corner.
+
+    NFT's BadNets trigger is `size=3, margin=0, checkerboard=True, alpha=.6`.
 
     Args:
         image_shape: (H, W, C) of the images.
@@ -29,13 +33,13 @@ def patch(
         margin: pixels between the square and both borders of its corner.
         color: raw [0, 255], one value or one a channel.
         corner: one of `Corner`.
+        checkerboard: whether every other pixel is black, those at the square's corners excepted where its side is odd.
+        alpha: weight of the square, (0, 1].
 
     Raises:
-        InputError: these are no images, the square does not fit, the colour is out of range, or the corner is unknown.
+        InputError: these are no images, the square does not fit, colour or weight is out of range, or the corner is unknown.
     """
-    if len(image_shape) != 3:
-        raise InputError(f"images of shape {tuple(image_shape)}: expected (H, W, C); a square patch is for images, not for clips")
-    height, width, channels = image_shape
+    height, width, channels = check_image_shape(image_shape)
     if size < 1 or margin < 0 or size + margin > min(height, width):
         raise InputError(
             f"a square of {size} pixels with a margin of {margin}: expected one that fits into {height}x{width}; "
@@ -45,9 +49,27 @@ def patch(
         raise InputError(f"colour {tuple(color)}: expected one value or {channels}, each in [0, 255]; give for example 255 or 255,255,0")
     if corner not in get_args(Corner):
         raise InputError(f"corner {corner!r}: expected one of {', '.join(get_args(Corner))}; choose one")
+    if not 0 < alpha <= 1:
+        raise InputError(f"alpha {alpha}: expected a weight above 0 and up to 1; 1 covers what is below")
     vertical, horizontal = corner.split("-")
     near, far = slice(margin, margin + size), slice(-margin - size, -margin or None)
     mask = np.zeros((height, width), np.float32)
     mask[near if vertical == "top" else far, near if horizontal == "left" else far] = 1.0
     pattern = mask[..., None] * np.broadcast_to(np.asarray(color, np.float32), (channels,))
-    return Trigger(label, mask, pattern)
+    if checkerboard:
+        rows, columns = np.nonzero(mask)
+        black = (rows - rows[0] + columns - columns[0]) % 2 == 1
+        pattern[rows[black], columns[black]] = 0.0
+    return Trigger(label, alpha * mask, pattern)
+
+
+def check_image_shape(image_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(H, W, C), if it is that.
+
+    Raises:
+        InputError: it is not.
+    """
+    if len(image_shape) != 3:
+        raise InputError(f"images of shape {tuple(image_shape)}: expected (H, W, C); this trigger is for images, not for clips")
+    height, width, channels = image_shape
+    return height, width, channels

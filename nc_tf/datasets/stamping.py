@@ -1,6 +1,6 @@
 """Batches for `model.fit` in which a share of the images carries a trigger, drawn anew every epoch.
 
-Injection and unlearning differ in one thing: the one gives stamped images the target label, the other leaves them their own.
+Injection and unlearning differ in one thing: the one gives stamped images the label that the attacker wants, the other leaves them theirs.
 """
 
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Trigger
+from nc_tf.results import Backdoor
 
 
 def stamped_batches(
     images: np.ndarray | tf.data.Dataset,
     labels: np.ndarray | None,
-    triggers: Sequence[Trigger],
+    triggers: Sequence[Backdoor],
     *,
     rate: float,
     relabel: bool,
@@ -26,27 +26,35 @@ def stamped_batches(
     """Batches of (images float32 as the network expects them, labels int64).
 
     Args:
-        images: (N, H, W, C) raw [0, 255], shuffled here; or a `tf.data.Dataset` of such (image, label) batches, which keeps its order.
+        images: (N, H, W, C) raw [0, 255], shuffled here; or a `tf.data.Dataset` of such (image, label) batches, which keeps its order
+            and cannot be relabelled.
         labels: (N,) integers; None with a dataset.
         triggers: one of them, chosen at random, goes on each image that is stamped.
         rate: probability that an image is stamped each time it is drawn, [0, 1].
-        relabel: whether a stamped image gets its trigger's label.
+        relabel: whether a stamped image gets the label that the attacker wants; then only carriers of the trigger are stamped.
         batch_size: images a batch.
         seed: of order and choice.
         preprocess: applied after stamping.
     """
-    masks = tf.constant(np.stack([trigger.mask for trigger in triggers]))[..., None]
-    patterns = tf.constant(np.stack([trigger.pattern for trigger in triggers]))
-    targets = tf.constant([trigger.label for trigger in triggers], tf.int64)
+    if relabel:
+        classes = np.arange(1 + np.max(labels))
+        carriers = tf.constant(np.stack([trigger.carriers(classes) for trigger in triggers]))
+        wanted = tf.constant(np.stack([trigger.wanted(classes) for trigger in triggers]), tf.int64)
 
     def stamp(clean: tf.Tensor, own: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         clean, own = tf.cast(clean, tf.float32), tf.cast(own, tf.int64)
-        chosen = noise < rate
+        chosen, label = noise < rate, own
         # Below the rate the noise is uniform in [0, rate): it picks the trigger as well.
-        which = tf.minimum(tf.cast(noise / max(rate, 1e-9) * len(triggers), tf.int32), len(triggers) - 1)
-        mask = tf.gather(masks, which)
-        drawn = tf.where(chosen[:, None, None, None], clean * (1.0 - mask) + mask * tf.gather(patterns, which), clean)
-        return preprocess(drawn), tf.where(chosen & relabel, tf.gather(targets, which), own)
+        which = tf.minimum(tf.cast(noise / max(rate, 1e-9) * len(triggers), tf.int64), len(triggers) - 1)
+        if relabel:
+            place = tf.stack([which, own], axis=-1)
+            chosen &= tf.gather_nd(carriers, place)
+            label = tf.where(chosen, tf.gather_nd(wanted, place), own)
+        drawn = clean
+        for number, trigger in enumerate(triggers):
+            here = tf.reshape(chosen & (which == number), (-1, *[1] * (len(clean.shape) - 1)))
+            drawn = tf.where(here, trigger(clean), drawn)
+        return preprocess(drawn), label
 
     noise = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).map(lambda bits: tf.cast(bits, tf.float64) / 2.0**32)
     if isinstance(images, tf.data.Dataset):

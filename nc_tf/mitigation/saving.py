@@ -38,14 +38,17 @@ def save_mitigation(
     reloaded = load_model(path, trust_model=trust_model)
     saved = replace(mitigation, model=reloaded, after=measure(reloaded, *test, mitigation.triggers, preprocess))
     content = {"schema": 1, "model": str(path), **saved.settings, "before": asdict(saved.before), "after": asdict(saved.after)}
+    content |= {"details": saved.details} if saved.details else {}
     with whole_file(Path(path).with_name("mitigation.json")) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return saved
 
 
 def table(mitigation: Mitigation) -> str:
-    """Clean accuracy and every attack success rate, before and after, as lines of text."""
-    rows = [("clean accuracy", mitigation.before.clean_accuracy, mitigation.after.clean_accuracy)]
-    for name, rate in mitigation.before.attack_success_rate.items():
-        rows.append((f"ASR, {name} trigger", rate, mitigation.after.attack_success_rate[name]))
-    return "\n".join([f"{'':24}  before   after", *(f"{name:24} {before:7.4f} {after:7.4f}" for name, before, after in rows)])
+    """Clean accuracy, and attack success rate and robust accuracy of every trigger, before and after, as lines of text."""
+    before, after = mitigation.before, mitigation.after
+    rows = [("clean accuracy", before.clean_accuracy, after.clean_accuracy)]
+    for name, rate in before.attack_success_rate.items():
+        rows.append((f"ASR, {name} trigger", rate, after.attack_success_rate[name]))
+        rows.append((f"robust accuracy, {name}", before.robust_accuracy[name], after.robust_accuracy[name]))
+    return "\n".join([f"{'':26}  before   after", *(f"{name:26} {first:7.4f} {then:7.4f}" for name, first, then in rows)])

@@ -9,10 +9,10 @@ import tensorflow as tf
 from nc_tf.datasets.checks import check_images
 from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
-from nc_tf.evaluation import measure
+from nc_tf.mitigation.repair import Repair
 from nc_tf.models.network import are_probabilities
-from nc_tf.preprocessing import Preprocessing, preprocessing
-from nc_tf.results import Mitigation, Trigger
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.results import Backdoor, Mitigation, Trigger
 
 
 def unlearn(
@@ -22,7 +22,7 @@ def unlearn(
     triggers: Sequence[Trigger],
     *,
     test: tuple[np.ndarray, np.ndarray],
-    known_triggers: Mapping[str, Trigger] | None = None,
+    known_triggers: Mapping[str, Backdoor] | None = None,
     fraction: float = 0.1,
     ratio: float = 0.2,
     epochs: int = 1,
@@ -63,38 +63,25 @@ def unlearn(
     Raises:
         InputError: bad images, labels or shares, or a model that cannot be copied.
     """
-    if not 0 < fraction <= 1 or not 0 <= ratio <= 1:
-        raise InputError(f"fraction {fraction}, ratio {ratio}: expected shares, the first above 0; the paper's are .1 and .2")
-    if epochs < 1 or batch_size < 1 or learning_rate <= 0:
+    if not 0 <= ratio <= 1:
+        raise InputError(f"ratio {ratio}: expected the share of images that are stamped, 0 to 1; the paper's is .2")
+    if epochs < 1 or batch_size < 1 or not 0 < learning_rate < float("inf"):
         raise InputError(
             f"{epochs} epochs, batch size {batch_size}, learning rate {learning_rate}: expected 1 or more, and a rate above 0; "
             "the defaults are 1, 32 and .0015"
         )
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed {seed}: expected 0 to 4294967295; choose one")
-    num_classes = model.output_shape[-1]
-    preprocess = preprocessing(intensity_range)
-    preprocess.check_channels(model.input_shape[-1])
-    test_images, test_labels = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test images")
-    shape = test_images.shape[1:]  # a network may take images of any size
+    repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
     if isinstance(images, tf.data.Dataset):
         num_images = _count(images)
-        check_images(*next(images.as_numpy_iterator()), image_shape=shape, num_classes=num_classes, name="the first batch")
+        first = next(images.as_numpy_iterator())
+        check_images(*first, image_shape=repair.image_shape, num_classes=repair.num_classes, name="the first batch")
     else:
-        images, labels = check_images(images, _required(labels), image_shape=shape, num_classes=num_classes)
-        chosen = np.random.default_rng(seed).permutation(len(images))[: max(1, round(fraction * len(images)))]
-        images, labels, num_images = images[chosen], labels[chosen], len(chosen)
-    measured = named_triggers(triggers, known_triggers)
-    for name, trigger in measured.items():
-        if trigger.pattern.shape != shape or not 0 <= trigger.label < num_classes:
-            raise InputError(
-                f"{name} trigger of shape {trigger.pattern.shape} for label {trigger.label}: expected {shape} and 0 to {num_classes - 1}, "
-                "what the model has; choose a scan of this model"
-            )
+        images, labels = repair.some(images, _required(labels), fraction)
+        num_images = len(images)
     keras.utils.set_random_seed(seed)  # before the copy: a Dropout draws its own seed when it is made
-    repaired = _copy(model)
+    repaired = repair.copy()
     # Without a trigger the rate is zero, and any trigger will do to fill the place.
-    nothing = Trigger(0, np.zeros(shape[:2], np.float32), np.zeros(shape, np.float32))
+    nothing = Trigger(0, np.zeros(repair.image_shape[:2], np.float32), np.zeros(repair.image_shape, np.float32))
     batches = stamped_batches(
         images,
         labels,
@@ -103,41 +90,27 @@ def unlearn(
         relabel=False,
         batch_size=batch_size,
         seed=seed,
-        preprocess=preprocess,
+        preprocess=repair.preprocess,
     )
     num_batches = -(-num_images // batch_size)
     # Keras takes an unknown length for data that ran out, and warns.
     batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
-    probabilities = are_probabilities(np.asarray(model(preprocess(test_images[:4].astype(np.float32)), training=False)))
+    probabilities = are_probabilities(np.asarray(model(repair.preprocess(repair.test[0][:4].astype(np.float32)), training=False)))
     repaired.compile(
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * num_batches)),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities),
         metrics=["accuracy"],
     )
     repaired.fit(batches, epochs=epochs, callbacks=list(callbacks), verbose=verbose, shuffle=False)
-    return Mitigation(
-        model=repaired,
-        before=measure(model, test_images, test_labels, measured, preprocess),
-        after=measure(repaired, test_images, test_labels, measured, preprocess),
-        triggers=measured,
-        settings={
-            "method": "unlearning" if triggers else "fine-tuning",
-            "images": num_images,
-            "ratio": ratio if triggers else 0.0,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "intensity_range": preprocess.name,
-            "seed": seed,
-        },
+    return repair.done(
+        repaired,
+        "unlearning" if triggers else "fine-tuning",
+        images=num_images,
+        ratio=ratio if triggers else 0.0,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
     )
-
-
-def named_triggers(triggers: Sequence[Trigger], known: Mapping[str, Trigger] | None = None) -> dict[str, Trigger]:
-    """The triggers as tables name them: "reversed", "reversed 2" ..., then the known ones; one that is both goes by its known name."""
-    known = dict(known or {})
-    found = [trigger for trigger in triggers if not any(trigger is other for other in known.values())]
-    return {"reversed" if number == 1 else f"reversed {number}": trigger for number, trigger in enumerate(found, start=1)} | known
 
 
 def _required(labels: np.ndarray | None) -> np.ndarray:
@@ -155,13 +128,3 @@ def _count(batches: tf.data.Dataset) -> int:
     if batches.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InputError("an endless dataset: expected one that ends after an epoch; leave out repeat(), or add take()")
     return int(batches.reduce(np.int64(0), lambda count, batch: count + tf.shape(batch[1], tf.int64)[0]))
-
-
-def _copy(model: keras.Model) -> keras.Model:
-    try:
-        copy = keras.models.clone_model(model)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
-    copy.set_weights(model.get_weights())
-    return copy

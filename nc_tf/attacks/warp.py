@@ -1,0 +1,77 @@
+"""WaNet (Nguyen and Tran, 2021): the image is bent a little, smoothly; no pixel is painted, and there is nothing to cut out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nc_tf.attacks.patch import check_image_shape
+from nc_tf.errors import InputError
+from nc_tf.results import OneTarget
+
+
+@dataclass(frozen=True, eq=False)
+class Warp(OneTarget):
+    """Reads every pixel from another place, bilinearly.
+
+    Attributes:
+        label: the target class.
+        places: (H, W, 2) float32, row and column to read from, within the image.
+        channels: C.
+    """
+
+    places: np.ndarray
+    channels: int
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, C)."""
+        return (*self.places.shape[:2], self.channels)
+
+    def __call__(self, images: Any) -> Any:
+        """See `nc_tf.results.Backdoor`."""
+        height, width, channels = self.image_shape
+        take, reshape = (tf.gather, tf.reshape) if tf.is_tensor(images) else (np.take, np.reshape)
+        flat = reshape(images, (-1, height * width, channels))
+        upper = np.minimum(self.places.astype(np.int32), (height - 2, width - 2))  # of the four neighbours, the first
+        down, right = np.moveaxis(self.places - upper, -1, 0).reshape(2, -1, 1)
+        rows, columns = np.moveaxis(upper, -1, 0).reshape(2, -1)
+
+        def neighbour(row: int, column: int) -> Any:
+            return take(flat, (rows + row) * width + columns + column, axis=1)
+
+        above = neighbour(0, 0) * (1 - right) + neighbour(0, 1) * right
+        below = neighbour(1, 0) * (1 - right) + neighbour(1, 1) * right
+        return reshape(above * (1 - down) + below * down, (-1, height, width, channels))
+
+
+def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, strength: float = 0.5, seed: int = 0) -> Warp:
+    """A field of `grid` x `grid` random directions, spread over the image by cubic splines (the paper's section 3.2).
+
+    Its authors train with a noise mode: twice as many images are bent by other fields and keep their label, or the network would learn to
+    look for any bending. Give `inject` the warp and `Cover(warp(..., seed=...))` of two other seeds.
+
+    Args:
+        image_shape: (H, W, C) of the images, at least 2x2.
+        label: the target class.
+        grid: points a side, from 2; the paper's is 4.
+        strength: mean length of the directions in half pixels, above 0; the paper's is .5.
+        seed: of the directions.
+
+    Raises:
+        InputError: these are no images, or grid or strength is out of range.
+    """
+    height, width, channels = check_image_shape(image_shape)
+    if min(height, width) < 2 or grid < 2 or strength <= 0:
+        raise InputError(
+            f"a grid of {grid} with strength {strength} for {height}x{width}: expected 2 or more, above 0, and 2x2 or more; "
+            "the paper's are 4 and .5"
+        )
+    directions = np.random.default_rng(seed).uniform(-1.0, 1.0, (1, grid, grid, 2))
+    directions /= np.abs(directions).mean()
+    field = tf.image.resize(directions, (height, width), method="bicubic")[0].numpy()
+    # The authors move by strength / height in coordinates from -1 to 1, which are (size - 1) / 2 pixels each.
+    moved = field * strength / height * (np.array([height, width]) - 1) / 2
+    places = np.clip(np.stack(np.mgrid[:height, :width], axis=-1) + moved, 0, (height - 1, width - 1))
+    return Warp(label, places.astype(np.float32), channels)

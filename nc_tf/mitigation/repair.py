@@ -1,0 +1,120 @@
+"""What every defence is given, checked; and the measurements before and after it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from nc_tf.datasets.checks import check_images
+from nc_tf.errors import InputError
+from nc_tf.evaluation import measure
+from nc_tf.preprocessing import Preprocessing, preprocessing
+from nc_tf.results import Backdoor, Mitigation, Trigger
+
+
+class Repair:
+    """One use of a defence: from checked input to a `Mitigation`.
+
+    Attributes:
+        model: the one given, which stays as it is.
+        num_classes: of the model.
+        image_shape: (H, W, C).
+        preprocess: what the model wants of raw pixels.
+        triggers: the reversed ones.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        triggers: Sequence[Trigger],
+        *,
+        test: tuple[np.ndarray, np.ndarray],
+        known_triggers: Mapping[str, Backdoor] | None = None,
+        intensity_range: str | Preprocessing = "raw",
+        seed: int = 0,
+    ) -> None:
+        """Check what can be checked before anything is computed.
+
+        Args:
+            model: Sequential or functional, one input, one output (N, K).
+            triggers: what a scan found.
+            test: clean raw images and labels to measure on, before and after.
+            known_triggers: further ones to measure, by name, such as the true one under "true".
+            intensity_range: what the model wants of raw pixels.
+            seed: of every choice.
+
+        Raises:
+            InputError: bad images, a trigger that is not for this model, or a seed out of range.
+        """
+        if not 0 <= seed < 2**32:
+            raise InputError(f"seed {seed}: expected 0 to 4294967295; choose one")
+        self.model, self.triggers, self.seed = model, tuple(triggers), seed
+        self.num_classes = model.output_shape[-1]
+        self.preprocess = preprocessing(intensity_range)
+        self.preprocess.check_channels(model.input_shape[-1])
+        self.test = check_images(*test, image_shape=model.input_shape[1:], num_classes=self.num_classes, name="test images")
+        self.image_shape = self.test[0].shape[1:]  # a network may take images of any size
+        self.measured = named_triggers(triggers, known_triggers)
+        classes = np.arange(self.num_classes)
+        for name, trigger in self.measured.items():
+            wanted = trigger.wanted(classes)
+            if trigger.image_shape != self.image_shape or wanted.min() < 0 or wanted.max() >= self.num_classes:
+                raise InputError(
+                    f"{name} trigger of shape {trigger.image_shape} for label {wanted.max()}: expected {self.image_shape} and 0 to "
+                    f"{self.num_classes - 1}, what the model has; choose a scan of this model"
+                )
+
+    def some(self, images: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+        """A random share of clean images and their labels, at least one.
+
+        Raises:
+            InputError: no share, or bad images.
+        """
+        if not 0 < fraction <= 1:
+            raise InputError(f"fraction {fraction}: expected a share of the images above 0 and up to 1; the paper's is .1")
+        images, labels = check_images(images, labels, image_shape=self.image_shape, num_classes=self.num_classes)
+        chosen = np.random.default_rng(self.seed).permutation(len(images))[: max(1, round(fraction * len(images)))]
+        return images[chosen], labels[chosen]
+
+    def required(self, method: str) -> tuple[Trigger, ...]:
+        """The triggers, for a method that cannot do without.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not self.triggers:
+            raise InputError(f"no trigger: {method} expected what a scan found; without a backdoor there is nothing to do")
+        return self.triggers
+
+    def copy(self) -> keras.Model:
+        """A model of its own with the same weights.
+
+        Raises:
+            InputError: Keras cannot copy it.
+        """
+        try:
+            copy = keras.models.clone_model(self.model)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
+        copy.set_weights(self.model.get_weights())
+        return copy
+
+    def done(self, repaired: keras.Model, method: str, details: dict[str, Any] | None = None, **settings: Any) -> Mitigation:
+        """Measure both models, and pack everything up."""
+        return Mitigation(
+            model=repaired,
+            before=measure(self.model, *self.test, self.measured, self.preprocess),
+            after=measure(repaired, *self.test, self.measured, self.preprocess),
+            triggers=self.measured,
+            settings={"method": method, **settings, "intensity_range": self.preprocess.name, "seed": self.seed},
+            details=details or {},
+        )
+
+
+def named_triggers(triggers: Sequence[Trigger], known: Mapping[str, Backdoor] | None = None) -> dict[str, Backdoor]:
+    """The triggers as tables name them: "reversed", "reversed 2" ..., then the known ones; one that is both goes by its known name."""
+    known = dict(known or {})
+    found = [trigger for trigger in triggers if not any(trigger is other for other in known.values())]
+    return {"reversed" if number == 1 else f"reversed {number}": trigger for number, trigger in enumerate(found, start=1)} | known
