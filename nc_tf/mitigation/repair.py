@@ -9,6 +9,7 @@ import numpy as np
 from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
+from nc_tf.models.network import are_probabilities
 from nc_tf.preprocessing import Preprocessing, preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
@@ -22,6 +23,7 @@ class Repair:
         image_shape: (H, W, C).
         preprocess: what the model wants of raw pixels.
         triggers: the reversed ones.
+        probabilities: whether the model answers probabilities, not logits.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Repair:
         self.preprocess.check_channels(model.input_shape[-1])
         self.test = check_images(*test, image_shape=model.input_shape[1:], num_classes=self.num_classes, name="test images")
         self.image_shape = self.test[0].shape[1:]  # a network may take images of any size
+        probe = self.preprocess(self.test[0][:4].astype(np.float32))
+        self.probabilities = are_probabilities(np.asarray(model(probe, training=False)))
         self.measured = named_triggers(triggers, known_triggers)
         classes = np.arange(self.num_classes)
         for name, trigger in self.measured.items():

@@ -10,7 +10,6 @@ from nc_tf.datasets.checks import check_images
 from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
 from nc_tf.mitigation.repair import Repair
-from nc_tf.models.network import are_probabilities
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
@@ -95,10 +94,9 @@ def unlearn(
     num_batches = -(-num_images // batch_size)
     # Keras takes an unknown length for data that ran out, and warns.
     batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
-    probabilities = are_probabilities(np.asarray(model(repair.preprocess(repair.test[0][:4].astype(np.float32)), training=False)))
     repaired.compile(
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * num_batches)),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not repair.probabilities),
         metrics=["accuracy"],
     )
     repaired.fit(batches, epochs=epochs, callbacks=list(callbacks), verbose=verbose, shuffle=False)

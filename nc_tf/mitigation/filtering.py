@@ -1,0 +1,127 @@
+"""The input filter (paper section VI-A): images that excite the backdoor's neurons are rejected."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+from keras import layers
+
+from nc_tf.errors import InputError
+from nc_tf.mitigation.layers import find_layer, mean_activations, suspicious_units
+from nc_tf.mitigation.repair import Repair
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.results import Backdoor, Mitigation, Trigger
+
+# Those of the paper's figure 8.
+FALSE_POSITIVE_RATES = (0.001, 0.005, 0.01, 0.05)
+# Makes a step at the threshold of a slope that is cut off at 0 and 1: a comparison is no layer, and .h5 files hold layers only.
+STEEPNESS = 1e6
+
+
+def input_filter(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    triggers: Sequence[Trigger],
+    *,
+    test: tuple[np.ndarray, np.ndarray],
+    known_triggers: Mapping[str, Backdoor] | None = None,
+    layer: str | None = None,
+    units: float = 0.01,
+    false_positive_rate: float = 0.05,
+    fraction: float = 0.1,
+    intensity_range: str | Preprocessing = "raw",
+    seed: int = 0,
+) -> Mitigation:
+    """A copy of `model` that also says whether an image looks triggered.
+
+    It looks at the units of one layer that the reversed triggers excite most beyond clean images, and rejects what excites them, on
+    average, more than all but a chosen share of clean images do.
+
+    Args:
+        model: Sequential or functional, one input, one output (N, K). It is not changed.
+        images: (N, H, W, C) clean raw images in [0, 255], to calibrate on.
+        labels: (N,) true classes, integers or one-hot.
+        triggers: what to look for, usually `ScanResult.triggers`.
+        test: clean images and labels to measure on, before and after.
+        known_triggers: further triggers to measure, by name, such as the true one under "true".
+        layer: name of a hidden layer; None is what the output layer is fed with, the paper's choice.
+        units: share of the layer's units to look at, (0, 1]; at least one is. The paper's is 1 %.
+        false_positive_rate: share of the clean images that may be rejected, (0, 1).
+        fraction: share of the images used, chosen at random, (0, 1].
+        intensity_range: what the model wants of raw pixels.
+        seed: of that choice.
+
+    Returns:
+        A model that answers (N, K + 1) probabilities: those of `model` and a 0, or, for an image that is rejected, zeros and a 1; with
+        both measurements, in which a rejected image is neither recognised nor sent to the target. `details` has the `units`; `rates`, a
+        row for each of `FALSE_POSITIVE_RATES` with what is measured on the test images at the threshold that has this rate on the
+        calibration images; the area under the ROC curve by trigger; and the mean activation of the units, clean and by trigger (the
+        paper's table III).
+
+    Raises:
+        InputError: bad images, shares or layer, no trigger, or a model that cannot be copied.
+    """
+    if not (0 < units <= 1 and 0 < false_positive_rate < 1):
+        raise InputError(f"units {units}, false positive rate {false_positive_rate}: expected shares above 0; the paper's are .01 and .05")
+    repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
+    repair.required("the filter")
+    images, labels = repair.some(images, labels, fraction)
+    chosen = find_layer(model, layer)
+    order = suspicious_units(model, chosen, images, labels, repair.triggers, repair.preprocess)
+    looked_at = np.sort(order[: max(1, round(units * len(order)))])
+
+    def scores(images: np.ndarray, backdoor: Backdoor | None = None) -> np.ndarray:
+        return mean_activations(model, chosen, images, repair.preprocess, backdoor)[:, looked_at].mean(axis=1)
+
+    calibration = scores(images)
+    threshold = float(np.quantile(calibration, 1.0 - false_positive_rate))
+    test_images, test_labels = repair.test
+    clean = scores(test_images)
+    triggered = {
+        name: scores(test_images[backdoor.wanted(test_labels) != test_labels], backdoor) for name, backdoor in repair.measured.items()
+    }
+    return repair.done(
+        _with_flag(repair.copy(), chosen.name, looked_at, threshold, repair.probabilities),
+        "filter",
+        {
+            "units": looked_at.tolist(),
+            "rates": [_rates(calibration, clean, triggered, rate) for rate in FALSE_POSITIVE_RATES],
+            "roc_auc": {name: _roc_auc(clean, found) for name, found in triggered.items()},
+            "mean_activation": {"clean": float(clean.mean())} | {name: float(found.mean()) for name, found in triggered.items()},
+        },
+        layer=chosen.name,
+        threshold=threshold,
+        false_positive_rate=false_positive_rate,
+        images=len(images),
+    )
+
+
+def _rates(calibration: np.ndarray, clean: np.ndarray, triggered: Mapping[str, np.ndarray], rate: float) -> dict[str, object]:
+    threshold = np.quantile(calibration, 1.0 - rate)
+    return {
+        "false_positive_rate": rate,
+        "measured_false_positive_rate": float(np.mean(clean > threshold)),
+        "false_negative_rate": {name: float(np.mean(found <= threshold)) for name, found in triggered.items()},
+    }
+
+
+def _roc_auc(clean: np.ndarray, triggered: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(np.repeat([0, 1], [len(clean), len(triggered)]), np.concatenate([clean, triggered])))
+
+
+def _with_flag(model: keras.Model, name: str, units: np.ndarray, threshold: float, probabilities: bool) -> keras.Model:
+    """The model with one class more, in layers that any Keras loads: the mean of some units against the threshold."""
+    activations = model.get_layer(name).output
+    if len(activations.shape) == 4:
+        activations = layers.GlobalAveragePooling2D(name="filter_places")(activations)
+    score = layers.Dense(1, trainable=False, name="filter_score")
+    rejected = layers.ReLU(max_value=1.0, name="filter_rejected")(score(activations))
+    kernel = np.zeros((activations.shape[-1], 1), np.float32)
+    kernel[units] = STEEPNESS / len(units)
+    score.set_weights([kernel, np.array([-STEEPNESS * threshold], np.float32)])
+    answers = model.outputs[0] if probabilities else layers.Softmax(name="filter_softmax")(model.outputs[0])
+    kept = layers.Multiply(name="filter_kept")([answers, layers.Rescaling(-1.0, offset=1.0, name="filter_accepted")(rejected)])
+    return keras.Model(model.inputs[0], layers.Concatenate(name="filter")([kept, rejected]), name=model.name)

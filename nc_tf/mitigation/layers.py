@@ -1,0 +1,111 @@
+"""Looking into a network at one layer, and switching units of it off for good."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import layers
+
+from nc_tf.errors import InputError
+from nc_tf.evaluation import BATCH_SIZE
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.results import Backdoor
+
+
+def find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
+    """A hidden layer by its name; None is the paper's second to last one: what the output layer is fed with, Dropout and Flatten aside.
+
+    Raises:
+        InputError: no such layer, or one whose answers are not (N, units) or (N, h, w, units).
+    """
+    weighted = [layer for layer in model.layers if isinstance(layer, layers.Dense | layers.Conv2D)]
+    hidden = [layer for layer in model.layers[: model.layers.index(weighted[-1])] if _has_units(layer)] if weighted else []
+    if not hidden:
+        raise InputError("the model has no hidden layer of its own: expected one before its last Dense layer; unpack a nested model first")
+    if name is None:
+        return next((layer for layer in reversed(hidden) if not isinstance(layer, layers.Dropout | layers.Flatten)), hidden[-1])
+    for layer in hidden:
+        if layer.name == name:
+            return layer
+    raise InputError(f"layer {name!r}: expected a hidden layer of the model, one of {', '.join(layer.name for layer in hidden)}")
+
+
+def _has_units(layer: keras.layers.Layer) -> bool:
+    shape = getattr(getattr(layer, "output", None), "shape", ())
+    return not isinstance(layer, layers.InputLayer) and len(shape) in (2, 4) and shape[-1] is not None
+
+
+def mean_activations(
+    model: keras.Model, layer: keras.layers.Layer, images: np.ndarray, preprocess: Preprocessing, backdoor: Backdoor | None = None
+) -> np.ndarray:
+    """What each unit answers, (N, units) float32; of a convolution the mean over its places.
+
+    Args:
+        model: that the layer is of.
+        layer: from `find_layer`.
+        images: (N, H, W, C) raw.
+        preprocess: what the model wants of raw pixels.
+        backdoor: laid on the images first.
+    """
+    part = keras.Model(model.inputs, layer.output)
+    rows = []
+    for start in range(0, len(images), BATCH_SIZE):
+        batch = images[start : start + BATCH_SIZE].astype(np.float32)
+        answers = np.asarray(part.predict_on_batch(preprocess(batch if backdoor is None else backdoor(batch))), np.float32)
+        rows.append(answers.reshape(len(answers), -1, answers.shape[-1]).mean(axis=1))
+    return np.concatenate(rows)
+
+
+def suspicious_units(
+    model: keras.Model,
+    layer: keras.layers.Layer,
+    images: np.ndarray,
+    labels: np.ndarray,
+    backdoors: Sequence[Backdoor],
+    preprocess: Preprocessing,
+) -> np.ndarray:
+    """Units of a layer, those first that a trigger excites most beyond what clean images do (paper section VI-B).
+
+    Of several triggers the one counts that excites a unit most.
+
+    Returns:
+        (units,) integers, every unit once.
+    """
+    clean = mean_activations(model, layer, images, preprocess).mean(axis=0)
+    excess = []
+    for backdoor in backdoors:
+        victims = images[backdoor.wanted(labels) != labels]
+        excess.append(mean_activations(model, layer, victims, preprocess, backdoor).mean(axis=0) - clean)
+    return np.argsort(-np.max(excess, axis=0), kind="stable")
+
+
+def switched_off(model: keras.Model, name: str, units: np.ndarray) -> keras.Model:
+    """A copy in which these units of a layer answer zero, whatever is trained later: a Rescaling layer behind it multiplies by 0 or 1.
+
+    Raises:
+        InputError: Keras cannot copy the model.
+    """
+    scale = np.ones(model.get_layer(name).output.shape[-1])
+    scale[units] = 0.0
+
+    def behind(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return layers.Rescaling(scale.tolist(), name=f"{layer.name}_pruned")
+
+    def call(layer: keras.layers.Layer, *inputs: keras.KerasTensor, **options: object) -> keras.KerasTensor:
+        answers = layer(*inputs, **options)
+        return behind(layer)(answers) if layer.name == name else answers
+
+    try:
+        if isinstance(model, keras.Sequential):
+            copies = [keras.Input(batch_shape=model.input_shape, dtype=model.inputs[0].dtype)]
+            for layer in model.layers:
+                copy = layer.__class__.from_config(layer.get_config())
+                copies += [copy, behind(copy)] if layer.name == name else [copy]
+            copied = keras.Sequential(copies, name=model.name)
+        else:
+            copied = keras.models.clone_model(model, call_function=call)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
+    copied.set_weights(model.get_weights())
+    return copied

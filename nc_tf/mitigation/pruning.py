@@ -1,0 +1,156 @@
+"""Neuron pruning (paper section VI-B): switch off, one after another, the units that the reversed trigger excites most."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from nc_tf.errors import InputError
+from nc_tf.evaluation import BATCH_SIZE
+from nc_tf.mitigation.layers import find_layer, suspicious_units, switched_off
+from nc_tf.mitigation.repair import Repair
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.results import Backdoor, Mitigation, Trigger
+
+Classify = Callable[[np.ndarray], np.ndarray]
+
+
+def prune(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    triggers: Sequence[Trigger],
+    *,
+    test: tuple[np.ndarray, np.ndarray],
+    known_triggers: Mapping[str, Backdoor] | None = None,
+    layer: str | None = None,
+    step: float = 0.01,
+    most: float = 0.5,
+    success_bound: float = 0.01,
+    accuracy_bound: float = 0.1,
+    fraction: float = 0.1,
+    intensity_range: str | Preprocessing = "raw",
+    seed: int = 0,
+) -> Mitigation:
+    """Prune a copy of `model` until the reversed triggers are dead, or until it would cost too much.
+
+    The paper prunes until the model no longer answers to the reversed trigger, in the second to last layer, and finds the last
+    convolution to be the better place.
+
+    Args:
+        model: Sequential or functional, one input, one output (N, K). It is not changed.
+        images: (N, H, W, C) clean raw images in [0, 255].
+        labels: (N,) true classes, integers or one-hot.
+        triggers: what to prune for, usually `ScanResult.triggers`.
+        test: clean images and labels to measure on, before and after.
+        known_triggers: further triggers to measure, by name, such as the true one under "true".
+        layer: name of a hidden layer; None is what the output layer is fed with.
+        step: share of the layer's units that is pruned at once, (0, 1].
+        most: share that is pruned at most, (0, 1].
+        success_bound: the triggers are dead when none sends a larger share of the images to its label.
+        accuracy_bound: how much clean accuracy the pruning may cost on the images, [0, 1].
+        fraction: share of the images used, chosen at random, (0, 1].
+        intensity_range: what the model wants of raw pixels.
+        seed: of that choice.
+
+    Returns:
+        The pruned model, with both measurements. `settings["pruned"]` is the share of units; `settings["stopped"]` says why it is not more.
+        `details["curve"]` has a row a step up to `most`, beyond where the pruning stopped as well, each with `pruned`, `clean_accuracy`
+        and `attack_success_rate` by trigger, on the test images; `details["units"]` are the pruned ones.
+
+    Raises:
+        InputError: bad images, shares or layer, no trigger, or a model that cannot be copied.
+    """
+    if not (0 < step <= 1 and 0 < most <= 1 and 0 <= success_bound < 1 and 0 <= accuracy_bound <= 1):
+        raise InputError(
+            f"step {step}, most {most}, success bound {success_bound}, accuracy bound {accuracy_bound}: expected shares, the first two "
+            "above 0; the defaults are .01, .5, .01 and .1"
+        )
+    repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
+    found = {str(number): trigger for number, trigger in enumerate(repair.required("pruning"))}
+    images, labels = repair.some(images, labels, fraction)
+    chosen = find_layer(model, layer)
+    order = suspicious_units(model, chosen, images, labels, repair.triggers, repair.preprocess)
+    counts = np.unique(np.round(np.arange(0.0, most + step / 2, step) * len(order)).astype(int))
+    classify = _classifier(model, chosen, order, counts, repair.preprocess)
+    curve = _curve(classify, counts / len(order), *repair.test, repair.measured)
+    costs = _curve(classify, counts / len(order), images, labels, found)
+    number, stopped = _where_to_stop(costs, success_bound, accuracy_bound)
+    pruned = order[: counts[number]]
+    return repair.done(
+        switched_off(model, chosen.name, pruned),
+        "pruning",
+        {"curve": curve, "units": sorted(pruned.tolist())},
+        layer=chosen.name,
+        pruned=len(pruned) / len(order),
+        stopped=stopped,
+        images=len(images),
+        success_bound=success_bound,
+        accuracy_bound=accuracy_bound,
+    )
+
+
+def _where_to_stop(rows: Sequence[Mapping[str, Any]], success_bound: float, accuracy_bound: float) -> tuple[int, str]:
+    """The step to stop at, and why."""
+    for number, row in enumerate(rows):
+        if rows[0]["clean_accuracy"] - row["clean_accuracy"] > accuracy_bound:
+            return max(0, number - 1), "more would cost too much accuracy"
+        if max(row["attack_success_rate"].values()) <= success_bound:
+            return number, "the triggers are dead"
+    return len(rows) - 1, "as many as allowed"
+
+
+def _curve(
+    classify: Classify,
+    shares: np.ndarray,
+    images: np.ndarray,
+    labels: np.ndarray,
+    backdoors: Mapping[str, Backdoor],
+) -> list[dict[str, Any]]:
+    """Clean accuracy and attack success rates, a row a share of pruned units."""
+
+    def rates(images: np.ndarray, wanted: np.ndarray, backdoor: Backdoor | None = None) -> list[float]:
+        hits = []
+        for start in range(0, len(images), BATCH_SIZE):
+            part = slice(start, start + BATCH_SIZE)
+            batch = images[part].astype(np.float32)
+            hits.append(classify(batch if backdoor is None else backdoor(batch)) == wanted[part])
+        return np.mean(np.concatenate(hits, axis=1), axis=1).tolist()
+
+    accuracies, successes = rates(images, labels), {}
+    for name, backdoor in backdoors.items():
+        wanted = backdoor.wanted(labels)
+        victims = wanted != labels
+        successes[name] = rates(images[victims], wanted[victims], backdoor)
+    return [
+        {
+            "pruned": float(share),
+            "clean_accuracy": accuracies[number],
+            "attack_success_rate": {name: found[number] for name, found in successes.items()},
+        }
+        for number, share in enumerate(shares)
+    ]
+
+
+def _classifier(
+    model: keras.Model, layer: keras.layers.Layer, order: np.ndarray, counts: np.ndarray, preprocess: Preprocessing
+) -> Classify:
+    """Raw images (N, ..., C) -> classes (counts, N), with so many units pruned.
+
+    Where nothing leads around the layer, those up to it run once an image, and only those behind it once a count.
+    """
+    try:
+        front, back = keras.Model(model.inputs, layer.output), keras.Model(layer.output, model.outputs)
+    except ValueError:  # a residual network
+        pruned = [switched_off(model, layer.name, order[:count]) for count in counts]
+        return lambda batch: np.stack([np.argmax(one.predict_on_batch(preprocess(batch)), axis=-1) for one in pruned])
+
+    def classify(batch: np.ndarray) -> np.ndarray:
+        answers, classes = np.array(front.predict_on_batch(preprocess(batch))), []
+        for count in counts:
+            answers[..., order[:count]] = 0.0
+            classes.append(np.argmax(np.asarray(back.predict_on_batch(answers)).reshape(len(batch), -1), axis=-1))
+        return np.stack(classes)
+
+    return classify
