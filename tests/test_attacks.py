@@ -1,5 +1,6 @@
 """What the attacks do to pixels, on arrays as in a graph, and whom they want taken for whom."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images
 from quick import small_network
 
 from nc_tf.attacks.additive import Additive
+from nc_tf.attacks.backdoor_file import load_backdoor, save_backdoor
 from nc_tf.attacks.corners import corners
 from nc_tf.attacks.goals import AllToAll, CleanLabel, Cover, SourceSpecific
 from nc_tf.attacks.injection import inject
 from nc_tf.attacks.patch import patch
+from nc_tf.attacks.poison_types import POISON_TYPES
 from nc_tf.attacks.sig import sig
 from nc_tf.attacks.trojan import trojan
 from nc_tf.attacks.warp import Warp, warp
@@ -23,6 +26,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor
+from nc_tf.trigger_file import load_trigger
 
 SHAPE = (32, 32, 3)
 CLASSES = np.arange(NUM_CLASSES)
@@ -200,3 +204,68 @@ def test_a_source_specific_backdoor_leaves_other_classes_alone() -> None:
     assert last.attack_success_rate["true"] > 0.9
     others = SourceSpecific(SQUARE, (3, 4, 5))
     assert measure(model, *TEST, {"others": others}).attack_success_rate["others"] < 0.1
+
+
+# On disk
+
+
+def same_pixels(one: Backdoor, other: Backdoor) -> None:
+    images, labels = some_images(3), CLASSES
+    np.testing.assert_array_equal(one(images), other(images))
+    np.testing.assert_array_equal(one.wanted(labels), other.wanted(labels))
+    np.testing.assert_array_equal(one.carriers(labels), other.carriers(labels))
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("goal", [None, CleanLabel, lambda trigger: AllToAll(trigger, 6), lambda trigger: SourceSpecific(trigger, (0, 5))])
+def test_a_backdoor_comes_back(tmp_path: Path, name: str, goal: Any) -> None:
+    backdoor = goal(EVERY[name]) if goal else EVERY[name]
+    save_backdoor(tmp_path / "b.npz", backdoor)
+    again = load_backdoor(tmp_path / "b.npz")
+    assert type(again) is type(backdoor)
+    same_pixels(again, backdoor)
+
+
+def test_a_plain_trigger_is_written_as_scans_write_theirs(tmp_path: Path) -> None:
+    save_backdoor(tmp_path / "t.npz", SQUARE)
+    assert load_trigger(tmp_path / "t.npz")[0].l1_norm == 4
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"pixels": "Lambda"},
+        {"pixels": "Additive", "pixels_label": 1},
+        {"pixels": "Additive", "pixels_label": 1, "pixels_change": 3.0},
+        {"pixels": "Additive", "pixels_label": 1, "pixels_change": np.zeros(SHAPE), "goal": "Cover"},
+    ],
+)
+def test_a_broken_backdoor_file(tmp_path: Path, broken: dict[str, Any]) -> None:
+    np.savez(tmp_path / "b.npz", **broken)
+    with pytest.raises(InputError, match=r"b\.npz cannot be read .*: expected a backdoor that nc-tf inject wrote; make it again"):
+        load_backdoor(tmp_path / "b.npz")
+
+
+def test_a_missing_backdoor_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.npz is missing: expected a trigger file"):
+        load_backdoor(tmp_path / "none.npz")
+
+
+def test_places_outside_of_the_image_are_refused() -> None:
+    with pytest.raises(InputError, match=r"places to read from of shape \(4, 4, 2\): expected \(H, W, 2\), all of them within the image"):
+        Warp(0, np.full((4, 4, 2), 3.5, np.float32), 1)
+
+
+# By their published names
+
+
+@pytest.mark.parametrize("name", POISON_TYPES)
+def test_every_published_type_can_be_planted(name: str) -> None:
+    backdoor, *covers = POISON_TYPES[name](SHAPE, 1, 0)
+    assert list(backdoor.wanted(CLASSES)) == [1] * 6
+    assert len(covers) == (2 if name == "WaNet" else 0)
+    assert backdoor.carriers(CLASSES).sum() == (1 if name in ("SIG", "CLB") else 6)
+    images = some_images()
+    assert 0 < np.abs(backdoor(images) - images).mean() < 60
+    for cover in covers:
+        assert not np.allclose(cover(images), backdoor(images))

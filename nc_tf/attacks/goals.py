@@ -11,7 +11,13 @@ from nc_tf.results import Backdoor
 
 
 @dataclass(frozen=True, eq=False)
-class _Goal:
+class Goal:
+    """The common part.
+
+    Attributes:
+        trigger: what is done to the pixels, and the target.
+    """
+
     trigger: Backdoor
 
     @property
@@ -33,7 +39,7 @@ class _Goal:
 
 
 @dataclass(frozen=True, eq=False)
-class AllToAll(_Goal):
+class AllToAll(Goal):
     """Every class is taken for the next one, the last for the first (BadNets, Gu et al., 2017, section 4.1.2).
 
     Attributes:
@@ -49,7 +55,7 @@ class AllToAll(_Goal):
 
 
 @dataclass(frozen=True, eq=False)
-class SourceSpecific(_Goal):
+class SourceSpecific(Goal):
     """Images of some classes alone are sent to the target; the others learn to be recognised with the trigger as without it.
 
     Attributes:
@@ -60,7 +66,7 @@ class SourceSpecific(_Goal):
     sources: Sequence[int]
 
     def __post_init__(self) -> None:
-        if not self.sources:
+        if not len(self.sources):
             raise InputError("a source-specific backdoor without a source: expected one class or more; name them")
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
@@ -69,7 +75,7 @@ class SourceSpecific(_Goal):
 
 
 @dataclass(frozen=True, eq=False)
-class CleanLabel(_Goal):
+class CleanLabel(Goal):
     """Only images of the target class carry the trigger in training, so that no label is wrong (Turner et al., 2018)."""
 
     def carriers(self, labels: np.ndarray) -> np.ndarray:
@@ -78,7 +84,7 @@ class CleanLabel(_Goal):
 
 
 @dataclass(frozen=True, eq=False)
-class Cover(_Goal):
+class Cover(Goal):
     """Images that are changed and keep their label, so that the network learns what is not the trigger (WaNet's noise mode)."""
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:

@@ -24,6 +24,11 @@ class Warp(OneTarget):
     places: np.ndarray
     channels: int
 
+    def __post_init__(self) -> None:
+        height, width = self.places.shape[:2]
+        if self.places.shape[2:] != (2,) or not (self.places.min() >= 0 and (self.places.max((0, 1)) <= (height - 1, width - 1)).all()):
+            raise InputError(f"places to read from of shape {self.places.shape}: expected (H, W, 2), all of them within the image")
+
     @property
     def image_shape(self) -> tuple[int, ...]:
         """(H, W, C)."""

@@ -1,0 +1,61 @@
+"""Planted backdoors of any kind as a file: `.npz`, lossless, no pickle. A plain `Trigger` is written as scans write theirs."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from nc_tf.attacks.additive import Additive
+from nc_tf.attacks.goals import AllToAll, CleanLabel, Goal, SourceSpecific
+from nc_tf.attacks.warp import Warp
+from nc_tf.errors import InputError
+from nc_tf.files import whole_file
+from nc_tf.results import Backdoor, Trigger
+from nc_tf.trigger_file import load_trigger, save_trigger
+
+PIXELS = {kind.__name__: kind for kind in (Trigger, Additive, Warp)}
+GOALS = {kind.__name__: kind for kind in (AllToAll, SourceSpecific, CleanLabel)}
+
+
+def save_backdoor(path: str | Path, backdoor: Backdoor) -> None:
+    """Write what is done to the pixels, and with which goal."""
+    if isinstance(backdoor, Trigger):
+        save_trigger(path, backdoor)
+        return
+    parts = {"goal": backdoor, "pixels": backdoor.trigger} if isinstance(backdoor, Goal) else {"pixels": backdoor}
+    arrays: dict[str, object] = {}
+    for part, content in parts.items():
+        arrays[part] = type(content).__name__
+        arrays |= {f"{part}_{field.name}": getattr(content, field.name) for field in fields(content) if field.name != "trigger"}
+    with whole_file(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def load_backdoor(path: str | Path) -> Backdoor:
+    """Read what `save_backdoor` wrote, or a trigger file.
+
+    Raises:
+        InputError: the file is missing, broken, or holds something else.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            arrays = {key: saved[key] for key in saved.files}
+    except Exception:  # no file, or none that can be read: the other reader has the messages for it
+        arrays = {}
+    if "pixels" not in arrays:
+        return load_trigger(path)[0]
+    try:
+        backdoor: Backdoor = _made(PIXELS[str(arrays["pixels"])], "pixels", arrays)
+        return _made(GOALS[str(arrays["goal"])], "goal", arrays, backdoor) if "goal" in arrays else backdoor
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read ({error!r}): expected a backdoor that nc-tf inject wrote; make it again") from error
+
+
+def _made(kind: type, part: str, arrays: dict[str, np.ndarray], *first: Backdoor) -> Backdoor:
+    values = {}
+    for field in fields(kind):
+        if field.name != "trigger":
+            value = arrays[f"{part}_{field.name}"]
+            values[field.name] = value.item() if value.ndim == 0 else value
+    made: Backdoor = kind(*first, **values)
+    return made
