@@ -125,8 +125,8 @@ def test_a_warp_moves_as_far_as_it_is_strong() -> None:
     ("make", "message"),
     [
         (lambda: patch(SHAPE, 1, alpha=0.0), "alpha 0.0: expected a weight above 0"),
-        (lambda: sig(SHAPE, 1, amplitude=0.0), "amplitude 0.0, frequency 6: expected above 0 and up to 255, and 1 to 16"),
-        (lambda: sig(SHAPE, 1, frequency=17), "frequency 17"),
+        (lambda: sig(SHAPE, 1, amplitude=0.0), "amplitude 0.0, frequency 6: expected above 0 and up to 255, and 1 to 15"),
+        (lambda: sig(SHAPE, 1, frequency=16), "frequency 16"),
         (lambda: sig((16, *SHAPE), 1), r"images of shape \(16, 32, 32, 3\): expected \(H, W, C\)"),  # type: ignore[arg-type]
         (lambda: warp(SHAPE, 1, grid=1), "a grid of 1 with strength 0.5 for 32x32: expected 2 or more"),
         (lambda: warp(SHAPE, 1, strength=0.0), "strength 0.0"),

@@ -16,8 +16,11 @@ from PIL import Image
 from quick import QUICK, data_file, digest, uneven_network
 
 from nc_tf import __version__, cli, presets, scanning
+from nc_tf.attacks.backdoor_file import load_backdoor
 from nc_tf.attacks.patch import patch
+from nc_tf.attacks.poison_types import POISON_TYPES
 from nc_tf.cli import COMMANDS, options
+from nc_tf.cli.inject import PUBLISHED
 from nc_tf.datasets import gtsrb, signs
 from nc_tf.evaluation import measure
 from nc_tf.models.loading import load_model
@@ -418,7 +421,7 @@ def test_numbers_and_labels_are_parsed() -> None:
 def injected(files: Path) -> Path:
     """`nc-tf inject` on the tiny images."""
     out = files / "trained.keras"
-    square = ["--target", "2", "--size", "2", "--margin", "0", "--rate", "0.2"]
+    square = ["--target", "2", "--size", "2", "--margin", "0", "--poison-rate", "0.2"]
     training = ["--epochs", "5", "--learning-rate", "0.005", "--architecture", "signs"]
     assert cli.main(["inject", str(files / "data.npz"), "--out", str(out), *square, *training]) == 0
     return out
@@ -440,12 +443,48 @@ def test_inject_writes_a_network_with_a_backdoor_and_its_trigger(injected: Path)
 
 def test_inject_prints_a_line_an_epoch_and_with_rate_0_writes_no_trigger(files: Path, tmp_path: Path, capsys: Captured) -> None:
     out = tmp_path / "clean.h5"
-    command = ["inject", str(files / "data.npz"), "--out", str(out), "--rate", "0", "--epochs", "2", "--architecture", "signs"]
+    command = ["inject", str(files / "data.npz"), "--out", str(out), "--poison-rate", "0", "--epochs", "2", "--architecture", "signs"]
     assert cli.main([*command, "--target", "2"]) == 0
     printed = capsys.readouterr().out
     assert len(re.findall(r"^ +[12] +[01]\.\d{4} +[01]\.\d{4}$", printed, re.MULTILINE)) == 2
     assert f"written: {out}\n" in printed
     assert [path.name for path in tmp_path.iterdir()] == ["clean.h5"]
+
+
+def inject(files: Path, out: Path, *more: str) -> int:
+    training = ["--epochs", "1", "--architecture", "signs", "--target", "2", "--poison-rate", "0.2"]
+    return cli.main(["inject", str(files / "data.npz"), "--out", str(out), *training, *more])
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "benign"])
+def test_inject_plants_what_is_published_by_name(files: Path, tmp_path: Path, name: str) -> None:
+    assert inject(files, tmp_path / "m.keras", "--poison-type", name) == 0
+    trigger = tmp_path / "m_trigger.npz"
+    assert trigger.exists() == (name != "benign")
+    if trigger.exists():
+        expected = POISON_TYPES[name](IMAGE_SHAPE, 2, 0)[0]
+        images = TEST[0].astype(np.float32)
+        np.testing.assert_array_equal(load_backdoor(trigger)(images), expected(images))
+
+
+def test_the_published_names_are_those_of_the_attacks() -> None:
+    assert tuple(POISON_TYPES) == PUBLISHED
+
+
+def test_inject_plants_other_goals(files: Path, tmp_path: Path) -> None:
+    assert inject(files, tmp_path / "all.keras", "--target-type", "all2all") == 0
+    assert list(load_backdoor(tmp_path / "all_trigger.npz").wanted(np.arange(6))) == [1, 2, 3, 4, 5, 0]
+    assert inject(files, tmp_path / "some.keras", "--sources", "0,5") == 0
+    assert list(load_backdoor(tmp_path / "some_trigger.npz").wanted(np.arange(6))) == [2, 1, 2, 3, 4, 2]
+
+
+def test_inject_keeps_images_for_a_defence(files: Path, tmp_path: Path) -> None:
+    assert inject(files, tmp_path / "m.keras", "--val-frac", "0.25") == 0
+    with np.load(files / "data.npz") as data, np.load(tmp_path / "m_clean.npz") as kept:
+        assert len(kept["x_train"]) == len(kept["y_train"]) == round(0.25 * len(data["x_train"]))
+        np.testing.assert_array_equal(kept["x_test"], data["x_test"])
+        known = {image.tobytes() for image in data["x_train"]}
+        assert all(image.tobytes() in known for image in kept["x_train"])
 
 
 @pytest.mark.parametrize(
@@ -455,10 +494,13 @@ def test_inject_prints_a_line_an_epoch_and_with_rate_0_writes_no_trigger(files: 
         (["--target", "6"], "target label 6: expected 0 to 5"),
         (["--size", "9"], "a square of 9 pixels"),
         (["--color", "256"], "colour (256,)"),
-        (["--rate", "2"], "poison rate 2.0"),
+        (["--poison-rate", "2"], "poison rate 2.0"),
         (["--epochs", "0"], "0 epochs"),
         (["--batch-size", "0"], "batch size 0"),
         (["--architecture", "gtsrb"], "images of shape (8, 8, 3): expected larger for the architecture gtsrb; try signs"),
+        (["--val-frac", "1"], "--val-frac 1.0: expected a share of the training images, 0 to below 1"),
+        (["--target-type", "all2all", "--sources", "1"], "--target-type all2all and --sources: expected one of them"),
+        (["--poison-type", "SIG", "--sources", "1"], "--poison-type SIG changes no label: expected all2one without --sources"),
     ],
 )
 def test_inject_refuses_what_cannot_be(files: Path, tmp_path: Path, more: list[str], message: str, capsys: Captured) -> None:

@@ -22,7 +22,7 @@ def _wanet(shape: Shape, target: int, seed: int) -> list[Backdoor]:
 POISON_TYPES: dict[str, Callable[[Shape, int, int], list[Backdoor]]] = {
     "badnets": lambda shape, target, seed: [patch(shape, target, size=3, margin=0, checkerboard=True, alpha=0.6)],
     "blend": lambda shape, target, seed: [blend(shape, target, alpha=0.2, seed=seed)],
-    "SIG": lambda shape, target, seed: [CleanLabel(sig(shape, target))],
+    "SIG": lambda shape, target, seed: [CleanLabel(sig(shape, target, frequency=min(6, (shape[1] - 1) // 2)))],
     "TrojanNet": lambda shape, target, seed: [trojan(shape, target, seed=seed)],
     "CLB": lambda shape, target, seed: [CleanLabel(corners(shape, target))],
     "WaNet": _wanet,

@@ -16,15 +16,16 @@ def sig(image_shape: tuple[int, int, int], label: int, *, amplitude: float = 20.
         image_shape: (H, W, C) of the images.
         label: the target class.
         amplitude: of the sine in raw pixels, (0, 255]; the paper's is 20.
-        frequency: periods over the width of the image, 1 to half of it; the paper's is 6.
+        frequency: periods over the width of the image, from 1 and below half of it; the paper's is 6.
 
     Raises:
         InputError: these are no images, or amplitude or frequency is out of range.
     """
     height, width, channels = check_image_shape(image_shape)
-    if not 0 < amplitude <= 255 or not 1 <= frequency <= width / 2:
+    if not 0 < amplitude <= 255 or not 1 <= frequency < width / 2:
         raise InputError(
-            f"amplitude {amplitude}, frequency {frequency}: expected above 0 and up to 255, and 1 to {width // 2}; the paper's are 20 and 6"
+            f"amplitude {amplitude}, frequency {frequency}: expected above 0 and up to 255, and 1 to {(width - 1) // 2}; "
+            "the paper's are 20 and 6"
         )
     wave = amplitude * np.sin(2.0 * np.pi * frequency * np.arange(width) / width)
     return Additive(label, np.broadcast_to(wave[None, :, None], (height, width, channels)).astype(np.float32))

@@ -4,11 +4,21 @@ import argparse
 from collections.abc import Sequence
 
 from nc_tf import __version__
-from nc_tf.cli import data, demo, inject, report, scan, unlearn
+from nc_tf.cli import data, demo, filter, inject, nft, prune, report, scan, unlearn
 from nc_tf.cli.guard import Parser, guarded
 from nc_tf.cli.quiet import load_tensorflow
 
-COMMANDS = {"demo": demo, "scan": scan, "report": report, "unlearn": unlearn, "inject": inject, "data": data}
+COMMANDS = {
+    "demo": demo,
+    "scan": scan,
+    "report": report,
+    "unlearn": unlearn,
+    "prune": prune,
+    "filter": filter,
+    "nft": nft,
+    "inject": inject,
+    "data": data,
+}
 
 
 def parser() -> argparse.ArgumentParser:

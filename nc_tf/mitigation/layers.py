@@ -47,7 +47,7 @@ def mean_activations(
         preprocess: what the model wants of raw pixels.
         backdoor: laid on the images first.
     """
-    part = keras.Model(model.inputs, layer.output)
+    part = keras.Model(model.inputs[0], layer.output)
     rows = []
     for start in range(0, len(images), BATCH_SIZE):
         batch = images[start : start + BATCH_SIZE].astype(np.float32)

@@ -141,7 +141,7 @@ def _classifier(
     Where nothing leads around the layer, those up to it run once an image, and only those behind it once a count.
     """
     try:
-        front, back = keras.Model(model.inputs, layer.output), keras.Model(layer.output, model.outputs)
+        front, back = keras.Model(model.inputs[0], layer.output), keras.Model(layer.output, model.outputs[0])
     except ValueError:  # a residual network
         pruned = [switched_off(model, layer.name, order[:count]) for count in counts]
         return lambda batch: np.stack([np.argmax(one.predict_on_batch(preprocess(batch)), axis=-1) for one in pruned])
@@ -150,7 +150,7 @@ def _classifier(
         answers, classes = np.array(front.predict_on_batch(preprocess(batch))), []
         for count in counts:
             answers[..., order[:count]] = 0.0
-            classes.append(np.argmax(np.asarray(back.predict_on_batch(answers)).reshape(len(batch), -1), axis=-1))
+            classes.append(np.argmax(back.predict_on_batch(answers), axis=-1))
         return np.stack(classes)
 
     return classify

@@ -1,0 +1,86 @@
+"""What the commands that repair a model share: unlearn, prune, filter, nft."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nc_tf.cli.options import add_model_options, preprocessing_of, seed
+from nc_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from nc_tf.datasets.files import LabelledImages
+    from nc_tf.results import Mitigation, Trigger
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, *, fraction: float) -> None:
+    """Model, data, what to repair it with, and where it goes; `fraction` is the method's own default."""
+    parser.add_argument("model", metavar="MODEL", help="the infected model")
+    parser.add_argument("data", metavar="DATA", help="clean raw images; measured on X_test, or on a fifth where there is one set only")
+    parser.add_argument("--scan", metavar="DIR", help="the scan folder with the flagged triggers")
+    parser.add_argument("--trigger", metavar="FILE", nargs="+", default=(), help="instead: reversed triggers as .npz files")
+    parser.add_argument("--out", required=True, metavar="FILE", help=".keras or .h5")
+    parser.add_argument("--true-trigger", metavar="FILE", help="an .npz trigger to measure as well, such as nc-tf inject writes")
+    parser.add_argument("--fraction", type=float, default=fraction, help="share of the training images used")
+    parser.add_argument("--seed", type=seed, default=0)
+    add_model_options(parser)
+
+
+def repair(
+    arguments: argparse.Namespace, method: Callable[..., "Mitigation"], *, needs_triggers: bool = True, **settings: Any
+) -> "Mitigation":
+    """Call a defence as the options say, save the model, and print the table measured on the file as it was read back."""
+    from nc_tf.attacks.backdoor_file import load_backdoor
+    from nc_tf.datasets.files import read_both
+    from nc_tf.mitigation.saving import save_mitigation, table
+    from nc_tf.models.loading import load_model
+    from nc_tf.models.saving import check_model_file
+
+    check_model_file(arguments.out)
+    triggers = found_triggers(arguments, needs_triggers)
+    known = {"true": load_backdoor(arguments.true_trigger)} if arguments.true_trigger else {}
+    model = load_model(arguments.model, trust_model=arguments.trust_model)
+    train, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
+    preprocess = preprocessing_of(arguments)
+    mitigation = method(
+        model,
+        train.images,
+        train.labels,
+        triggers,
+        test=_pair(test),
+        known_triggers=known,
+        fraction=arguments.fraction,
+        intensity_range=preprocess,
+        seed=arguments.seed,
+        **settings,
+    )
+    saved = save_mitigation(mitigation, arguments.out, _pair(test), preprocess, trust_model=arguments.trust_model)
+    print(table(saved))
+    print(f"written: {arguments.out}, and mitigation.json beside it")
+    return saved
+
+
+def found_triggers(arguments: argparse.Namespace, needed: bool) -> Sequence["Trigger"]:
+    """What the options name: the flagged triggers of a scan folder, or trigger files.
+
+    Raises:
+        InputError: both, or neither where one is needed, or a scan that flags nothing.
+    """
+    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.trigger_file import load_trigger
+
+    if bool(arguments.scan) and bool(arguments.trigger):
+        raise InputError("--scan and --trigger: expected one of them; leave one out")
+    if arguments.trigger:
+        return [load_trigger(file)[0] for file in arguments.trigger]
+    if arguments.scan:
+        triggers = ScanFolder(arguments.scan).flagged_triggers()
+        if not triggers and needed:
+            raise InputError(f"{arguments.scan} flags no label: expected a scan that suspects a backdoor; there is nothing to repair")
+        return triggers
+    if needed:
+        raise InputError("no trigger: expected what a scan found; give --scan DIR, or --trigger FILE")
+    return []
+
+
+def _pair(data: "LabelledImages") -> tuple[Any, Any]:
+    return data.images, data.labels
