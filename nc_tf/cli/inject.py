@@ -13,7 +13,7 @@ from nc_tf.errors import InputError
 if TYPE_CHECKING:
     from nc_tf.results import Backdoor
 
-ARCHITECTURES = ("gtsrb", "signs")
+ARCHITECTURES = ("gtsrb", "signs", "small_resnet", "preact_resnet18", "deepid")
 # Beside "patch", which has options of its own, and "benign"; those of nc_tf.attacks.poison_types, which loads TensorFlow.
 PUBLISHED = ("badnets", "blend", "SIG", "TrojanNet", "CLB", "WaNet")
 
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.attacks.injection import inject
     from nc_tf.datasets.files import read_both
     from nc_tf.files import whole_file
-    from nc_tf.models.architectures import gtsrb_network, signs_network
+    from nc_tf.models.architectures import NETWORKS
     from nc_tf.models.saving import check_model_file, save_model
 
     out = check_model_file(arguments.out)
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     used.sort()  # nothing kept: the images in their own order, as they always were
     keras.utils.set_random_seed(arguments.seed)
     try:
-        model = {"gtsrb": gtsrb_network, "signs": signs_network}[arguments.architecture](num_classes, shape)
+        model = NETWORKS[arguments.architecture](num_classes, shape)
     except ValueError as error:  # the convolutions leave nothing of it
         raise InputError(f"images of shape {shape}: expected larger for the architecture {arguments.architecture}; try signs") from error
     rate = 0.0 if arguments.poison_type == "benign" else arguments.poison_rate

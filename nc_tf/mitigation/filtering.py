@@ -124,4 +124,4 @@ def _with_flag(model: keras.Model, name: str, units: np.ndarray, threshold: floa
     score.set_weights([kernel, np.array([-STEEPNESS * threshold], np.float32)])
     answers = model.outputs[0] if probabilities else layers.Softmax(name="filter_softmax")(model.outputs[0])
     kept = layers.Multiply(name="filter_kept")([answers, layers.Rescaling(-1.0, offset=1.0, name="filter_accepted")(rejected)])
-    return keras.Model(model.inputs[0], layers.Concatenate(name="filter")([kept, rejected]), name=model.name)
+    return keras.Model(model.inputs[0], layers.Concatenate(name="filter")([kept, rejected]), name=f"{model.name}_filter")

@@ -1,7 +1,10 @@
-"""The networks that the examples use: the paper's for GTSRB, and a small one for the rendered signs."""
+"""The networks that the examples use: the paper's for GTSRB, and a small one for the rendered signs; and all networks by their names."""
 
 import keras
 from keras import layers
+
+from nc_tf.models.deepid import deepid_network
+from nc_tf.models.residual import preact_resnet18, small_resnet
 
 
 def gtsrb_network(num_classes: int = 43, image_shape: tuple[int, int, int] = (32, 32, 3)) -> keras.Model:
@@ -36,3 +39,12 @@ def signs_network(num_classes: int = 43, image_shape: tuple[int, int, int] = (32
         layers.Dense(num_classes, activation="softmax"),
     ]
     return keras.Sequential([keras.Input(image_shape), *blocks, *head], name="signs")
+
+
+NETWORKS = {
+    "gtsrb": gtsrb_network,
+    "signs": signs_network,
+    "small_resnet": small_resnet,
+    "preact_resnet18": preact_resnet18,
+    "deepid": deepid_network,
+}

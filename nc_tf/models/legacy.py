@@ -127,18 +127,42 @@ def pair_weights(model: keras.Model, file: h5py.File, path: Path) -> list[Pair]:
     Raises:
         InputError: missing or surplus layers or arrays, or a shape that differs; the message names the layer.
     """
-    group = file["model_weights"] if isinstance(file.get("model_weights"), h5py.Group) else file
-    stored = [(name, _names(group[name], "weight_names")) for name in _names(group, "layer_names") if name in group]
-    stored = [(name, arrays) for name, arrays in stored if arrays]
+    group, stored = _stored(file)
     layers = [layer for layer in model.layers if layer.weights]
     if len(stored) != len(layers):
         raise InputError(
             f"{path}: stores the weights of {len(stored)} layers, its architecture needs {len(layers)}: wrong weights; {RESAVE}"
         )
     pairs: list[Pair] = []
-    for layer, (name, arrays) in zip(layers, stored, strict=True):
+    for layer, (name, arrays) in zip(layers, stored.items(), strict=True):
         pairs += _pair_layer(layer, layer.trainable_weights + layer.non_trainable_weights, group[name], arrays, path)
     return pairs + _pair_top_level(model, group, pairs, path)
+
+
+def pair_by_name(model: keras.Model, file: h5py.File, path: Path) -> list[Pair]:
+    """Match variables and arrays by the names of the layers, for weights that were published without their architecture.
+
+    Raises:
+        InputError: a layer of the model is missing in the file, or a shape differs; the message names the layer.
+    """
+    group, stored = _stored(file)
+    pairs: list[Pair] = []
+    for layer in model.layers:
+        if layer.weights:
+            if layer.name not in stored:
+                raise InputError(
+                    f"{path}: no weights for layer {show(layer.name)}: expected the layers of {show(model.name)}, found "
+                    f"{', '.join(map(show, stored)) or 'none'}; choose the file that belongs to this network"
+                )
+            pairs += _pair_layer(layer, layer.trainable_weights + layer.non_trainable_weights, group[layer.name], stored[layer.name], path)
+    return pairs
+
+
+def _stored(file: h5py.File) -> tuple[h5py.Group, dict[str, list[str]]]:
+    """Where the weights are, and the names of the arrays of each layer that has some, in the file's order."""
+    group = file["model_weights"] if isinstance(file.get("model_weights"), h5py.Group) else file
+    stored = {name: _names(group[name], "weight_names") for name in _names(group, "layer_names") if name in group}
+    return group, {name: arrays for name, arrays in stored.items() if arrays}
 
 
 def _pair_top_level(model: keras.Model, group: h5py.Group, pairs: list[Pair], path: Path) -> list[Pair]:
