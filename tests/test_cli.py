@@ -307,7 +307,8 @@ def test_a_refused_attempt_does_not_bind_the_next(files: Path, tmp_path: Path) -
     [
         (["--labels", "6"], "labels [6]: expected some of 0 to 5"),
         (["--rounds", "0"], "rounds 0: expected 1 or more"),
-        (["--learning-rate", "0"], "learning rate 0.0: expected above 0"),
+        (["--learning-rate", "0"], "learning rate 0.0: expected a finite number above 0"),
+        (["--learning-rate", "nan"], "learning rate nan"),
         (["--threshold", "2"], "success threshold 2.0"),
         (["--images", "500"], "500 images wanted: expected 1 to 120"),
         (["--images", "10"], "10 images: expected at least 20"),
