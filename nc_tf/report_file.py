@@ -12,6 +12,7 @@ from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
 from nc_tf.results import Status, Verdict
 from nc_tf.scan_folder import ScanFolder
+from nc_tf.scan_record import DEMO
 from nc_tf.trigger_file import load_trigger
 from nc_tf.verdict_file import SCHEMA
 
@@ -155,4 +156,4 @@ def _is_demo(path: Path) -> bool:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(settings, dict) and settings.get("demo") is True
+    return isinstance(settings, dict) and settings.get(DEMO) is True

@@ -18,11 +18,13 @@ from quick import QUICK, data_file, digest, uneven_network
 from nc_tf import __version__, cli, presets, scanning
 from nc_tf.attacks.patch import patch
 from nc_tf.cli import COMMANDS, options
+from nc_tf.cli.scan import STOPPED
 from nc_tf.datasets import gtsrb, signs
 from nc_tf.evaluation import measure
 from nc_tf.models.loading import load_model
 from nc_tf.results import LabelResult
-from nc_tf.scan_folder import ScanFolder, array_hash, sha256_of
+from nc_tf.scan_folder import ScanFolder
+from nc_tf.scan_record import array_hash, sha256_of
 from nc_tf.search import ArmResult
 from nc_tf.trigger_file import load_trigger, save_trigger
 
@@ -245,7 +247,7 @@ def test_a_stopped_scan_goes_on_where_it_was(files: Path, tmp_path: Path, monkey
         stop_after(patched, 2)
         assert scan(files, tmp_path / "stopped") == 130
         stopped = capsys.readouterr().err
-    assert stopped.splitlines()[-1] == "nc-tf: stopped; finished labels are kept, and the same command goes on with the others"
+    assert stopped.splitlines()[-1] == f"nc-tf: {STOPPED}"
     assert "Traceback" not in stopped
     done = ScanFolder(tmp_path / "stopped").label_results()
     assert len(done) == 2
@@ -566,8 +568,19 @@ def test_a_real_scan_is_not_the_demos_to_wipe(files: Path, tmp_path: Path, capsy
     scan(files, tmp_path, "infected", "--labels", "1", "--rounds", "1")
     capsys.readouterr()
     assert cli.main(["demo", "--out", str(tmp_path)]) == 2
-    assert f"{tmp_path} holds a scan with" in capsys.readouterr().err
+    assert f"{tmp_path} holds a scan that nc-tf demo did not make" in capsys.readouterr().err
     assert (tmp_path / "triggers" / "label_1.npz").exists()
+
+
+@pytest.mark.parametrize("wrong", [["--labels", "99"], ["--tensorboard", "data.npz"]])
+def test_what_is_refused_deletes_nothing(files: Path, tmp_path: Path, wrong: list[str], capsys: Captured) -> None:
+    scan(files, tmp_path, "infected", "--labels", "1,2", "--rounds", "1")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    wrong = [str(files / word) if word.endswith(".npz") else word for word in wrong]
+    assert scan(files, tmp_path, "infected", "--rounds", "1", "--seed", "1", "--fresh", *wrong) == 2
+    assert "expected" in one_line(capsys)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_fresh_leaves_nothing_of_the_scan_before(files: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ FLOORS = [
     {"racing", "engines"},
     {"ranking"},
     {"callbacks", "presets", "verdicts", "scan_state", "visualizer"},
-    {"scanning"},
+    {"scanning", "scan_record"},
     {"scan_folder"},
     {"attacks", "mitigation", "report"},
     {"report_file"},

@@ -1,7 +1,7 @@
 """Search a trigger for every label of a model, and say whether one is suspiciously small.
 
 Exit code 0: no outlier; 1: backdoor suspected; 2: bad input or failure; 3: inconclusive.
-A stopped scan goes on where it was when the same command is given again.
+A stopped scan goes on where it was when the same command is given again, without --fresh.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from nc_tf.cli.options import add_model_options, class_names, labels, positive, 
 if TYPE_CHECKING:
     from nc_tf.results import ScanResult
 
-STOPPED = "stopped; finished labels are kept, and the same command goes on with the others"
+STOPPED = "stopped; finished labels are kept, and the same command, without --fresh, goes on with the others"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.presets import PRESETS
     from nc_tf.report.tensorboard import TensorBoardLog
     from nc_tf.report_file import write_report
-    from nc_tf.scan_folder import ScanFolder, array_hash, model_facts, scan_record
+    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.scan_record import array_hash, model_facts, scan_record
     from nc_tf.scanning import scan
 
     model = load_model(arguments.model, trust_model=arguments.trust_model)
@@ -79,9 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = replace(preset, settings=settings, starts=starts, precision=precision)
     asked = scan_record(what["sha256"], data_hash, chosen, preprocess, arguments.upsample, arguments.seed)
     folder = ScanFolder(arguments.out)
-    finished = folder.open(asked, fresh=arguments.fresh)
     watching = [TensorBoardLog(arguments.tensorboard, upsample_size=arguments.upsample)] if arguments.tensorboard else []
-    with ScanProgress(finished.values()) as progress:
+    resume = folder.open(asked, fresh=arguments.fresh)
+    with ScanProgress(resume.finished.values()) as progress:
         result = interruptible(
             lambda: scan(
                 model,
@@ -96,11 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
                 upsample_size=arguments.upsample,
                 seed=arguments.seed,
                 engine=arguments.engine,
-                finished=finished,
-                under_way=folder.under_way,
-                ranking=folder.ranking,
-                shortlist=folder.shortlist,
-                callbacks=[progress, folder, *watching],
+                resume=resume,
+                callbacks=[folder, progress, *watching],  # what the folder refuses is the one line on stderr
             )
         )
     if names is None and loaded.class_names is not None and len(loaded.class_names) == num_classes:
