@@ -54,8 +54,9 @@ def scan(
         labels: (N,) true classes; where they are missing the model's own answers take their place.
         targets: the labels to search; all of them by default.
         preset: name of one of `PRESETS`.
-        settings: of the search, instead of the preset's.
-        starts: random starts a label, of which the smallest working trigger counts; instead of the preset's.
+        settings: of the search, instead of the preset's; a ranking keeps its own.
+        starts: searches a label, each from another start, of which the smallest working trigger counts; instead of the preset's, but for
+            a ranking, which keeps its own.
         precision: "float32", "bfloat16" or "auto" (bfloat16 where the hardware has it); instead of the preset's.
         intensity_range: what the model wants of raw pixels, see `nc_tf.preprocessing`.
         upsample_size: side of the super-pixels of the mask, pixels.

@@ -140,6 +140,7 @@ def test_a_backdoor_exits_with_1(files: Path, tmp_path: Path, capsys: Captured) 
     printed = capsys.readouterr().out
     assert printed.startswith("backdoor suspected: the smallest trigger of label 3 is more than 2 MAD below")
     assert re.search(r"^    3 +1\.\d\d +\d+\.\d\d +[01]\.\d{4} +0\.0000  \w+  <- flagged$", printed, re.MULTILINE)
+    assert re.search(r"^median \d\.\d\d, MAD \d\.\d\d, anomaly index \d+\.\d\d$", printed, re.MULTILINE)
     assert f"written to {tmp_path}" in printed
     content = verdict(tmp_path)
     assert (content["verdict"], content["flagged"]) == ("backdoor suspected", [3])
@@ -167,7 +168,9 @@ def test_no_outlier_exits_with_0(files: Path, tmp_path: Path, capsys: Captured) 
 def test_too_few_working_labels_exit_with_3(files: Path, tmp_path: Path, capsys: Captured) -> None:
     assert scan(files, tmp_path, "lame") == 3
     assert verdict(tmp_path)["verdict"] == "inconclusive"
-    assert capsys.readouterr().out.startswith("inconclusive: 4 of 6 labels have a working trigger")
+    printed = capsys.readouterr().out
+    assert printed.startswith("inconclusive: 4 of 6 labels have a working trigger")
+    assert "median nan" not in printed
 
 
 def test_the_options_reach_the_search(files: Path, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ class TensorBoardLog(ScanCallback):
     Each search is a run of its own, `label_33/start_0`, with the scalars ASR, norm, cost and loss at every round, and the images mask,
     pattern and trigger (mask times pattern) at every few. What the labels came to is the run `labels`, with the label as the step and
     tags of its own: "held-out ASR by label", "norm by label", and the pictures of the trigger that counts, "mask by label" and so on.
-    `tensorboard --logdir FOLDER` shows them, also while the scan runs.
+    `tensorboard --logdir FOLDER` shows them, also while the scan runs. Of a scan on a cluster, whose rounds nobody hears of here, there is
+    only the run `labels`.
     """
 
     def __init__(self, folder: str | Path, *, every: int = 5, upsample_size: int = 1) -> None:
