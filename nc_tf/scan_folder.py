@@ -18,13 +18,14 @@ from nc_tf.callbacks import ScanCallback
 from nc_tf.errors import InputError
 from nc_tf.files import clear_leftovers, delete, whole_file
 from nc_tf.models.network import FrozenNetwork
+from nc_tf.pixels import drawable
 from nc_tf.ranking import Shortlist
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger
 from nc_tf.scan_record import difference_of
 from nc_tf.scan_state import ScanState, forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.search import HISTORY_COLUMNS, ArmResult, Progress
 from nc_tf.trigger_file import load_trigger, save_trigger
-from nc_tf.verdict_file import log_text, verdict_json
+from nc_tf.verdict_file import log_text, read_verdict, verdict_json
 
 WRITTEN_LAST = ("verdict.json", "log.txt", "report.html")
 # Images kept for the report, which needs three of other classes than the one it shows.
@@ -37,11 +38,8 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _write_image(path: Path, pixels: np.ndarray) -> None:
-    """(H, W), or (H, W, C) in [0, 255]; three channels are a colour picture, any other number its mean."""
-    if pixels.ndim == 3 and pixels.shape[-1] != 3:
-        pixels = pixels.mean(axis=-1)
     with whole_file(path) as temporary:
-        Image.fromarray(np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)).save(temporary, format="PNG")
+        Image.fromarray(drawable(pixels)).save(temporary, format="PNG")
 
 
 class ScanFolder(ScanCallback):
@@ -230,12 +228,11 @@ class ScanFolder(ScanCallback):
             InputError: there is no finished scan, or one of its files cannot be read.
         """
         verdict_file = self.path / "verdict.json"
+        verdict = read_verdict(verdict_file)
         try:
-            flagged = [int(label) for label in json.loads(verdict_file.read_text(encoding="utf-8"))["flagged"]]
-        except FileNotFoundError:
-            raise InputError(f"{verdict_file} is missing: expected the folder of a finished scan; run nc-tf scan first") from None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(f"{verdict_file} cannot be read ({error}): expected what nc-tf scan writes; scan again") from error
+            flagged = [int(label) for label in verdict["flagged"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{verdict_file} has no list of flagged labels: expected what nc-tf scan writes; scan again") from error
         results = self.label_results()
         missing = [label for label in flagged if label not in results]
         if missing:

@@ -424,17 +424,19 @@ def test_a_scan_that_is_not_finished_is_refused(tmp_path: Path) -> None:
         ScanFolder(tmp_path).flagged_triggers()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        *(b"", b"{", b"[]", b"3", b"{}", b"\xff", b"[" * 100_000),
-        *(b'{"flagged": 3}', b'{"flagged": [[1]]}', b'{"flagged": ["x"]}', b'{"flagged": null}'),
-    ],
-)
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff", b"[" * 100_000, b'{"flagged": [1e999]}'])
 def test_a_broken_verdict_is_refused(tmp_path: Path, content: bytes) -> None:
     saved_scan(tmp_path)
     (tmp_path / "verdict.json").write_bytes(content)
     with pytest.raises(InputError, match=r"verdict.json cannot be read .* scan again"):
+        ScanFolder(tmp_path).flagged_triggers()
+
+
+@pytest.mark.parametrize("content", ["{}", '{"flagged": 3}', '{"flagged": [[1]]}', '{"flagged": ["x"]}', '{"flagged": null}'])
+def test_a_verdict_that_flags_something_else_than_labels_is_refused(tmp_path: Path, content: str) -> None:
+    saved_scan(tmp_path)
+    (tmp_path / "verdict.json").write_text(content)
+    with pytest.raises(InputError, match=r"verdict.json has no list of flagged labels: .* scan again"):
         ScanFolder(tmp_path).flagged_triggers()
 
 

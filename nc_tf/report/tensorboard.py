@@ -10,6 +10,7 @@ import tensorflow as tf
 from nc_tf.callbacks import ScanCallback
 from nc_tf.errors import InputError
 from nc_tf.inversion import RoundLog, Run
+from nc_tf.pixels import drawable
 from nc_tf.results import LabelResult, Trigger
 from nc_tf.search import Arm, ArmResult
 from nc_tf.triggers import TriggerSpace
@@ -90,11 +91,9 @@ class TensorBoardLog(ScanCallback):
 
 def _images(trigger: Trigger, suffix: str = "") -> None:
     for tag, pixels in (
-        ("mask", trigger.mask[..., None] * 255.0),
+        ("mask", trigger.mask * 255.0),
         ("pattern", trigger.pattern),
         ("trigger", trigger.mask[..., None] * trigger.pattern),
     ):
-        if pixels.shape[-1] not in (1, 3):
-            pixels = pixels.mean(axis=-1, keepdims=True)
-        # A search that became NaN is drawn black.
-        tf.summary.image(tag + suffix, np.rint(np.clip(np.nan_to_num(pixels), 0, 255)).astype(np.uint8)[None])
+        picture = drawable(np.nan_to_num(pixels))  # a search that became NaN is drawn black
+        tf.summary.image(tag + suffix, picture.reshape(1, *picture.shape[:2], -1))
