@@ -49,7 +49,7 @@ LOSS = "linear"
 PRECISION = "float32"
 SEED = 1  # the search is bistable: docs/reproduction.md shows what other seeds find
 
-STOPPED = "stopped; finished labels are kept, and the same command goes on with the others"
+STOPPED = "stopped; finished labels are kept, and the same command, without --fresh, goes on with the others"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,7 +81,8 @@ def visualize(arguments: argparse.Namespace) -> None:
     from nc_tf.models.loading import load_model
     from nc_tf.preprocessing import preprocessing
     from nc_tf.presets import PRESETS
-    from nc_tf.scan_folder import ScanFolder, array_hash, scan_record, sha256_of
+    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.scan_record import array_hash, scan_record, sha256_of
     from nc_tf.scanning import scan
     from nc_tf.schedule import CostSchedule
 
@@ -103,9 +104,9 @@ def visualize(arguments: argparse.Namespace) -> None:
     data_hash, preprocess = array_hash(data.images, data.labels), preprocessing(INTENSITY_RANGE)
     preset = replace(PRESETS["paper"], settings=settings, starts=STARTS, precision=PRECISION)
     asked = scan_record(sha256_of(model_file), data_hash, preset, preprocess, UPSAMPLE_SIZE, arguments.seed)
-    finished = folder.open(asked, fresh=arguments.fresh)
+    resume = folder.open(asked, fresh=arguments.fresh)
     order = [Y_TARGET, *(label for label in range(NUM_CLASSES) if label != Y_TARGET)]
-    with ScanProgress(finished.values()) as progress:
+    with ScanProgress(resume.finished.values()) as progress:
         result = interruptible(
             lambda: scan(
                 model,
@@ -119,9 +120,8 @@ def visualize(arguments: argparse.Namespace) -> None:
                 upsample_size=UPSAMPLE_SIZE,
                 starts=STARTS,
                 seed=arguments.seed,
-                finished=finished,
-                under_way=folder.under_way,
-                callbacks=[progress, folder],
+                resume=resume,
+                callbacks=[folder, progress],
             )
         )
     for entry in result.labels:

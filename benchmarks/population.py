@@ -101,7 +101,8 @@ def scan_one(preset: str, planted: Planted, seed: int, precision: str | None, da
     from nc_tf.models.loading import load_model
     from nc_tf.preprocessing import Preprocessing
     from nc_tf.presets import PRESETS
-    from nc_tf.scan_folder import ScanFolder, model_facts, scan_record
+    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.scan_record import model_facts, scan_record
     from nc_tf.scanning import scan
 
     folder = ScanFolder(RUNS / preset / f"{planted.name}-seed-{seed}")
@@ -109,7 +110,7 @@ def scan_one(preset: str, planted: Planted, seed: int, precision: str | None, da
     _, (images, labels) = _sets(data)
     model, facts = load_model(planted.file), {"sha256": _hash(planted.file)}
     asked = scan_record(facts["sha256"], _hash(data), chosen, Preprocessing(), 1, seed)
-    finished = folder.open(asked)
+    resume = folder.open(asked)
     if (folder.path / "verdict.json").exists():
         return
     with ScanProgress() as progress:
@@ -120,9 +121,8 @@ def scan_one(preset: str, planted: Planted, seed: int, precision: str | None, da
             preset=preset,
             precision=precision,
             seed=seed,
-            finished=finished,
-            under_way=folder.under_way,
-            callbacks=[progress, folder],
+            resume=resume,
+            callbacks=[folder, progress],
         )
     folder.write_verdict(result, model_facts(planted.file, model), {"path": data.name, "num_images": len(images)})
     print(f"{preset}, {planted.name}, seed {seed}: {result.verdict}, flagged {result.flagged}, planted {planted.targets}", flush=True)
@@ -190,7 +190,7 @@ def _sets(data: Path) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
 
 @lru_cache(maxsize=64)
 def _hash(path: Path) -> str:
-    from nc_tf.scan_folder import sha256_of
+    from nc_tf.scan_record import sha256_of
 
     return sha256_of(path)
 

@@ -121,7 +121,8 @@ def scan_jobs(which: str) -> Callable[[argparse.Namespace], dict[str, Job]]:
 
     def job(arguments: argparse.Namespace) -> dict[str, Any]:
         from nc_tf.models.loading import load_model
-        from nc_tf.scan_folder import ScanFolder, model_facts
+        from nc_tf.scan_folder import ScanFolder
+        from nc_tf.scan_record import model_facts
         from nc_tf.verdict_file import verdict_json
         from nc_tf.verdicts import judge
 
@@ -231,7 +232,7 @@ def _data_facts(step: str, arguments: argparse.Namespace) -> dict[str, Any] | No
 
 
 def _gtsrb_facts(arguments: argparse.Namespace) -> dict[str, Any]:
-    from nc_tf.scan_folder import sha256_of
+    from nc_tf.scan_record import sha256_of
 
     return {"file": arguments.data.name, "sha256": sha256_of(arguments.data)}
 

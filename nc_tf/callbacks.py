@@ -24,7 +24,7 @@ class ScanCallback:
     def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         """After every round, with the arms in flight, the number of the round each has ended, their state and what each logged.
 
-        Never on a cluster, whose rounds end elsewhere: `on_leg` is what both engines tell.
+        Never on a cluster, whose rounds end elsewhere: `on_leg` is what both engines tell. So `--tensorboard` has no curves there.
         """
 
     def on_leg(self, progress: Progress) -> None:

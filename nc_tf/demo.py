@@ -17,7 +17,8 @@ from nc_tf.preprocessing import Preprocessing
 from nc_tf.report.figures import trigger_gallery
 from nc_tf.report_file import write_report
 from nc_tf.results import Mitigation, ScanResult
-from nc_tf.scan_folder import ScanFolder, model_facts
+from nc_tf.scan_folder import ScanFolder
+from nc_tf.scan_record import DEMO, model_facts
 from nc_tf.scanning import scan
 
 TARGET = 33
@@ -59,10 +60,10 @@ class Demo:
 
     def scan(self, callbacks: Sequence[ScanCallback] = ()) -> ScanResult:
         """Search every label, save, and keep the verdict."""
-        mark = {"demo": True}
+        mark = {DEMO: True}
         self.folder.open(mark)  # refuses the folder of a real scan
         self.folder.open(mark, fresh=True)
-        self.result = scan(self.model, self.images, self.labels, seed=self.seed, callbacks=[*callbacks, self.folder])
+        self.result = scan(self.model, self.images, self.labels, seed=self.seed, callbacks=[self.folder, *callbacks])
         model_file = shipped_model(INFECTED)
         what = model_facts(model_file, self.model)
         data = {"path": f"rendered signs, seed {self.seed + 1}", "num_images": len(self.images)}

@@ -4,6 +4,7 @@ An arm is one (label, start) pair. Everything an arm owns has a leading arm axis
 changes no other arm's result. Paper section V-A; the defaults of the loss are what the original's code minimises.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -58,8 +59,8 @@ class SearchSettings:
             raise InputError(f"loss {self.loss!r}: expected one of {', '.join(Loss)}; choose one")
         if self.regularization not in ("l1", "l2", None):
             raise InputError(f"regularization {self.regularization!r}: expected 'l1', 'l2' or None; choose one")
-        if self.learning_rate <= 0:
-            raise InputError(f"learning rate {self.learning_rate}: expected above 0; the paper's is .1")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning rate {self.learning_rate}: expected a finite number above 0; the paper's is .1")
         if min(self.batch_size, self.batches_per_round, self.max_rounds) < 1:
             raise InputError(
                 f"batch size {self.batch_size}, batches a round {self.batches_per_round}, rounds {self.max_rounds}: "

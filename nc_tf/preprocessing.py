@@ -4,6 +4,7 @@ Triggers live in raw RGB pixels, [0, 255]; a network may want something else. Th
 `INTENSITY_RANGE` (visualizer.py, `preprocess`); mean and standard deviation cover what other toolkits normalise by.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,11 +34,13 @@ class Preprocessing:
     name: str = "raw"
 
     def __post_init__(self) -> None:
-        if any(value <= 0 for value in (self.scale, *self.std)):
+        if not all(0 < value < math.inf for value in (self.scale, *self.std)):
             raise InputError(
-                f"preprocessing std {self.std}: expected positive numbers; "
+                f"preprocessing std {self.std}: expected positive numbers, finite ones; "
                 "give the standard deviation the network was trained with"
             )
+        if not all(math.isfinite(value) for value in self.mean):
+            raise InputError(f"preprocessing mean {self.mean}: expected finite numbers; give the mean the network was trained with")
 
     def __call__(self, images: Any) -> Any:
         """Raw images (..., C) float in [0, 255], array or tensor -> what the network expects, same shape."""

@@ -62,8 +62,9 @@ PRESETS = {
         precision="float32",
     ),
 }
-# As robust, but of more than 143 labels only the 100 lowest and 43 others are searched to the end. One image an update ranks as well as
-# eight do, and the cost rises faster because only the order matters (docs/scan-presets.md).
+# As robust, but of more than 143 labels only the 100 lowest and 43 drawn by lot among all, some of which may be among the lowest, are
+# searched to the end. One image an update ranks as well as eight do, and the cost rises faster because only the order matters
+# (docs/scan-presets.md).
 PRESETS["low-cost"] = replace(
     PRESETS["robust"],
     ranking=RankingSettings(

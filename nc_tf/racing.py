@@ -31,7 +31,7 @@ class Cut:
 
 
 def random_arm(space: TriggerSpace, label: int, start: int, seed: int, *, grey: bool = False) -> Arm:
-    """An arm whose random start depends on seed, label and number alone; see `TriggerSpace.random` and `TriggerSpace.grey`."""
+    """An arm whose start depends on seed, label and number alone; see `TriggerSpace.random` and `TriggerSpace.grey`."""
     rng = np.random.default_rng([seed, label, start])
     return Arm(label, start, *(space.grey(rng, start) if grey else space.random(rng)))
 

@@ -12,8 +12,9 @@ from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
 from nc_tf.results import Status, Verdict
 from nc_tf.scan_folder import ScanFolder
+from nc_tf.scan_record import DEMO
 from nc_tf.trigger_file import load_trigger
-from nc_tf.verdict_file import SCHEMA
+from nc_tf.verdict_file import SCHEMA, read_verdict
 
 REPORT = "report.html"
 _NUMBER = (int, float, type(None))
@@ -44,7 +45,9 @@ _LABEL = {
     "rounds": int,
 }
 _LABEL_LATER = {"name": str, "log_index": _NUMBER}
-_SETTINGS_LATER = {"seed": int, "cost": dict, "upsample_size": int}
+_MODEL, _MODEL_LATER = {"path": str}, {"num_classes": int}
+_DATA = {"path": str}
+_SETTINGS_LATER = {"seed": int, "cost": dict, "upsample_size": int, "labels_ranked": int}
 _HISTORY_COLUMNS = 7
 
 
@@ -85,27 +88,23 @@ def write_report(folder_path: str | Path) -> Path:
 
 
 def _read_verdict(path: Path) -> dict[str, Any]:
-    try:
-        # NaN and infinity are no JSON, though Python writes them; here null stands for them.
-        verdict = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: expected the folder of a finished scan; run nc-tf scan first") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}): expected what nc-tf scan writes; scan again") from error
+    verdict = read_verdict(path)
     wrong = _complaint(verdict)
     if wrong:
         raise InputError(f"{path}: {wrong}; expected what nc-tf scan writes; scan again")
-    return dict(verdict)
+    return verdict
 
 
-def _complaint(verdict: Any) -> str | None:
+def _complaint(verdict: dict[str, Any]) -> str | None:
     """What is wrong with the content of a `verdict.json`, if anything is."""
-    if not isinstance(verdict, dict) or not isinstance(verdict.get("schema"), int):
+    if not isinstance(verdict.get("schema"), int):
         return "it has no schema"
     if not 1 <= verdict["schema"] <= SCHEMA:
         return f"it has schema {verdict['schema']}, and this nc_tf knows those up to {SCHEMA}"
     wrong = _mistyped(verdict, _VERDICT, _LATER) or _mistyped(verdict["settings"], {}, _SETTINGS_LATER)
     wrong = wrong or _mistyped(verdict["settings"].get("cost", {}), {}, {"threshold": _NUMBER})
+    wrong = wrong or _mistyped(verdict["model"], _MODEL, _MODEL_LATER, "of the model ")
+    wrong = wrong or _mistyped(verdict["data"], _DATA, {}, "of the data ")
     for row in () if wrong else verdict["labels"]:
         wrong = wrong or (_mistyped(row, _LABEL, _LABEL_LATER) if isinstance(row, dict) else "a label is no object")
     if wrong:
@@ -124,13 +123,13 @@ def _complaint(verdict: Any) -> str | None:
     return f"it flags {unknown}, which it does not list" if unknown else None
 
 
-def _mistyped(values: dict[str, Any], required: dict[str, Any], optional: dict[str, Any]) -> str | None:
+def _mistyped(values: dict[str, Any], required: dict[str, Any], optional: dict[str, Any], what: str = "") -> str | None:
     missing = [key for key in required if key not in values]
     if missing:
-        return f"{missing[0]} is missing"
+        return f"{what}{missing[0]} is missing"
     kinds = {**required, **{key: kind for key, kind in optional.items() if key in values}}
     wrong = [key for key, kind in kinds.items() if not isinstance(values[key], kind) or isinstance(values[key], bool)]
-    return f"{wrong[0]} is of the wrong type" if wrong else None
+    return f"{what}{wrong[0]} is of the wrong type" if wrong else None
 
 
 def _read_samples(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:
@@ -155,4 +154,4 @@ def _is_demo(path: Path) -> bool:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(settings, dict) and settings.get("demo") is True
+    return isinstance(settings, dict) and settings.get(DEMO) is True

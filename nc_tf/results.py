@@ -104,7 +104,7 @@ class LabelResult:
         status: how the search ended.
         attack_success_rate: share of held-out images of other classes that the trigger sends to the label, [0, 1].
         zero_trigger_rate: the same share without any trigger: what the model answers anyway, [0, 1].
-        starts: searches run from different random starts.
+        starts: searches run, each from another start.
         rounds: rounds run, over all starts.
         anomaly_index: |norm - median| / MAD among the labels whose norm counts; NaN for the others.
         log_index: (median - log norm) / MAD of the logarithms, which the robust rule judges by; NaN elsewhere.

@@ -4,72 +4,32 @@ Every file is written whole or not at all. The triggers of finished labels are s
 few rounds, so that a stopped scan repeats next to nothing.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from PIL import Image
 
 from nc_tf.callbacks import ScanCallback
 from nc_tf.errors import InputError
 from nc_tf.files import clear_leftovers, delete, whole_file
-from nc_tf.preprocessing import Preprocessing
-from nc_tf.presets import Preset
+from nc_tf.models.network import FrozenNetwork
+from nc_tf.pixels import drawable
 from nc_tf.ranking import Shortlist
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger
-from nc_tf.scan_state import forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
+from nc_tf.scan_record import difference_of
+from nc_tf.scan_state import ScanState, forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.search import HISTORY_COLUMNS, ArmResult, Progress
 from nc_tf.trigger_file import load_trigger, save_trigger
-from nc_tf.verdict_file import log_text, verdict_json
+from nc_tf.verdict_file import log_text, read_verdict, verdict_json
 
 WRITTEN_LAST = ("verdict.json", "log.txt", "report.html")
 # Images kept for the report, which needs three of other classes than the one it shows.
 SAMPLES = 8
-
-
-def sha256_of(path: str | Path) -> str:
-    """Hash of a file; of a folder, the hash of its files' hashes in the order of their names."""
-    path = Path(path)
-    if path.is_dir():
-        return hashlib.sha256("".join(sha256_of(file) for file in sorted(path.rglob("*")) if file.is_file()).encode()).hexdigest()
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def scan_record(
-    model_hash: str, data_hash: str, preset: Preset, preprocess: Preprocessing, upsample_size: int, seed: int
-) -> dict[str, Any]:
-    """All that the outcome of a label depends on, one key each, so that a difference can be named."""
-    values = asdict(preset.settings)
-    cost = values.pop("cost")
-    cuts = [asdict(cut) for cut in preset.cuts]
-    search = {"starts": preset.starts, "grey": preset.grey, "cuts": cuts, "precision": preset.precision}
-    search |= {"upsample_size": upsample_size, "seed": seed, "held_out": preset.held_out}
-    if preset.ranking is not None:
-        search["ranking"] = asdict(preset.ranking)
-    return {"model": model_hash, "data": data_hash, **search, **values, **cost, "preprocessing": asdict(preprocess)}
-
-
-def model_facts(path: str | Path, model: keras.Model) -> dict[str, Any]:
-    """What `verdict.json` says of a model file."""
-    shape = list(model.input_shape[1:])
-    return {"path": str(path), "sha256": sha256_of(path), "num_classes": model.output_shape[-1], "input_shape": shape}
-
-
-def array_hash(*arrays: np.ndarray | None) -> str:
-    """Hash of arrays' shapes, types and content."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        if array is not None:
-            digest.update(f"{array.shape}{array.dtype}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -78,11 +38,8 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _write_image(path: Path, pixels: np.ndarray) -> None:
-    """(H, W), or (H, W, C) in [0, 255]; three channels are a colour picture, any other number its mean."""
-    if pixels.ndim == 3 and pixels.shape[-1] != 3:
-        pixels = pixels.mean(axis=-1)
     with whole_file(path) as temporary:
-        Image.fromarray(np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)).save(temporary, format="PNG")
+        Image.fromarray(drawable(pixels)).save(temporary, format="PNG")
 
 
 class ScanFolder(ScanCallback):
@@ -91,17 +48,14 @@ class ScanFolder(ScanCallback):
     Attributes:
         path: the folder.
         name: what the PNGs' names begin with, `<name>_visualize_mask_label_33.png`.
-        under_way: how far the unfinished labels had come when the folder was opened.
-        ranking: how far the labels of a ranking had come by then.
-        shortlist: what a ranking had come to, if it was over.
     """
 
     def __init__(self, path: str | Path, name: str = "model") -> None:
         self.path, self.name = Path(path), name
-        self.under_way: list[Progress] = []
-        self.ranking: list[Progress] = []
-        self.shortlist: Shortlist | None = None
         self._began, self._before = time.perf_counter(), 0.0
+        # Settings of a scan that begins here, and whether it starts over.
+        self._asked: dict[str, Any] | None = None
+        self._fresh = False
 
     @property
     def seconds(self) -> float:
@@ -116,59 +70,58 @@ class ScanFolder(ScanCallback):
         """Where a picture lies; part is mask, pattern or fusion."""
         return self.path / f"{self.name}_visualize_{part}_label_{label}.png"
 
-    def open(self, settings: Mapping[str, Any], *, fresh: bool = False) -> dict[int, LabelResult]:
+    def open(self, settings: Mapping[str, Any], *, fresh: bool = False) -> ScanState:
         """Begin a scan with these settings, or go on with one that was stopped.
+
+        No scan is begun or forgotten before `on_begin`: until then this one may be refused for something else.
 
         Args:
             settings: all that the outcome of a label depends on, as plain JSON values.
-            fresh: forget what lies there.
+            fresh: start over, whatever lies there.
 
         Returns:
-            The labels that are done already.
+            How far it has come.
 
         Raises:
             InputError: what lies there was made with other settings.
         """
-        record = self._state / "settings.json"
         settings = json.loads(json.dumps(settings))
-        self._began, self._before, self.under_way = time.perf_counter(), 0.0, []
+        self._began, self._before = time.perf_counter(), 0.0
+        self._asked, self._fresh = dict(settings), fresh
         if fresh:
-            self._forget(record)
+            return ScanState()
         under_way, seconds = load_progress(self._state)
-        self.ranking, ranking_seconds = load_progress(self._ranking)
-        self.shortlist, ranked_seconds = load_shortlist(self._state)
-        if not (under_way or self.ranking or self.shortlist) and not any(self.path.glob("triggers/label_*.npz")):
+        ranking, ranking_seconds = load_progress(self._ranking)
+        shortlist, ranked_seconds = load_shortlist(self._state)
+        if not (under_way or ranking or shortlist) and not any(self.path.glob("triggers/label_*.npz")):
             # Nothing depends on what an attempt that came to nothing was asked: it may have been refused for that very setting.
-            self._clear_leftovers()
-            _write_text(record, json.dumps(settings, indent=1))
-            return {}
-        if not record.exists():
+            return ScanState()
+        if not self._record.exists():
             raise InputError(
                 f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another"
             )
         try:
-            before = dict(json.loads(record.read_text(encoding="utf-8")))
+            before = dict(json.loads(self._record.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(f"{record} cannot be read ({error}): expected the settings of a stopped scan; use --fresh") from error
-        for key in sorted(settings.keys() | before.keys()):
-            if settings.get(key) != before.get(key):
-                raise InputError(
-                    f"{self.path} holds a scan with {key} {before.get(key)}, this one has {settings.get(key)}: "
-                    "expected the same settings to go on with it; choose another folder, or start over (--fresh)"
-                )
-        self._clear_leftovers()
-        if self.shortlist and self.ranking:  # killed between the saving of the one and the forgetting of the others
+            raise InputError(f"{self._record} cannot be read ({error}): expected the settings of a stopped scan; use --fresh") from error
+        difference = difference_of(before, settings)
+        if difference:
+            raise InputError(f"{self.path} holds a scan {difference}")
+        self._asked = None
+        if shortlist and ranking:  # killed between the saving of the one and the forgetting of the others
             forget_progress(self._ranking)
-            self.ranking = []
+            ranking = []
         finished = self.label_results()
         taken = [float(load_trigger(self.trigger_file(label))[1].get("seconds", 0.0)) for label in finished]
         self._before = max([seconds, ranking_seconds, ranked_seconds, *taken])
-        for progress in under_way:
-            if progress.label in finished:  # killed between the saving of the one and the forgetting of the other
-                forget_progress(self._state, progress.label)
-            else:
-                self.under_way.append(progress)
-        return finished
+        for label in {progress.label for progress in under_way} & finished.keys():
+            forget_progress(self._state, label)  # killed between the saving of the one and the forgetting of the other
+        left = tuple(progress for progress in under_way if progress.label not in finished)
+        return ScanState(finished, left, tuple(ranking), shortlist)
+
+    @property
+    def _record(self) -> Path:
+        return self._state / "settings.json"
 
     @property
     def _state(self) -> Path:
@@ -178,10 +131,10 @@ class ScanFolder(ScanCallback):
     def _ranking(self) -> Path:
         return self._state / "ranking"
 
-    def _forget(self, record: Path) -> None:
+    def _forget(self) -> None:
         """Delete what an earlier scan left."""
         pictures = self.path.glob(f"{self.name}_visualize_*_label_*.png")
-        delete([record, *(self.path / name for name in WRITTEN_LAST), *self.path.glob("triggers/label_*.npz"), *pictures])
+        delete([self._record, *(self.path / name for name in WRITTEN_LAST), *self.path.glob("triggers/label_*.npz"), *pictures])
         delete([shortlist_file(self._state)])
         for folder in (self._state, self._ranking):
             forget_progress(folder)
@@ -190,8 +143,18 @@ class ScanFolder(ScanCallback):
         for folder in (self.path, self.path / "triggers", self._state, self._ranking):
             clear_leftovers(folder)
 
+    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
+        """The scan has been checked and begins: clear the place for it, and write down what was asked."""
+        if self._fresh:
+            self._forget()
+        self._clear_leftovers()
+        if self._asked is not None:
+            _write_text(self._record, json.dumps(self._asked, indent=1))
+        self._asked, self._fresh = None, False
+
     def on_ranking(self, progress: Progress, share: float) -> None:
-        """Save how far a label has come in the ranking."""
+        """Save how far a label has come in the ranking; a shortlist that is there was that of other labels."""
+        delete([shortlist_file(self._state)])
         save_progress(self._ranking, progress, self.seconds)
 
     def on_ranked(self, shortlist: Shortlist) -> None:
@@ -224,9 +187,8 @@ class ScanFolder(ScanCallback):
         )
         forget_progress(self._state, label)
 
-    def write_samples(self, images: np.ndarray, labels: np.ndarray | None) -> None:
-        """Keep some images for the report, of as many classes as there are: raw (N, H, W, C) and their classes (N,), if known."""
-        labels = np.arange(len(images)) if labels is None else labels
+    def write_samples(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Keep some images for the report, of as many classes as there are: raw (N, H, W, C) and their classes (N,)."""
         _, first = np.unique(labels, return_index=True)
         chosen = first[np.linspace(0, len(first) - 1, min(SAMPLES, len(first))).astype(int)]
         with whole_file(self._state / "samples.npz") as temporary:
@@ -266,12 +228,11 @@ class ScanFolder(ScanCallback):
             InputError: there is no finished scan, or one of its files cannot be read.
         """
         verdict_file = self.path / "verdict.json"
+        verdict = read_verdict(verdict_file)
         try:
-            flagged = [int(label) for label in json.loads(verdict_file.read_text(encoding="utf-8"))["flagged"]]
-        except FileNotFoundError:
-            raise InputError(f"{verdict_file} is missing: expected the folder of a finished scan; run nc-tf scan first") from None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(f"{verdict_file} cannot be read ({error}): expected what nc-tf scan writes; scan again") from error
+            flagged = [int(label) for label in verdict["flagged"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{verdict_file} has no list of flagged labels: expected what nc-tf scan writes; scan again") from error
         results = self.label_results()
         missing = [label for label in flagged if label not in results]
         if missing:

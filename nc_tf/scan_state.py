@@ -1,4 +1,4 @@
-"""How far the arms of a scan have come, on disk: what a scan that was cut off goes on from.
+"""How far a scan has come, and how far its arms have, on disk: what a scan that was cut off goes on from.
 
 One file an arm, written after each of its legs: whole or not at all, but not forced to the disk, because after a power cut a lost
 leg costs seconds. A file that cannot be read is therefore as good as none.
@@ -6,7 +6,8 @@ What a ranking came to is one small file, and then the states of its arms are no
 """
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,29 @@ import tensorflow as tf
 from nc_tf.files import delete, whole_file
 from nc_tf.inversion import Run
 from nc_tf.ranking import Shortlist
+from nc_tf.results import LabelResult
 from nc_tf.schedule import ScheduleState
 from nc_tf.search import Progress
 
 # What a state's arrays are packed into again, in the order in which `tf.nest.flatten` takes them out.
 _SHAPE: Any = Run((0, 0), (0, 0), (0, 0), 0, ScheduleState(*range(len(ScheduleState._fields))), (0, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class ScanState:
+    """How far a scan has come; of one that begins, nothing.
+
+    Attributes:
+        finished: results of labels that need no search any more, by label.
+        under_way: how far searches of other labels came.
+        ranking: how far labels came in the ranking, where the preset ranks them.
+        shortlist: what that ranking came to, if it was over.
+    """
+
+    finished: Mapping[int, LabelResult] = field(default_factory=dict)
+    under_way: tuple[Progress, ...] = ()
+    ranking: tuple[Progress, ...] = ()
+    shortlist: Shortlist | None = None
 
 
 def arm_file(folder: Path, label: int, start: int) -> Path:

@@ -1,7 +1,7 @@
 """Labels x starts -> `ScanResult`: search every label, re-measure what was found on unseen images, and draw the verdict."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 
@@ -20,6 +20,7 @@ from nc_tf.presets import preset_named
 from nc_tf.racing import Race, random_arm
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
 from nc_tf.results import LabelResult, ScanResult
+from nc_tf.scan_state import ScanState
 from nc_tf.search import Arm, ArmResult, Progress, result_of
 from nc_tf.verdicts import judge
 
@@ -42,10 +43,7 @@ def scan(
     seed: int = 0,
     lanes: int | None = None,
     engine: str = "local",
-    finished: Mapping[int, LabelResult] | None = None,
-    under_way: Iterable[Progress] = (),
-    ranking: Iterable[Progress] = (),
-    shortlist: Shortlist | None = None,
+    resume: ScanState | None = None,
     callbacks: Sequence[ScanCallback] = (),
 ) -> ScanResult:
     """Search the smallest trigger of every label and tell whether one is suspiciously small (paper section IV).
@@ -56,18 +54,16 @@ def scan(
         labels: (N,) true classes; where they are missing the model's own answers take their place.
         targets: the labels to search; all of them by default.
         preset: name of one of `PRESETS`.
-        settings: of the search, instead of the preset's.
-        starts: random starts a label, of which the smallest working trigger counts; instead of the preset's.
+        settings: of the search, instead of the preset's; a ranking keeps its own.
+        starts: searches a label, each from another start, of which the smallest working trigger counts; instead of the preset's, but for
+            a ranking, which keeps its own.
         precision: "float32", "bfloat16" or "auto" (bfloat16 where the hardware has it); instead of the preset's.
         intensity_range: what the model wants of raw pixels, see `nc_tf.preprocessing`.
         upsample_size: side of the super-pixels of the mask, pixels.
         seed: of starts, minibatches and the held-out part.
         lanes: arms advanced together, which bounds the memory; instead of the preset's.
         engine: "local" searches in this process, "ray" on a cluster (docs/cluster.md); the outcome is the same.
-        finished: results of labels that need no search any more, from an earlier scan that was cut off.
-        under_way: how far searches of other labels came in that scan.
-        ranking: how far labels came in its ranking, where the preset ranks them.
-        shortlist: what that ranking came to, if it was over.
+        resume: how far an earlier scan came that was cut off; `ScanFolder.open` reads it.
         callbacks: progress, saving.
 
     Raises:
@@ -94,8 +90,10 @@ def scan(
     network, space = task.network, task.space
     clean_answers = predict_classes(model, unseen_images, preprocess)
 
-    done = {label: result for label, result in (finished or {}).items() if label in wanted}
+    before = resume or ScanState()
+    done = {label: result for label, result in before.finished.items() if label in wanted}
     ranks = chosen.ranking is not None and chosen.ranking.saves(len(wanted))
+    shortlist = before.shortlist
     if shortlist and not (ranks and shortlist.is_of(wanted)):
         shortlist = None  # the earlier scan was asked for other labels
     waiting = [label for label in (shortlist.chosen if shortlist else wanted) if label not in done]
@@ -127,7 +125,7 @@ def scan(
 
     def rank(by: RankingSettings) -> Shortlist:
         """Search every label a little, and choose those that are searched to the end."""
-        plan = Ranking(wanted, arm, by, seed, known=ranking)
+        plan = Ranking(wanted, arm, by, seed, known=before.ranking)
         with closing(run_legs(replace(task, settings=by.search), plan, lanes=by.lanes, on_round=lambda *_: None)) as reached:
             for progress in reached:
                 ranked = plan.take(progress)
@@ -141,7 +139,7 @@ def scan(
         for callback in callbacks:
             callback.on_ranked(shortlist)
         waiting = [label for label in shortlist.chosen if label not in done]
-    race = Race(waiting, arm, starts, settings, cuts=chosen.cuts, known=[p for p in under_way if p.label in waiting])
+    race = Race(waiting, arm, starts, settings, cuts=chosen.cuts, known=[p for p in before.under_way if p.label in waiting])
     # A scan that was cut off may have searched a label to its end without saving what it found.
     for finished_starts in race.finished():
         settle(finished_starts)

@@ -4,6 +4,7 @@ A round at or above the success threshold is good, one below is bad. The cost st
 a row; after that `patience` good rounds multiply it, `patience` bad ones divide it (visualizer.py of the original, end of `visualize`).
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,9 +41,9 @@ class CostSchedule:
     early_stop_patience: int = 20
 
     def __post_init__(self) -> None:
-        if self.init_cost <= 0 or self.multiplier <= 1:
+        if not (0 < self.init_cost < math.inf and 1 < self.multiplier < math.inf):
             raise InputError(
-                f"init cost {self.init_cost}, multiplier {self.multiplier}: expected above 0 and above 1; "
+                f"init cost {self.init_cost}, multiplier {self.multiplier}: expected finite numbers above 0 and above 1; "
                 "the paper's are .001 and 2"
             )
         if self.patience < 1 or self.early_stop_patience < 1:
@@ -52,6 +53,8 @@ class CostSchedule:
             )
         if not 0 < self.threshold <= 1:
             raise InputError(f"success threshold {self.threshold}: expected a share in (0, 1]; the paper's is .99")
+        if not 0 <= self.early_stop_threshold < math.inf:
+            raise InputError(f"early stop threshold {self.early_stop_threshold}: expected a finite share, 0 or more; the paper's is 1")
 
 
 class ScheduleState(NamedTuple):

@@ -26,7 +26,7 @@ class Arm:
 
     Attributes:
         label: the target class.
-        start: number of the random start, from 0.
+        start: number of the start, from 0.
         mask: (h, w) in [0, 1], where the search begins, before upsampling.
         pattern: (H, W, C) in [0, 255], likewise.
     """

@@ -1,8 +1,10 @@
 """What `verdict.json` and `log.txt` say of a scan: the one for machines, the other for people."""
 
+import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -11,9 +13,12 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf import __version__
+from nc_tf.errors import InputError
 from nc_tf.results import ScanResult
 
 SCHEMA = 1
+# Whoever reckons with larger numbers comes to infinity.
+LARGEST = 1e300
 
 
 def verdict_json(
@@ -63,12 +68,41 @@ def verdict_json(
     }
 
 
+def read_verdict(path: Path) -> dict[str, Any]:
+    """The content of a `verdict.json`: an object, all of its numbers finite. Which keys it has is not looked at.
+
+    Raises:
+        InputError: there is none, or it is no such thing.
+    """
+    try:
+        # NaN and infinity are no JSON, though Python writes them; here null stands for them.
+        text = path.read_text(encoding="utf-8")
+        verdict = json.loads(text, parse_constant=lambda _: None, parse_float=_limited(float), parse_int=_limited(int))
+        if not isinstance(verdict, dict):
+            raise ValueError("it is no object")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: expected the folder of a finished scan; run nc-tf scan first") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error}): expected what nc-tf scan writes; scan again") from error
+    return verdict
+
+
+def _limited(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        number = kind(text)
+        if abs(number) > LARGEST:
+            raise ValueError(f"a number {text[:20]} beyond {LARGEST:g}")
+        return number
+
+    return parse
+
+
 def log_text(verdict: Mapping[str, Any]) -> str:
     """The content of `log.txt`: parameters, then every label."""
     lines = [f"Verdict: {verdict['verdict']} ({verdict['reason']})"]
     lines += [f"Model: {verdict['model']['path']}", f"Data: {verdict['data']['path']}"]
     lines += ["", "----- Parameters -----", ""]
-    lines += [f"{key}: {value}" for key, value in _flat(verdict["settings"])]
+    lines += [f"{key}: {value}" for key, value in flat(verdict["settings"])]
     lines += ["", "----- Labels -----", "", f"Median of the mask L1 norms: {_number(verdict['median'])}", f"MAD: {_number(verdict['mad'])}"]
     for row in verdict["labels"]:
         lines += [
@@ -84,10 +118,11 @@ def log_text(verdict: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested settings as rows; lists stay in one piece."""
     rows: list[tuple[str, Any]] = []
     for key, value in settings.items():
-        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
+        rows += flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
     return rows
 
 

@@ -21,11 +21,13 @@ from nc_tf.attacks.patch import patch
 from nc_tf.attacks.poison_types import POISON_TYPES
 from nc_tf.cli import COMMANDS, options
 from nc_tf.cli.inject import PUBLISHED
+from nc_tf.cli.scan import STOPPED
 from nc_tf.datasets import gtsrb, signs
 from nc_tf.evaluation import measure
 from nc_tf.models.loading import load_model
 from nc_tf.results import LabelResult
-from nc_tf.scan_folder import ScanFolder, array_hash, sha256_of
+from nc_tf.scan_folder import ScanFolder
+from nc_tf.scan_record import array_hash, sha256_of
 from nc_tf.search import ArmResult
 from nc_tf.trigger_file import load_trigger, save_trigger
 
@@ -141,6 +143,7 @@ def test_a_backdoor_exits_with_1(files: Path, tmp_path: Path, capsys: Captured) 
     printed = capsys.readouterr().out
     assert printed.startswith("backdoor suspected: the smallest trigger of label 3 is more than 2 MAD below")
     assert re.search(r"^    3 +1\.\d\d +\d+\.\d\d +[01]\.\d{4} +0\.0000  \w+  <- flagged$", printed, re.MULTILINE)
+    assert re.search(r"^median \d\.\d\d, MAD \d\.\d\d, anomaly index \d+\.\d\d$", printed, re.MULTILINE)
     assert f"written to {tmp_path}" in printed
     content = verdict(tmp_path)
     assert (content["verdict"], content["flagged"]) == ("backdoor suspected", [3])
@@ -168,7 +171,9 @@ def test_no_outlier_exits_with_0(files: Path, tmp_path: Path, capsys: Captured) 
 def test_too_few_working_labels_exit_with_3(files: Path, tmp_path: Path, capsys: Captured) -> None:
     assert scan(files, tmp_path, "lame") == 3
     assert verdict(tmp_path)["verdict"] == "inconclusive"
-    assert capsys.readouterr().out.startswith("inconclusive: 4 of 6 labels have a working trigger")
+    printed = capsys.readouterr().out
+    assert printed.startswith("inconclusive: 4 of 6 labels have a working trigger")
+    assert "median nan" not in printed
 
 
 def test_the_options_reach_the_search(files: Path, tmp_path: Path) -> None:
@@ -248,7 +253,7 @@ def test_a_stopped_scan_goes_on_where_it_was(files: Path, tmp_path: Path, monkey
         stop_after(patched, 2)
         assert scan(files, tmp_path / "stopped") == 130
         stopped = capsys.readouterr().err
-    assert stopped.splitlines()[-1] == "nc-tf: stopped; finished labels are kept, and the same command goes on with the others"
+    assert stopped.splitlines()[-1] == f"nc-tf: {STOPPED}"
     assert "Traceback" not in stopped
     done = ScanFolder(tmp_path / "stopped").label_results()
     assert len(done) == 2
@@ -310,7 +315,8 @@ def test_a_refused_attempt_does_not_bind_the_next(files: Path, tmp_path: Path) -
     [
         (["--labels", "6"], "labels [6]: expected some of 0 to 5"),
         (["--rounds", "0"], "rounds 0: expected 1 or more"),
-        (["--learning-rate", "0"], "learning rate 0.0: expected above 0"),
+        (["--learning-rate", "0"], "learning rate 0.0: expected a finite number above 0"),
+        (["--learning-rate", "nan"], "learning rate nan"),
         (["--threshold", "2"], "success threshold 2.0"),
         (["--images", "500"], "500 images wanted: expected 1 to 120"),
         (["--images", "10"], "10 images: expected at least 20"),
@@ -607,8 +613,19 @@ def test_a_real_scan_is_not_the_demos_to_wipe(files: Path, tmp_path: Path, capsy
     scan(files, tmp_path, "infected", "--labels", "1", "--rounds", "1")
     capsys.readouterr()
     assert cli.main(["demo", "--out", str(tmp_path)]) == 2
-    assert f"{tmp_path} holds a scan with" in capsys.readouterr().err
+    assert f"{tmp_path} holds a scan that nc-tf demo did not make" in capsys.readouterr().err
     assert (tmp_path / "triggers" / "label_1.npz").exists()
+
+
+@pytest.mark.parametrize("wrong", [["--labels", "99"], ["--tensorboard", "data.npz"]])
+def test_what_is_refused_deletes_nothing(files: Path, tmp_path: Path, wrong: list[str], capsys: Captured) -> None:
+    scan(files, tmp_path, "infected", "--labels", "1,2", "--rounds", "1")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    wrong = [str(files / word) if word.endswith(".npz") else word for word in wrong]
+    assert scan(files, tmp_path, "infected", "--rounds", "1", "--seed", "1", "--fresh", *wrong) == 2
+    assert "expected" in one_line(capsys)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_fresh_leaves_nothing_of_the_scan_before(files: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Figures of a scan: what is on them, and that drawing them leaves no state behind."""
 
 import io
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -91,6 +92,12 @@ def test_fewer_than_three_images_leave_panels_out() -> None:
     assert len(figure.axes) == 1 + 2 + 2 * 2
 
 
+def alphas(result: ScanResult) -> list[float]:
+    axes = Figure().add_subplot()
+    norm_chart(axes, result)
+    return [float(bar.get_alpha() or 0.0) for bar in axes.patches if isinstance(bar, Rectangle)]
+
+
 def test_the_chart_has_a_bar_a_label_red_where_flagged_and_pale_where_nothing_worked() -> None:
     axes = Figure().add_subplot()
     norm_chart(axes, scanned(failed=(5,)))
@@ -102,11 +109,40 @@ def test_the_chart_has_a_bar_a_label_red_where_flagged_and_pale_where_nothing_wo
     assert colours[0] == pytest.approx([int(CALM[i : i + 2], 16) / 255 for i in (1, 3, 5)])
 
 
-def test_the_chart_draws_the_median_and_the_line_below_which_a_label_is_flagged() -> None:
-    axes, result = Figure().add_subplot(), scanned()
+def test_a_norm_that_was_not_compared_is_pale_though_its_trigger_works() -> None:
+    weak = replace(made_up(6, 5.0), attack_success_rate=0.5)
+    result = judge([*(made_up(label, norm) for label, norm in enumerate(NORMS)), weak], rule="robust")
+    assert result.labels[6].succeeded
+    assert alphas(result) == [1.0] * 6 + [0.3]
+    assert titles(trigger_gallery(result, IMAGES, LABELS))[1 + 8].startswith("label 5"), "what was compared comes first"
+
+
+def test_where_no_norms_could_be_compared_those_of_working_triggers_are_not_pale() -> None:
+    alike = judge([*(made_up(label, 7.0) for label in range(5)), made_up(5, 3.0, Status.NEVER_SUCCEEDED)])
+    assert alike.mad == 0.0
+    assert alphas(alike) == [1.0] * 5 + [0.3]
+    assert alphas(judge([made_up(0, 3.0), made_up(1, 4.0, Status.NEVER_SUCCEEDED)])) == [1.0, 0.3]
+
+
+def lines(result: ScanResult) -> dict[str, float]:
+    """The heights of the horizontal lines, by what the legend says of them."""
+    axes = Figure().add_subplot()
     norm_chart(axes, result)
-    heights = [float(np.asarray(line.get_ydata())[0]) for line in axes.lines]
-    assert heights == pytest.approx([result.median, result.median - 2 * result.mad])
+    return {str(line.get_label()): float(np.asarray(line.get_ydata())[0]) for line in axes.lines}
+
+
+@pytest.mark.parametrize("rule", ["paper", "robust"])
+def test_the_chart_draws_the_median_and_the_line_below_which_a_label_is_flagged(rule: str) -> None:
+    result = judge([made_up(label, norm) for label, norm in enumerate((*NORMS, 10.5, 11.5, 12.5))], rule=rule)
+    below = f"flagged below {result.flagging_norm:.1f}"
+    assert lines(result) == pytest.approx({f"median {result.median:.1f}": result.median, below: result.flagging_norm})
+
+
+def test_a_line_that_does_not_exist_or_lies_below_zero_is_not_drawn() -> None:
+    alike = judge([made_up(label, 7.0) for label in range(6)])
+    wide = judge([made_up(label, norm) for label, norm in enumerate((1.0, 5.0, 9.0, 13.0, 17.0))])
+    assert (np.isnan(alike.flagging_norm), wide.flagging_norm < 0) == (True, True)
+    assert (list(lines(alike)), list(lines(wide))) == (["median 7.0"], ["median 9.0"])
 
 
 @pytest.mark.parametrize("result", [judge([made_up(0, 3.0), made_up(1, 4.0)]), scanned(failed=tuple(range(6)))], ids=["few", "none worked"])

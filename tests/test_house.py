@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the cellar up. A module may import its own package and anything on a lower floor, never a neighbour on the same one.
 FLOORS = [
     {"errors", "results"},
-    {"files", "preprocessing"},
+    {"files", "preprocessing", "pixels"},
     {"trigger_file", "verdict_file"},
     {"models", "datasets"},
     {"triggers", "schedule", "outliers"},
@@ -23,7 +23,7 @@ FLOORS = [
     {"racing", "engines"},
     {"ranking"},
     {"callbacks", "presets", "verdicts", "scan_state", "visualizer"},
-    {"scanning"},
+    {"scanning", "scan_record"},
     {"scan_folder"},
     {"attacks", "mitigation", "report"},
     {"report_file"},
@@ -37,11 +37,12 @@ MAY_KNOW = {
     "errors": set(),
     "results": set(),
     "files": {"errors"},
+    "pixels": set(),
     "preprocessing": {"errors", "results"},
     "triggers": {"errors", "results", "preprocessing"},
     "schedule": {"errors", "results", "preprocessing"},
     "outliers": {"errors", "results", "preprocessing"},
-    "report": {"callbacks", "errors", "inversion", "results", "search", "triggers"},
+    "report": {"callbacks", "errors", "inversion", "pixels", "results", "search", "triggers", "verdict_file"},
 }
 
 # Absolute paths that exist on one machine only.

@@ -484,7 +484,9 @@ def test_float_images_and_bytes_alike() -> None:
     [
         ({"loss": "hinge"}, r"loss 'hinge': expected one of linear, cross_entropy"),
         ({"regularization": "l3"}, r"regularization 'l3': expected 'l1', 'l2' or None"),
-        ({"learning_rate": 0.0}, r"learning rate 0\.0: expected above 0"),
+        ({"learning_rate": 0.0}, r"learning rate 0\.0: expected a finite number above 0"),
+        ({"learning_rate": float("nan")}, r"learning rate nan"),
+        ({"learning_rate": float("inf")}, r"learning rate inf"),
         ({"batch_size": 0}, r"batch size 0, batches a round 31, rounds 1000: expected 1 or more of each"),
         ({"batches_per_round": 0}, r"batches a round 0"),
         ({"max_rounds": 0}, r"rounds 0: expected 1 or more"),

@@ -14,7 +14,7 @@ from networks import IMAGE_SHAPE, corner_images, corner_network
 from nc_tf.errors import InputError
 from nc_tf.models import network as network_module
 from nc_tf.models.architectures import gtsrb_network, signs_network
-from nc_tf.models.network import FrozenNetwork, are_probabilities, has_bfloat16
+from nc_tf.models.network import FrozenNetwork, are_probabilities, has_bfloat16, resolve_precision
 from nc_tf.preprocessing import Preprocessing, preprocessing
 
 IMAGES = corner_images(12, seed=6)[0]
@@ -218,6 +218,8 @@ def test_a_subclass_cannot_be_had_in_bfloat16() -> None:
 @pytest.mark.parametrize(("hardware", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_takes_what_the_hardware_has(monkeypatch: pytest.MonkeyPatch, hardware: bool, expected: str) -> None:
     monkeypatch.setattr(network_module, "has_bfloat16", lambda: hardware)
+    assert resolve_precision("auto") == expected
+    assert [resolve_precision(name) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
     assert FrozenNetwork(corner_network(), Preprocessing(), "auto", IMAGES).precision == expected
     assert FrozenNetwork(Subclass(), Preprocessing(), "auto", IMAGES).precision == "float32"
     assert FrozenNetwork(corner_network(), Preprocessing(), "float32", IMAGES).precision == "float32"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nc_tf.outliers import find_outliers
+from nc_tf.outliers import PAPER_INDEX, find_outliers
 
 quick = settings(deadline=None, derandomize=True, max_examples=80)
 NORMS = st.lists(st.integers(0, 60), min_size=1, max_size=20).map(lambda values: [value / 4 for value in values])
@@ -39,11 +39,12 @@ def test_the_smallest_norm_comes_first() -> None:
     assert find_outliers([50.0, 3.0, 51.0, 49.0, 1.0, 52.0, 48.0, 2.0, 50.5, 51.5, 49.5]).flagged == (4, 7, 1)
 
 
-def test_the_threshold_is_exceeded_not_reached() -> None:
-    norms = [10.0, 1.0, 12.0, 8.0, 11.0]
-    index = float(find_outliers(norms).index[1])
-    assert find_outliers(norms, threshold=index).flagged == ()
-    assert find_outliers(norms, threshold=index - 1e-9).flagged == (1,)
+def test_the_index_of_the_paper_is_exceeded_not_reached() -> None:
+    """About a median of 0 and a distance of 1 the arithmetic is exact."""
+    line = -2 * 1.4826
+    found = find_outliers([line, line - 1e-9], reference=[-1.0, 0.0, 1.0])
+    assert found.index[0] == PAPER_INDEX == 2
+    assert found.flagged == (1,)
 
 
 @pytest.mark.parametrize("norms", [[7.0], [7.0, 7.0, 7.0]])
@@ -88,9 +89,9 @@ def test_the_order_of_labels_changes_nothing(norms: list[float], random: object)
 
 
 @quick
-@given(NORMS, st.floats(0.1, 5))
-def test_flagged_are_exactly_those_below_the_median_and_above_the_threshold(norms: list[float], threshold: float) -> None:
-    found = find_outliers(norms, threshold)
-    assert set(found.flagged) == {p for p, norm in enumerate(norms) if norm < found.median and found.index[p] > threshold}
+@given(NORMS)
+def test_flagged_are_exactly_those_below_the_median_and_above_the_index_of_the_paper(norms: list[float]) -> None:
+    found = find_outliers(norms)
+    assert set(found.flagged) == {p for p, norm in enumerate(norms) if norm < found.median and found.index[p] > PAPER_INDEX}
     chosen = [norms[position] for position in found.flagged]
     assert chosen == sorted(chosen)

@@ -87,10 +87,16 @@ def test_half_a_normalisation_and_a_contradiction_are_refused(name: str, given_:
         preprocessing(name, **given_)
 
 
-@pytest.mark.parametrize("std", [(0.0,), (0.2, -0.1, 0.2)])
-def test_a_standard_deviation_that_is_not_positive_is_refused(std: tuple[float, ...]) -> None:
-    with pytest.raises(InputError, match="expected positive numbers"):
+@pytest.mark.parametrize("std", [(0.0,), (0.2, -0.1, 0.2), (float("nan"),), (0.2, float("inf"), 0.2)])
+def test_a_standard_deviation_that_is_not_positive_and_finite_is_refused(std: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="expected positive numbers, finite ones"):
         preprocessing(mean=(0.0,), std=std)
+
+
+@pytest.mark.parametrize("mean", [(float("nan"),), (0.2, float("-inf"), 0.2)])
+def test_a_mean_that_is_not_finite_is_refused(mean: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match=r"preprocessing mean \(.*\): expected finite numbers; give the mean"):
+        preprocessing(mean=mean, std=(1.0,))
 
 
 def test_a_scale_that_is_not_positive_is_refused() -> None:

@@ -25,7 +25,7 @@ from nc_tf.racing import CE, REG_BEST, Cut
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
 from nc_tf.results import LabelResult, ScanResult, Verdict
 from nc_tf.scan_folder import ScanFolder
-from nc_tf.scan_state import load_shortlist, save_shortlist, shortlist_file
+from nc_tf.scan_state import ScanState, load_shortlist, save_shortlist, shortlist_file
 from nc_tf.scanning import scan
 from nc_tf.search import HISTORY_COLUMNS, Arm, ArmResult, Leg, Progress
 from nc_tf.verdicts import judge
@@ -443,11 +443,11 @@ def test_a_known_shortlist_is_kept_and_one_of_other_labels_is_not() -> None:
     two_rounds = replace(FULL, max_rounds=2)
     record = Record()
     shortlist = Shortlist(tuple(range(6)), tuple(range(3, 17)), tuple(range(17, MANY)), 99)
-    result = low_cost(settings=two_rounds, shortlist=shortlist, callbacks=[record])
+    result = low_cost(settings=two_rounds, resume=ScanState(shortlist=shortlist), callbacks=[record])
     assert [entry.label for entry in result.labels] == list(range(17))
     assert (result.settings["ranking_rounds"], record.num_labels) == (99, [17])
     assert "ranking" not in record.calls
-    other = low_cost(settings=two_rounds, shortlist=replace(shortlist, ranked_out=tuple(range(17, 59))))
+    other = low_cost(settings=two_rounds, resume=ScanState(shortlist=replace(shortlist, ranked_out=tuple(range(17, 59)))))
     assert other.settings["ranking_rounds"] != 99
 
 
@@ -547,6 +547,16 @@ def test_a_folder_whose_ranking_was_another_is_refused_and_fresh_forgets_it(
     assert "holds a scan with ranking {" in capsys.readouterr().err
     die_in(monkeypatch, [*command, "--fresh"], "on_ranking", 1, after=False)
     assert not shortlist_file(tmp_path / "state").exists()
+
+
+def test_a_ranking_of_other_labels_survives_a_stop(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortlist of the labels before must not pass for that of these, whose ranking would then be taken for over."""
+    die_in(monkeypatch, command, "on_ranked", 1, after=True)
+    fewer = [*command, "--labels", ",".join(map(str, range(50)))]
+    die_in(monkeypatch, fewer, "on_ranking", 40, after=True)
+    assert not shortlist_file(tmp_path / "state").exists()
+    die_in(monkeypatch, fewer, "on_ranking", 5, after=True)
+    assert len(list(tmp_path.glob("state/ranking/arm_*"))) == 45
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"lowest": 3}', '{"lowest": [1], "sample": ["a"], "ranked_out": [], "rounds": 1}'])

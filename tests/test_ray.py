@@ -92,8 +92,7 @@ def test_a_scan_begun_here_goes_on_on_a_cluster(cluster: Any, node: Callable[[],
     with pytest.raises(Halt):
         scanned("local", folder, before)
     node(), node()
-    finished = folder.open({})
-    result = scanned("ray", folder, after, finished=finished, under_way=folder.under_way)
+    result = scanned("ray", folder, after, resume=folder.open({}))
     assert_alike(result, here)
     assert not set(before.rounds[:-1]) & set(after.rounds), "what was done here was done again"
     assert not ray.is_initialized()
@@ -105,8 +104,7 @@ def test_a_scan_begun_on_a_cluster_goes_on_here(cluster: Any, node: Callable[[],
     node()
     with pytest.raises(Halt):
         scanned("ray", folder, before)
-    finished = folder.open({})
-    result = scanned("local", folder, after, finished=finished, under_way=folder.under_way)
+    result = scanned("local", folder, after, resume=folder.open({}))
     assert_alike(result, here)
     assert not set(before.rounds[:-1]) & set(after.rounds), "what was done on the cluster was done again"
 

@@ -439,6 +439,25 @@ def test_commands_carry_the_settings() -> None:
     assert "--intensity-range imagenet" in lines(verdict)[0]
 
 
+def test_a_scan_that_ranked_some_labels_has_no_command_to_repeat_it() -> None:
+    """It names the finished labels alone; to scan these would be another scan."""
+    verdict = a_verdict(spread(6, {3: 8.7}))
+    verdict["settings"] |= {"preset": "low-cost", "labels_ranked": 30}
+    assert [line.split()[1] for line in lines(verdict)] == ["unlearn", "report"]
+    verdict["settings"]["labels_ranked"] = 43
+    scans = [line for line in lines(verdict) if line.startswith("nc-tf scan")]
+    assert len(scans) == 2
+    assert not [line for line in scans if "--labels" in line]
+
+
+def test_a_reader_is_told_that_a_trusted_model_needs_it_again() -> None:
+    reminder = "A model that was scanned with --trust-model needs it in these commands too."
+    assert reminder in Page(a_page(suspected())).text()
+    triggers = {label: a_trigger(label, 5.0) for label in shown_labels(suspected())}
+    demo = report_html(suspected(), triggers, commands=commands(suspected(), "scan", demo=True))
+    assert reminder not in Page(demo).text()
+
+
 def test_the_commands_parse() -> None:
     for verdict in VERDICTS.values():
         for line in [*lines(verdict), *lines(verdict, demo=True)]:
@@ -542,7 +561,15 @@ TRIGGER = {"mask": np.zeros((4, 4)), "pattern": np.zeros((4, 4, 3)), "label": 3}
     [
         (removed("verdict.json"), "verdict.json is missing: expected the folder of a finished scan; run nc-tf scan first"),
         (broken("verdict.json"), "verdict.json cannot be read"),
-        (lambda folder: (folder / "verdict.json").write_text("[1]"), "it has no schema; expected what nc-tf scan writes"),
+        (lambda folder: (folder / "verdict.json").write_text("[1]"), "cannot be read (it is no object): expected what nc-tf scan writes"),
+        (edited(schema="out"), "it has no schema; expected what nc-tf scan writes"),
+        (lambda folder: (folder / "verdict.json").write_text('{"median": 1e999}'), "cannot be read (a number 1e999 beyond 1e+300)"),
+        (lambda folder: (folder / "verdict.json").write_text('{"median": -1' + 400 * "0" + "}"), "cannot be read (a number -1000"),
+        (edited(model={}), "of the model path is missing"),
+        (edited(model={"path": 3}), "of the model path is of the wrong type"),
+        (edited(model={"path": "m", "num_classes": "x"}), "of the model num_classes is of the wrong type"),
+        (edited(data={}), "of the data path is missing"),
+        (edited(settings={"labels_ranked": "x"}), "labels_ranked is of the wrong type"),
         (edited(schema=99), "it has schema 99, and this nc_tf knows those up to 1"),
         (edited(reason="out"), "reason is missing"),
         (edited(median="large"), "median is of the wrong type"),

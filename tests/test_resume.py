@@ -26,9 +26,9 @@ from nc_tf.cli import guard
 from nc_tf.cli.guard import guarded, interruptible
 from nc_tf.errors import InputError
 from nc_tf.racing import Cut
-from nc_tf.results import LabelResult, Trigger
+from nc_tf.results import Trigger
 from nc_tf.scan_folder import ScanFolder
-from nc_tf.scan_state import load_progress, save_progress
+from nc_tf.scan_state import ScanState, load_progress, save_progress
 from nc_tf.search import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -282,8 +282,8 @@ def test_the_seconds_are_those_of_all_parts(files: Path, tmp_path: Path, monkeyp
 # A call of TensorFlow that takes at least twenty seconds, during which Python hears no signal in that thread.
 BUSY = """
 import sys, time
-import nc_tf.scan_folder
-saved, labels = nc_tf.scan_folder.ScanFolder.on_label, []
+import nc_tf.cli.progress
+saved, labels = nc_tf.cli.progress.ScanProgress.on_label, []
 
 def on_label(self, result, starts):
     import tensorflow as tf
@@ -298,7 +298,7 @@ def on_label(self, result, starts):
         forever()
         print("TensorFlow was not interrupted", flush=True)
 
-nc_tf.scan_folder.ScanFolder.on_label = on_label
+nc_tf.cli.progress.ScanProgress.on_label = on_label
 """
 NC_TF = "from nc_tf.cli import main\n"
 # The constants of the classic script, for a network of eight classes.
@@ -340,7 +340,8 @@ def test_ctrl_c_ends_a_scan_within_two_seconds_though_tensorflow_is_busy(files: 
     else:
         smallest = ", ".join(f"{norm:.2f} (label {label})" for label, norm in sorted(found.items(), key=lambda item: item[1]))
         assert so_far == f"2 labels done, 6 to go; smallest norms so far: {smallest}"
-    assert how_to_go_on == f"{which.split()[0]}: stopped; finished labels are kept, and the same command goes on with the others"
+    what = "finished labels are kept, and the same command, without --fresh, goes on with the others"
+    assert how_to_go_on == f"{which.split()[0]}: stopped; {what}"
     assert {arm.label for arm in load_progress(tmp_path / "state")[0]}.isdisjoint(found)
     if not classic:
         assert cli.main(command(files, tmp_path, "--rounds", "12")) in (0, 1, 3)
@@ -441,7 +442,7 @@ def test_a_disk_that_fills_up_while_a_file_is_written_leaves_no_half_of_it(
     """No mock of the file: the kernel itself refuses what goes beyond so many bytes of one."""
     before, opened = resource.getrlimit(resource.RLIMIT_FSIZE), ScanFolder.open
 
-    def open_and_fill(self: ScanFolder, settings: Mapping[str, Any], *, fresh: bool = False) -> dict[int, LabelResult]:
+    def open_and_fill(self: ScanFolder, settings: Mapping[str, Any], *, fresh: bool = False) -> ScanState:
         found = opened(self, settings, fresh=fresh)
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
         return found

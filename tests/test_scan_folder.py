@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -17,8 +17,12 @@ from quick import QUICK, made_up
 
 from nc_tf import __version__
 from nc_tf.errors import InputError
+from nc_tf.models.network import FrozenNetwork
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.presets import PRESETS
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Verdict
-from nc_tf.scan_folder import ScanFolder, array_hash, model_facts, sha256_of
+from nc_tf.scan_folder import ScanFolder
+from nc_tf.scan_record import array_hash, model_facts, scan_record, sha256_of
 from nc_tf.scanning import scan
 from nc_tf.search import HISTORY_COLUMNS, Arm, ArmResult
 from nc_tf.trigger_file import load_trigger, save_trigger
@@ -36,10 +40,17 @@ def tried(result: LabelResult, start: int = 0) -> ArmResult:
     return ArmResult(Arm(result.label, start, trigger.mask, trigger.pattern), trigger, trigger.mask, result.status, np.full((3, 7), start))
 
 
+def begun(path: Path, settings: dict[str, Any] = SETTINGS, name: str = "model", *, fresh: bool = False) -> ScanFolder:
+    """A folder in which a scan has just begun, or goes on."""
+    folder = ScanFolder(path, name)
+    folder.open(settings, fresh=fresh)
+    folder.on_begin(cast(FrozenNetwork, None), 1, 1, 1)
+    return folder
+
+
 def saved_scan(path: Path, results: Sequence[LabelResult] | None = None, **options: Any) -> tuple[ScanFolder, ScanResult]:
     """A folder as a finished scan leaves it."""
-    folder = ScanFolder(path, "gtsrb")
-    folder.open(SETTINGS)
+    folder = begun(path, name="gtsrb")
     results = [made_up(label, norm) for label, norm in enumerate(NORMS)] if results is None else results
     for result in results:
         folder.on_label(result, [tried(result)])
@@ -274,28 +285,34 @@ def test_the_log_writes_none_for_what_does_not_exist() -> None:
 
 
 def test_an_empty_folder_is_begun(tmp_path: Path) -> None:
-    folder = ScanFolder(tmp_path / "new" / "deeper")
-    assert folder.open(SETTINGS) == {}
+    folder = begun(tmp_path / "new" / "deeper")
+    assert folder.label_results() == {}
     assert json.loads((folder.path / "state" / "settings.json").read_text()) == SETTINGS
+
+
+def test_opening_a_folder_writes_nothing(tmp_path: Path) -> None:
+    state = ScanFolder(tmp_path / "new").open(SETTINGS)
+    assert (state.finished, state.under_way, state.ranking, state.shortlist) == ({}, (), (), None)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_stopped_scan_goes_on_with_what_is_done(tmp_path: Path) -> None:
     saved_scan(tmp_path)
-    assert list(ScanFolder(tmp_path).open(SETTINGS)) == [0, 1, 2, 3, 4]
+    assert list(ScanFolder(tmp_path).open(SETTINGS).finished) == [0, 1, 2, 3, 4]
 
 
 def test_settings_are_compared_as_json_reads_them(tmp_path: Path) -> None:
-    folder, result = ScanFolder(tmp_path), made_up(1, 1.0)
-    folder.open({"mean": (0.5, 0.5)})
+    folder, result = begun(tmp_path, {"mean": (0.5, 0.5)}), made_up(1, 1.0)
     folder.on_label(result, [tried(result)])
-    assert list(folder.open({"mean": [0.5, 0.5]})) == [1]
+    assert list(folder.open({"mean": [0.5, 0.5]}).finished) == [1]
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"seed": 1}, "holds a scan with seed 0, this one has 1: expected the same settings"),
-        ({"model": "xyz"}, "holds a scan with model abc, this one has xyz"),
+        ({"model": "xyz"}, "holds a scan of another model file: expected the same settings"),
+        ({"data": "uvw"}, "holds a scan of other images (of another data file, or others chosen from it): expected the same settings"),
         ({"another": 5}, "holds a scan with another None, this one has 5"),
     ],
 )
@@ -312,21 +329,54 @@ def test_a_setting_that_is_gone_is_a_difference_too(tmp_path: Path) -> None:
         ScanFolder(tmp_path).open({key: value for key, value in SETTINGS.items() if key != "seed"})
 
 
+@pytest.mark.parametrize(("hardware", "other"), [(True, "float32"), (False, "bfloat16")])
+def test_a_scan_does_not_go_on_where_auto_comes_to_another_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hardware: bool, other: str
+) -> None:
+    def record(precision: str = "auto") -> dict[str, Any]:
+        return scan_record("abc", "def", replace(PRESETS["robust"], precision=precision), Preprocessing(), 1, 0)
+
+    monkeypatch.setattr("nc_tf.models.network.has_bfloat16", lambda: hardware)
+    folder, result = begun(tmp_path, record()), made_up(1, 1.0)
+    folder.on_label(result, [tried(result)])
+    monkeypatch.setattr("nc_tf.models.network.has_bfloat16", lambda: not hardware)
+    with pytest.raises(InputError, match=rf"holds a scan with precision \w+, this one has {other}: expected the same settings"):
+        folder.open(record())
+    assert list(folder.open(record({"float32": "bfloat16", "bfloat16": "float32"}[other])).finished) == [1]
+
+
 def test_settings_that_led_to_no_label_do_not_bind(tmp_path: Path) -> None:
-    """An attempt refused for its settings must not make the corrected one fail."""
-    folder = ScanFolder(tmp_path)
-    folder.open({**SETTINGS, "starts": 0})
-    assert folder.open(SETTINGS) == {}
+    """An attempt that failed before it came to anything must not make the corrected one fail."""
+    begun(tmp_path, {**SETTINGS, "starts": 0})
+    begun(tmp_path)
     assert json.loads((tmp_path / "state" / "settings.json").read_text()) == SETTINGS
 
 
 def test_fresh_forgets_the_scan_and_its_verdict(tmp_path: Path) -> None:
     saved_scan(tmp_path)
-    folder = ScanFolder(tmp_path)
-    assert folder.open({**SETTINGS, "seed": 1}, fresh=True) == {}
+    other = {**SETTINGS, "seed": 1}
+    assert ScanFolder(tmp_path).open(other, fresh=True).finished == {}
+    assert (tmp_path / "verdict.json").exists(), "the scan may still be refused"
+    folder, result = begun(tmp_path, other, "gtsrb", fresh=True), made_up(1, 1.0)
     assert folder.label_results() == {}
-    assert not (tmp_path / "verdict.json").exists()
-    assert folder.open({**SETTINGS, "seed": 1}) == {}
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["settings.json"]
+    folder.on_label(result, [tried(result)])
+    folder.on_begin(cast(FrozenNetwork, None), 1, 1, 1)
+    assert list(folder.open(other).finished) == [1], "it starts over once"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        ({"demo": True}, SETTINGS, "holds a scan of nc-tf demo: expected a folder of its own for each; choose another with --out"),
+        (SETTINGS, {"demo": True}, "holds a scan that nc-tf demo did not make: expected a folder of its own for each; choose another"),
+    ],
+)
+def test_the_demo_and_a_scan_do_not_share_a_folder(tmp_path: Path, before: dict[str, Any], now: dict[str, Any], message: str) -> None:
+    folder, result = begun(tmp_path, before), made_up(1, 1.0)
+    folder.on_label(result, [tried(result)])
+    with pytest.raises(InputError, match=re.escape(message)):
+        folder.open(now)
 
 
 def test_triggers_of_unknown_origin_are_refused(tmp_path: Path) -> None:
@@ -349,7 +399,7 @@ def test_broken_settings_are_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="could not be written"):
-        ScanFolder(tmp_path / "file" / "scan").open(SETTINGS)
+        begun(tmp_path / "file" / "scan")
 
 
 # Reading flagged triggers
@@ -374,17 +424,19 @@ def test_a_scan_that_is_not_finished_is_refused(tmp_path: Path) -> None:
         ScanFolder(tmp_path).flagged_triggers()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        *(b"", b"{", b"[]", b"3", b"{}", b"\xff", b"[" * 100_000),
-        *(b'{"flagged": 3}', b'{"flagged": [[1]]}', b'{"flagged": ["x"]}', b'{"flagged": null}'),
-    ],
-)
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff", b"[" * 100_000, b'{"flagged": [1e999]}'])
 def test_a_broken_verdict_is_refused(tmp_path: Path, content: bytes) -> None:
     saved_scan(tmp_path)
     (tmp_path / "verdict.json").write_bytes(content)
     with pytest.raises(InputError, match=r"verdict.json cannot be read .* scan again"):
+        ScanFolder(tmp_path).flagged_triggers()
+
+
+@pytest.mark.parametrize("content", ["{}", '{"flagged": 3}', '{"flagged": [[1]]}', '{"flagged": ["x"]}', '{"flagged": null}'])
+def test_a_verdict_that_flags_something_else_than_labels_is_refused(tmp_path: Path, content: str) -> None:
+    saved_scan(tmp_path)
+    (tmp_path / "verdict.json").write_text(content)
+    with pytest.raises(InputError, match=r"verdict.json has no list of flagged labels: .* scan again"):
         ScanFolder(tmp_path).flagged_triggers()
 
 
@@ -474,7 +526,7 @@ def test_the_hash_of_a_folder_follows_the_content_of_its_files(tmp_path: Path) -
 
 def test_the_hash_of_arrays_follows_shape_type_and_content() -> None:
     images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    same = array_hash(images, None)
+    same = array_hash(images)
     assert array_hash(images.copy()) == same
     assert array_hash(np.asfortranarray(images)) == same
     others = [images + 1, images.reshape(3, 2, 4), images.view(np.int8)]

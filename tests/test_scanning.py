@@ -18,6 +18,7 @@ from nc_tf.evaluation import predict_classes
 from nc_tf.inversion import RoundLog, Run
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.results import LabelResult, ScanResult, Status, Verdict
+from nc_tf.scan_state import ScanState
 from nc_tf.scanning import scan
 from nc_tf.search import Arm, ArmResult, ResidentImages
 
@@ -244,7 +245,7 @@ def test_callbacks_hear_every_round_and_every_label() -> None:
 def test_finished_labels_are_not_searched_again(planted: ScanResult) -> None:
     record = Record()
     finished = {label: replace(planted.labels[label], anomaly_index=float("nan")) for label in (0, 1, 2, 4)}
-    result = quick_scan(corner_network(3), finished=finished, callbacks=[record])
+    result = quick_scan(corner_network(3), resume=ScanState(finished), callbacks=[record])
     assert sorted(entry.label for entry in record.labels) == [3, 5]
     assert record.begun == [(2, 1, QUICK.max_rounds)]
     assert all(result.labels[label].trigger is finished[label].trigger for label in finished)
@@ -254,13 +255,13 @@ def test_finished_labels_are_not_searched_again(planted: ScanResult) -> None:
 
 def test_when_all_are_finished_only_the_verdict_is_drawn(planted: ScanResult) -> None:
     record = Record()
-    result = quick_scan(corner_network(3), finished={entry.label: entry for entry in planted.labels}, callbacks=[record])
+    result = quick_scan(corner_network(3), resume=ScanState({entry.label: entry for entry in planted.labels}), callbacks=[record])
     assert record.rounds == record.labels == []
     assert (result.verdict, result.flagged, result.median) == (planted.verdict, planted.flagged, planted.median)
 
 
 def test_finished_labels_that_nobody_asked_for_are_left_out(planted: ScanResult) -> None:
-    result = quick_scan(corner_network(3), targets=[3], finished={label: planted.labels[label] for label in (1, 3)})
+    result = quick_scan(corner_network(3), targets=[3], resume=ScanState({label: planted.labels[label] for label in (1, 3)}))
     assert [entry.label for entry in result.labels] == [3]
 
 

@@ -209,13 +209,21 @@ def test_arms_do_not_touch_each_other() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"init_cost": 0.0}, "init cost 0.0, multiplier 1.5: expected above 0 and above 1"),
+        ({"init_cost": 0.0}, "init cost 0.0, multiplier 1.5: expected finite numbers above 0 and above 1"),
         ({"init_cost": -1.0}, "init cost -1.0"),
-        ({"multiplier": 1.0}, "multiplier 1.0: expected above 0 and above 1"),
+        ({"init_cost": float("nan")}, "init cost nan"),
+        ({"init_cost": float("inf")}, "init cost inf"),
+        ({"multiplier": 1.0}, "multiplier 1.0: expected finite numbers above 0 and above 1"),
+        ({"multiplier": float("nan")}, "multiplier nan"),
+        ({"multiplier": float("inf")}, "multiplier inf"),
         ({"patience": 0}, "patience 0, early stop patience 20: expected 1 or more rounds"),
         ({"early_stop_patience": 0}, "early stop patience 0"),
         ({"threshold": 0.0}, "success threshold 0.0: expected a share"),
         ({"threshold": 1.01}, "success threshold 1.01"),
+        ({"threshold": float("nan")}, "success threshold nan"),
+        ({"early_stop_threshold": -0.1}, "early stop threshold -0.1: expected a finite share, 0 or more"),
+        ({"early_stop_threshold": float("nan")}, "early stop threshold nan"),
+        ({"early_stop_threshold": float("inf")}, "early stop threshold inf"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:

@@ -1,10 +1,11 @@
 """Search a trigger for every label of a model, and say whether one is suspiciously small.
 
 Exit code 0: no outlier; 1: backdoor suspected; 2: bad input or failure; 3: inconclusive.
-A stopped scan goes on where it was when the same command is given again.
+A stopped scan goes on where it was when the same command is given again, without --fresh.
 """
 
 import argparse
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from nc_tf.cli.options import add_model_options, class_names, labels, positive, 
 if TYPE_CHECKING:
     from nc_tf.results import ScanResult
 
-STOPPED = "stopped; finished labels are kept, and the same command goes on with the others"
+STOPPED = "stopped; finished labels are kept, and the same command, without --fresh, goes on with the others"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=".keras, .h5, or a SavedModel folder (which needs --trust-model)")
     parser.add_argument("data", metavar="DATA", help="clean raw images: .h5, .npz, or a folder with one folder a class")
     parser.add_argument("--out", required=True, metavar="DIR", help="the scan folder")
-    parser.add_argument("--preset", default="robust", choices=("robust", "low-cost", "paper"), help="how to scan; options overrule it")
+    how = "how to scan; options overrule it, but for the loss, starts, threshold and rounds by which low-cost ranks"
+    parser.add_argument("--preset", default="robust", choices=("robust", "low-cost", "paper"), help=how)
     parser.add_argument("--labels", type=labels, default=None, help="all, or numbers such as 0,33")
-    parser.add_argument("--starts", type=positive, help="random starts a label; the best counts")
+    parser.add_argument("--starts", type=positive, help="searches a label, each from another start; the best counts")
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--loss", choices=("linear", "cross_entropy"))
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"))
@@ -36,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, help="success rate that a trigger must reach")
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where to search: here, or on a Ray cluster")
     parser.add_argument("--upsample", type=int, default=1, metavar="N", help="mask pixels of NxN")
-    parser.add_argument("--tensorboard", metavar="DIR", help="write curves and triggers as they form, for TensorBoard")
+    watch = "write curves and triggers as they form, for TensorBoard; with --engine ray only what labels came to"
+    parser.add_argument("--tensorboard", metavar="DIR", help=watch)
     parser.add_argument("--class-names", metavar="FILE", help="one name a line")
     parser.add_argument("--fresh", action="store_true", help="start over instead of going on with what DIR holds")
     add_model_options(parser)
@@ -50,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.presets import PRESETS
     from nc_tf.report.tensorboard import TensorBoardLog
     from nc_tf.report_file import write_report
-    from nc_tf.scan_folder import ScanFolder, array_hash, model_facts, scan_record
+    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.scan_record import array_hash, model_facts, scan_record
     from nc_tf.scanning import scan
 
     model = load_model(arguments.model, trust_model=arguments.trust_model)
@@ -79,9 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = replace(preset, settings=settings, starts=starts, precision=precision)
     asked = scan_record(what["sha256"], data_hash, chosen, preprocess, arguments.upsample, arguments.seed)
     folder = ScanFolder(arguments.out)
-    finished = folder.open(asked, fresh=arguments.fresh)
     watching = [TensorBoardLog(arguments.tensorboard, upsample_size=arguments.upsample)] if arguments.tensorboard else []
-    with ScanProgress(finished.values()) as progress:
+    resume = folder.open(asked, fresh=arguments.fresh)
+    with ScanProgress(resume.finished.values()) as progress:
         result = interruptible(
             lambda: scan(
                 model,
@@ -96,11 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
                 upsample_size=arguments.upsample,
                 seed=arguments.seed,
                 engine=arguments.engine,
-                finished=finished,
-                under_way=folder.under_way,
-                ranking=folder.ranking,
-                shortlist=folder.shortlist,
-                callbacks=[progress, folder, *watching],
+                resume=resume,
+                callbacks=[folder, progress, *watching],  # what the folder refuses is the one line on stderr
             )
         )
     if names is None and loaded.class_names is not None and len(loaded.class_names) == num_classes:
@@ -123,7 +124,8 @@ def exit_code(result: "ScanResult") -> int:
 def print_result(result: "ScanResult") -> None:
     """The verdict, and the labels with the smallest norms."""
     print(f"{result.verdict}: {result.reason}")
-    print(f"median {result.median:.2f}, MAD {result.mad:.2f}, anomaly index {result.anomaly_index:.2f}")
+    if not math.isnan(result.median):  # otherwise there were too few norms to judge by
+        print(f"median {result.median:.2f}, MAD {result.mad:.2f}, anomaly index {result.anomaly_index:.2f}")
     print("label    norm   index     ASR  without trigger  status")
     for entry in sorted(result.labels, key=lambda entry: (not entry.succeeded, entry.trigger.l1_norm))[:5]:
         mark = "  <- flagged" if entry.label in result.flagged else ""

@@ -158,7 +158,7 @@ class _Crew:
             # After a minute Ray would end this process, with exit code 1.
             raise InputError(
                 "the head of the Ray cluster is gone: expected it to live for as long as the scan; start the cluster again, "
-                "and the same command goes on where this scan was"
+                "and the same command, without --fresh, goes on where this scan was"
             )
         taken = {hand.place for hand in self.hands}
         self.hands += [self._start(place) for place in _places() if place not in taken and place not in self.unfit]

@@ -1,7 +1,6 @@
 """A classifier as the search sees it: raw pixels in, float32 logits out, weights frozen, in the precision asked for."""
 
 from pathlib import Path
-from typing import Literal
 
 import keras
 import numpy as np
@@ -9,8 +8,6 @@ import tensorflow as tf
 
 from nc_tf.errors import InputError
 from nc_tf.preprocessing import Preprocessing
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def has_bfloat16() -> bool:
@@ -21,6 +18,19 @@ def has_bfloat16() -> bool:
         return bool(capability >= (8, 0))
     cpuinfo = Path("/proc/cpuinfo")
     return cpuinfo.exists() and any(flag in cpuinfo.read_text(errors="replace") for flag in ("avx512_bf16", "amx_bf16"))
+
+
+def resolve_precision(precision: str) -> str:
+    """What a precision comes to on this machine, "float32" or "bfloat16": "auto" is the second where the hardware has it.
+
+    Raises:
+        InputError: a precision of another name.
+    """
+    if precision == "auto":
+        return "bfloat16" if has_bfloat16() else "float32"
+    if precision not in ("float32", "bfloat16"):
+        raise InputError(f"precision {precision!r}: expected auto, float32 or bfloat16; choose one")
+    return precision
 
 
 def are_probabilities(answers: np.ndarray) -> bool:
@@ -50,10 +60,7 @@ class FrozenNetwork:
 
     def __init__(self, model: keras.Model, preprocess: Preprocessing, precision: str, probe: np.ndarray) -> None:
         """`probe`: a few raw images (N, ..., C), N >= 1, to look at the answers of."""
-        if precision not in ("auto", "float32", "bfloat16"):
-            raise InputError(f"precision {precision!r}: expected auto, float32 or bfloat16; choose one")
-        self.preprocess = preprocess
-        self.precision = ("bfloat16" if has_bfloat16() else "float32") if precision == "auto" else precision
+        self.preprocess, self.precision = preprocess, resolve_precision(precision)
         answers = np.asarray(model(preprocess(probe.astype(np.float32)), training=False), np.float32)
         if not np.isfinite(answers).all():
             raise InputError(

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from nc_tf.results import Status
+
 # Columns of a label's history, (rounds, 7): nc_tf.search.HISTORY_COLUMNS.
 NORM, SUCCESS, COST = 2, 4, 6
 # The narrowest plot that marks under it must not overlap on, and a digit in it; CSS pixels.
@@ -90,10 +92,14 @@ class LineChart:
 
 
 def counts(row: Mapping[str, Any], verdict: Mapping[str, Any]) -> bool:
+    """`compared`, of a row of `verdict.json`, where null stands for what does not exist."""
+    index, mad = (math.nan if value is None else value for value in (row["anomaly_index"], verdict["mad"]))
+    return compared(Status(row["status"]), index, mad)
+
+
+def compared(status: Status, anomaly_index: float, mad: float) -> bool:
     """Whether a label's norm entered the verdict; where norms could not be compared at all, whether its trigger works."""
-    if not verdict["mad"]:
-        return row["status"] in ("converged", "max_rounds")
-    return row["anomaly_index"] is not None
+    return not math.isnan(anomaly_index) if mad > 0 else status.succeeded
 
 
 def norm_chart(verdict: Mapping[str, Any]) -> NormChart:

@@ -19,14 +19,17 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class Command:
-    """A line for a shell, and what it is good for."""
+    """A line for a shell, what it is good for, and whether it opens the scanned model."""
 
     purpose: str
     line: str
+    opens_model: bool = False
 
 
 def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> list[Command]:
     """What to run after a scan: to repair, to look again with another seed, to repeat.
+
+    Of a scan that ranked some of the model's labels only the finished ones are known, and these alone would be another scan.
 
     Args:
         verdict: the content of `verdict.json`.
@@ -42,21 +45,24 @@ def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> 
             Command("Repeat this demo", shlex.join([*scan, "--out", folder, "--seed", str(seed)])),
         ]
     else:
-        scan = ["nc-tf", "scan", str(verdict["model"].get("path")), str(verdict["data"].get("path"))]
-        options = _scan_options(verdict)
-        found = [
-            Command("Search again from another seed", shlex.join([*scan, "--out", again, *options, "--seed", str(seed + 1)])),
-            Command("Repeat this scan", shlex.join([*scan, "--out", folder, *options, "--seed", str(seed), "--fresh"])),
-        ]
+        files, found = [verdict["model"]["path"], verdict["data"]["path"]], []
         if verdict["flagged"]:
-            repaired = PurePath(scan[2]).stem + "_repaired.keras"
-            unlearn = ["nc-tf", "unlearn", *scan[2:], "--scan", folder, "--out", repaired, *_range_options(verdict)]
-            found.insert(0, Command("Unlearn the flagged triggers", shlex.join(unlearn)))
+            repaired = PurePath(files[0]).stem + "_repaired.keras"
+            unlearn = ["nc-tf", "unlearn", *files, "--scan", folder, "--out", repaired, *_range_options(verdict)]
+            found.append(Command("Unlearn the flagged triggers", shlex.join(unlearn), opens_model=True))
+        labels = _labels(verdict)
+        if labels is not None:
+            options = [*_scan_options(verdict), *labels, *_range_options(verdict)]
+            for purpose, end in (
+                ("Search again from another seed", ["--out", again, *options, "--seed", str(seed + 1)]),
+                ("Repeat this scan", ["--out", folder, *options, "--seed", str(seed), "--fresh"]),
+            ):
+                found.append(Command(purpose, shlex.join(["nc-tf", "scan", *files, *end]), opens_model=True))
     return [*found, Command("Make this page again", shlex.join(["nc-tf", "report", folder]))]
 
 
 def _scan_options(verdict: Mapping[str, Any]) -> list[str]:
-    settings, searched = verdict["settings"], [row["label"] for row in verdict["labels"]]
+    settings = verdict["settings"]
     given: dict[str, Any] = {}
     if settings.get("preset") == "custom":
         # Which preset the options overruled is not written down, but one of them ranks labels, and only two cut starts short.
@@ -68,10 +74,15 @@ def _scan_options(verdict: Mapping[str, Any]) -> list[str]:
     given |= {"--starts": settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict["data"].get("num_images")}
     if settings.get("upsample_size", 1) != 1:
         given["--upsample"] = settings["upsample_size"]
-    if settings.get("labels_ranked", len(searched)) < (verdict["model"].get("num_classes") or 0):
-        given["--labels"] = ",".join(map(str, searched))
-    words = [str(word) for option, value in given.items() if value is not None for word in (option, value)]
-    return words + _range_options(verdict)
+    return [str(word) for option, value in given.items() if value is not None for word in (option, value)]
+
+
+def _labels(verdict: Mapping[str, Any]) -> list[str] | None:
+    """The option that names the labels which the scan was asked for, if it is needed; None where they are not known."""
+    searched, ranked = [row["label"] for row in verdict["labels"]], verdict["settings"].get("labels_ranked")
+    if max(len(searched), ranked or 0) >= verdict["model"].get("num_classes", 0):
+        return []
+    return None if ranked else ["--labels", ",".join(map(str, searched))]
 
 
 def _range_options(verdict: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nc_tf.report.charts import compared
 from nc_tf.results import LabelResult, ScanResult
 
 ALARM, CALM = "#c0392b", "#7f8c8d"
@@ -23,7 +24,7 @@ def trigger_gallery(
         class_names: one a class.
         num_labels: triggers shown at most; flagged ones come first.
     """
-    ranked = sorted(result.labels, key=lambda entry: (entry.label not in result.flagged, not entry.succeeded, entry.trigger.l1_norm))
+    ranked = sorted(result.labels, key=lambda entry: (entry.label not in result.flagged, not _counts(entry, result), entry.trigger.l1_norm))
     shown = ranked[:num_labels]
     figure = Figure(figsize=(11, 2.6 + 1.7 * len(shown)), dpi=110, layout="constrained")
     grid = figure.add_gridspec(1 + len(shown), 8, height_ratios=[1.5] + [1] * len(shown))
@@ -48,15 +49,21 @@ def norm_chart(axes: Axes, result: ScanResult) -> None:
     """The L1 norm of every label's trigger as bars, with the median and the line below which a label is flagged."""
     for entry in result.labels:
         colour = ALARM if entry.label in result.flagged else CALM
-        # A norm without a working trigger behind it is drawn pale: it does not count.
-        axes.bar(entry.label, entry.trigger.l1_norm, color=colour, alpha=1.0 if entry.succeeded else 0.3)
+        # A norm that did not enter the comparison is drawn pale.
+        axes.bar(entry.label, entry.trigger.l1_norm, color=colour, alpha=1.0 if _counts(entry, result) else 0.3)
     if np.isfinite(result.median):
         axes.axhline(result.median, color="black", linewidth=1, label=f"median {result.median:.1f}")
-        axes.axhline(max(result.median - 2 * result.mad, 0), color=ALARM, linewidth=1, linestyle="--", label="index 2: flagged below")
+        if result.flagging_norm >= 0:  # the paper's line may lie below zero, where nothing can be
+            label = f"flagged below {result.flagging_norm:.1f}"
+            axes.axhline(result.flagging_norm, color=ALARM, linewidth=1, linestyle="--", label=label)
         axes.legend(fontsize=8, loc="lower right")
     axes.set_xlabel("label")
     axes.set_ylabel("L1 norm of the mask, pixels")
     axes.margins(x=0.01)
+
+
+def _counts(entry: LabelResult, result: ScanResult) -> bool:
+    return compared(entry.status, entry.anomaly_index, result.mad)
 
 
 def _title(entry: LabelResult, class_names: Sequence[str] | None) -> str:

@@ -15,6 +15,7 @@ from nc_tf.report.charts import LineChart, counts, history_charts, norm_chart
 from nc_tf.report.commands import Command
 from nc_tf.report.pictures import GRAY, Picture, colour_words, mask_words, stamped_pair, trigger_pictures
 from nc_tf.results import Trigger, Verdict
+from nc_tf.verdict_file import flat
 
 # Triggers that are shown; the table has all labels.
 MOST_FLAGGED, LOWEST_OTHERS, STAMPED = 8, 3, 3
@@ -101,7 +102,7 @@ def report_html(
         table=sorted(verdict["labels"], key=lambda row: (row["l1_norm"] is None, row["l1_norm"] or 0.0)),
         has_names=any(row.get("name") for row in verdict["labels"]),
         has_log_index=any(row.get("log_index") is not None for row in verdict["labels"]),
-        facts={part.capitalize(): _flat(verdict.get(part, {})) for part in ("model", "data", "settings", "versions")},
+        facts={part.capitalize(): flat(verdict.get(part, {})) for part in ("model", "data", "settings", "versions")},
         commands=commands,
         # Ours, not a stranger's: the two texts that must not be escaped, and that the page's policy lets in by their hashes.
         style=Markup(style),  # noqa: S704
@@ -141,14 +142,6 @@ def _duration(seconds: float | None) -> str | None:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as rows; lists stay in one piece."""
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", str(value))]
-    return rows
 
 
 def _number(value: float | None) -> str:

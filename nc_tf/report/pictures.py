@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from nc_tf.pixels import drawable
 from nc_tf.results import Trigger
 
 # Up to this side every pixel is kept, and the page shows them as squares; larger pictures are shrunk and compressed, so that a page of
@@ -35,10 +36,8 @@ class Picture:
 
 
 def picture(pixels: np.ndarray, alt: str, caption: str) -> Picture:
-    """(H, W), or (H, W, C) in [0, 255], clipped; three channels are a colour picture, any other number its mean."""
-    if pixels.ndim == 3 and pixels.shape[-1] != 3:
-        pixels = pixels.mean(axis=-1)
-    image = Image.fromarray(np.rint(np.clip(pixels, 0, 255)).astype(np.uint8))
+    """What is drawn of pixels, see `drawable`, with words for it."""
+    image = Image.fromarray(drawable(pixels))
     side, stream = max(image.size), io.BytesIO()
     if side <= LOSSLESS_SIDE:
         image.save(stream, format="PNG", optimize=True)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from nc_tf.callbacks import ScanCallback
 from nc_tf.errors import InputError
 from nc_tf.inversion import RoundLog, Run
+from nc_tf.pixels import drawable
 from nc_tf.results import LabelResult, Trigger
 from nc_tf.search import Arm, ArmResult
 from nc_tf.triggers import TriggerSpace
@@ -21,7 +22,8 @@ class TensorBoardLog(ScanCallback):
     Each search is a run of its own, `label_33/start_0`, with the scalars ASR, norm, cost and loss at every round, and the images mask,
     pattern and trigger (mask times pattern) at every few. What the labels came to is the run `labels`, with the label as the step and
     tags of its own: "held-out ASR by label", "norm by label", and the pictures of the trigger that counts, "mask by label" and so on.
-    `tensorboard --logdir FOLDER` shows them, also while the scan runs.
+    `tensorboard --logdir FOLDER` shows them, also while the scan runs. Of a scan on a cluster, whose rounds nobody hears of here, there is
+    only the run `labels`.
     """
 
     def __init__(self, folder: str | Path, *, every: int = 5, upsample_size: int = 1) -> None:
@@ -89,11 +91,9 @@ class TensorBoardLog(ScanCallback):
 
 def _images(trigger: Trigger, suffix: str = "") -> None:
     for tag, pixels in (
-        ("mask", trigger.mask[..., None] * 255.0),
+        ("mask", trigger.mask * 255.0),
         ("pattern", trigger.pattern),
         ("trigger", trigger.mask[..., None] * trigger.pattern),
     ):
-        if pixels.shape[-1] not in (1, 3):
-            pixels = pixels.mean(axis=-1, keepdims=True)
-        # A search that became NaN is drawn black.
-        tf.summary.image(tag + suffix, np.rint(np.clip(np.nan_to_num(pixels), 0, 255)).astype(np.uint8)[None])
+        picture = drawable(np.nan_to_num(pixels))  # a search that became NaN is drawn black
+        tf.summary.image(tag + suffix, picture.reshape(1, *picture.shape[:2], -1))
