@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,8 @@ def save_backdoor(path: str | Path, backdoor: Backdoor) -> None:
     if isinstance(backdoor, Trigger):
         save_trigger(path, backdoor)
         return
-    parts = {"goal": backdoor, "pixels": backdoor.trigger} if isinstance(backdoor, Goal) else {"pixels": backdoor}
-    arrays: dict[str, object] = {}
+    parts: dict[str, Any] = {"goal": backdoor, "pixels": backdoor.trigger} if isinstance(backdoor, Goal) else {"pixels": backdoor}
+    arrays: dict[str, Any] = {}
     for part, content in parts.items():
         arrays[part] = type(content).__name__
         arrays |= {f"{part}_{field.name}": getattr(content, field.name) for field in fields(content) if field.name != "trigger"}

@@ -78,5 +78,5 @@ def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, streng
     field = tf.image.resize(directions, (height, width), method="bicubic")[0].numpy()
     # The authors move by strength / height in coordinates from -1 to 1, which are (size - 1) / 2 pixels each.
     moved = field * strength / height * (np.array([height, width]) - 1) / 2
-    places = np.clip(np.stack(np.mgrid[:height, :width], axis=-1) + moved, 0, (height - 1, width - 1))
+    places = np.clip(np.moveaxis(np.mgrid[:height, :width], 0, -1) + moved, 0, (height - 1, width - 1))
     return Warp(label, places.astype(np.float32), channels)

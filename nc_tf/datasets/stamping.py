@@ -36,8 +36,8 @@ def stamped_batches(
         seed: of order and choice.
         preprocess: applied after stamping.
     """
-    if relabel:
-        classes = np.arange(1 + np.max(labels))
+    if relabel and labels is not None:
+        classes = np.arange(1 + labels.max())
         carriers = tf.constant(np.stack([trigger.carriers(classes) for trigger in triggers]))
         wanted = tf.constant(np.stack([trigger.wanted(classes) for trigger in triggers]), tf.int64)
 

@@ -66,7 +66,8 @@ class GoodNet:
         """
         test = test_data or validation_data
         common: dict[str, Any] = {"intensity_range": intensity_range, "seed": seed}
-        found = scan(badnet, *test, callbacks=callbacks, **common, **(scan_options or {}))
+        images, labels = test
+        found = scan(badnet, images, labels, callbacks=callbacks, **common, **(scan_options or {}))
         preprocess = preprocessing(intensity_range)
         if not found.triggers:
             return cls(_never_poisoned(badnet), found, preprocess)

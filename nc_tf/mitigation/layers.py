@@ -31,7 +31,7 @@ def find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
 
 
 def _has_units(layer: keras.layers.Layer) -> bool:
-    shape = getattr(getattr(layer, "output", None), "shape", ())
+    shape: tuple[int | None, ...] = getattr(getattr(layer, "output", None), "shape", ())
     return not isinstance(layer, layers.InputLayer) and len(shape) in (2, 4) and shape[-1] is not None
 
 
