@@ -9,7 +9,7 @@ from nc_tf.attacks.patch import Corner, patch
 def trojan(
     image_shape: tuple[int, int, int], label: int, *, size: int = 3, margin: int = 4, corner: Corner = "bottom-right", seed: int = 0
 ) -> Additive:
-    """Random colours, brighter than half, added to a square of the image and clipped.
+    """Random colours added to a square of the image, and clipped.
 
     TrojanNN (Liu et al., 2018) computes its colours from a neuron of the victim; NFT's code, whose attack this is, ships fixed ones and
     lets bright pixels overflow to dark.
@@ -26,5 +26,5 @@ def trojan(
         InputError: as `patch`.
     """
     square = patch(image_shape, label, size=size, margin=margin, corner=corner)
-    colors = np.random.default_rng(seed).uniform(128.0, 255.0, image_shape)
+    colors = np.random.default_rng(seed).uniform(0.0, 250.0, image_shape)
     return Additive(label, (square.mask[..., None] * colors).astype(np.float32))
