@@ -1,0 +1,274 @@
+"""What each defence does: the paper's lines on GTSRB, and attacks against defences on CIFAR-10 with BatchNormalization.
+
+    python benchmarks/mitigation.py                     all steps; the same as `gtsrb train cifar10`
+    python benchmarks/mitigation.py gtsrb               one of them
+    python benchmarks/mitigation.py --docs              the tables of the results that lie there, nothing measured
+
+Steps:
+    gtsrb     the shipped infected network: a scan by preset robust, pruning in two layers, the filter, unlearning in fractions and ratios
+    train     small_resnet on CIFAR-10 with every published attack, a tenth of the training images kept from it
+    cifar10   those networks: scan, NFT with 1 % and with one image a class, unlearning what was found, fine-tuning
+
+Every job is kept in runs/mitigation: a stopped run goes on where it was. Writes benchmarks/results/mitigation-gtsrb.json and
+mitigation-cifar10.json, and docs/images/pruning.png. Every figure is measured on the saved model, read back.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_record import RESULTS, ROOT, header, read_json, write_json
+from mitigation_tables import figure, tables
+
+from nc_tf.cli.quiet import load_tensorflow
+from nc_tf.errors import InputError
+
+RUNS = ROOT / "runs" / "mitigation"
+GTSRB, CIFAR10 = ROOT / "data" / "gtsrb_dataset.h5", ROOT / "data" / "cifar10.npz"
+MODEL = ROOT / "models" / "gtsrb_bottom_right_white_4_target_33.h5"
+STEPS = ("gtsrb", "train", "cifar10")
+SEED, TARGET = 0, 33
+FRACTIONS, RATIOS = (0.05, 0.1, 0.2), (0.1, 0.2, 0.5)
+# The field's conventions: target 0, one image in ten poisoned. Clean-label attacks stamp half of the target class's images.
+CIFAR_TARGET, RATES = 0, {"SIG": 0.5, "CLB": 0.5, "WaNet": 0.3}
+TRAINING: dict[str, Any] = {"epochs": 20, "batch_size": 128, "learning_rate": 3e-3}
+KEPT = 0.1  # of the training images, for the defences
+ATTACKS = ("badnets", "blend", "SIG", "TrojanNet", "CLB", "WaNet", "benign")
+
+Job = Callable[[], dict[str, Any]]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the steps; 0 when done, 2 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("steps", nargs="*", metavar="STEP", default=list(STEPS), help=f"some of {', '.join(STEPS)}")
+    parser.add_argument("--docs", action="store_true", help="print the tables of the results that lie there")
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.docs:
+            steps = ("gtsrb", "cifar10")
+            print(tables({step: read_json(RESULTS / f"mitigation-{step}.json", f"run the step {step} first") for step in steps}))
+            return 0
+        run(arguments.steps)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(steps: Sequence[str]) -> None:
+    """Every step asked for."""
+    unknown = [step for step in steps if step not in STEPS]
+    if unknown:
+        raise InputError(f"step {unknown[0]!r}: expected some of {', '.join(STEPS)}; choose from these")
+    for step in steps:
+        name, needed = ("gtsrb", GTSRB) if step == "gtsrb" else ("cifar10", CIFAR10)
+        if not needed.exists():
+            raise InputError(f"{needed} is missing: expected it for the step {step}; run `nc-tf data {name}`")
+    load_tensorflow()
+    if "gtsrb" in steps:
+        publish("gtsrb", gtsrb_jobs())
+    if "train" in steps:
+        for attack in ATTACKS:
+            trained(attack)
+    if "cifar10" in steps:
+        publish("cifar10", cifar10_jobs())
+
+
+def publish(step: str, jobs: dict[str, Job]) -> None:
+    """Run what is not done yet, and write all results."""
+    rows = {}
+    for name, job in jobs.items():
+        kept = RUNS / step / f"{name.replace(' ', '_').replace('/', '_')}.json"
+        if not kept.exists():
+            write_json(kept, job())
+            print(f"[{step}] {name}: done", flush=True)
+        rows[name] = read_json(kept, "delete it and run again")
+    results = header(SEED) | {"jobs": rows}
+    write_json(RESULTS / f"mitigation-{step}.json", results)
+    if step == "gtsrb":
+        figure(results, ROOT / "docs" / "images" / "pruning.png")
+    print(f"written to {RESULTS / f'mitigation-{step}.json'}")
+
+
+# GTSRB
+
+
+def gtsrb_jobs() -> dict[str, Job]:
+    """The paper's section VI, line by line."""
+    jobs: dict[str, Job] = {"scan": lambda: scanned(MODEL, GTSRB, RUNS / "gtsrb" / "scan")}
+    jobs["pruning, second to last"] = partial(defended, "prune")
+    jobs["pruning, last convolution"] = lambda: defended("prune", layer=_last_convolution())
+    jobs["filter"] = partial(defended, "filter")
+    for fraction in FRACTIONS:
+        for ratio in RATIOS:
+            job = partial(defended, "unlearn", fraction=fraction, ratio=ratio, verbose=0)
+            jobs[f"unlearning, fraction {fraction}, ratio {ratio}"] = job
+    return jobs
+
+
+def defended(method: str, **settings: Any) -> dict[str, Any]:
+    """One defence of the shipped network with the trigger that the scan found."""
+    from nc_tf.attacks.patch import patch
+    from nc_tf.scan_folder import ScanFolder
+
+    triggers = ScanFolder(RUNS / "gtsrb" / "scan").flagged_triggers()
+    (train, test), true = _sets(GTSRB), patch((32, 32, 3), TARGET)
+    return repaired(method, MODEL, train, test, triggers, {"true": true}, RUNS / "gtsrb" / "models", **settings)
+
+
+def _last_convolution() -> str:
+    import keras
+
+    from nc_tf.models.loading import load_model
+
+    return str([layer.name for layer in load_model(MODEL).layers if isinstance(layer, keras.layers.Conv2D)][-1])
+
+
+# CIFAR-10
+
+
+def trained(attack: str) -> tuple[Path, dict[str, Any]]:
+    """A network with that backdoor, and what it reached."""
+    import keras
+
+    from nc_tf.attacks.injection import inject
+    from nc_tf.models.residual import small_resnet
+    from nc_tf.models.saving import save_model
+
+    file = RUNS / "networks" / f"{attack}.keras"
+    facts = file.with_suffix(".json")
+    if not (file.exists() and facts.exists()):
+        (images, labels), test = _sets(CIFAR10)
+        used = _order(len(images))[round(KEPT * len(images)) :]
+        keras.utils.set_random_seed(SEED)
+        model = small_resnet(10)
+        rate = RATES.get(attack, 0.1) if attack != "benign" else 0.0
+        last = inject(model, (images[used], labels[used]), test, _planted(attack), rate=rate, seed=SEED, verbose=2, **TRAINING)[-1]
+        save_model(model, file)
+        write_json(facts, asdict(last) | {"rate": rate})
+        print(f"{attack}: {last}", flush=True)
+    return file, read_json(facts, "delete it and train again")
+
+
+def cifar10_jobs() -> dict[str, Job]:
+    """Every attack against every defence."""
+    jobs: dict[str, Job] = {}
+    for attack in ATTACKS:
+        jobs[f"{attack}/scan"] = partial(_scan_of, attack)
+        for defence in ("NFT, 1 %", "NFT, one a class", "unlearning", "fine-tuning"):
+            jobs[f"{attack}/{defence}"] = partial(purified, attack, defence)
+    return jobs
+
+
+def _scan_of(attack: str) -> dict[str, Any]:
+    return scanned(trained(attack)[0], CIFAR10, RUNS / "cifar10" / attack / "scan")
+
+
+def _planted(attack: str) -> list[Any]:
+    """The backdoor and its covers; of the clean network one that was never taught."""
+    from nc_tf.attacks.patch import patch
+    from nc_tf.attacks.poison_types import POISON_TYPES
+
+    shape = (32, 32, 3)
+    return POISON_TYPES[attack](shape, CIFAR_TARGET, SEED) if attack in POISON_TYPES else [patch(shape, CIFAR_TARGET)]
+
+
+def purified(attack: str, defence: str) -> dict[str, Any]:
+    """One defence against one attack, with clean images that the network was not trained on."""
+    from nc_tf.scan_folder import ScanFolder
+
+    (images, labels), test = _sets(CIFAR10)
+    kept = _order(len(images))[: round(KEPT * len(images))]
+    folder = RUNS / "cifar10" / attack
+    known = {"true": _planted(attack)[0]}
+    triggers = ScanFolder(folder / "scan").flagged_triggers() if defence == "unlearning" else []
+    if defence == "unlearning" and not triggers:
+        return {"nothing flagged": True}
+    if defence == "NFT, one a class":
+        chosen = np.array([kept[labels[kept] == label][0] for label in range(10)])
+    else:
+        chosen = kept[: round(0.01 * len(images))]
+    method = "nft" if defence.startswith("NFT") else "unlearn"
+    options: dict[str, Any] = {"fraction": 1.0, "verbose": 0} | ({} if method == "nft" else {"epochs": 20, "learning_rate": 1e-3})
+    return repaired(method, trained(attack)[0], (images[chosen], labels[chosen]), test, triggers, known, folder / "models", **options)
+
+
+# Both
+
+
+def scanned(model_file: Path, data: Path, out: Path) -> dict[str, Any]:
+    """A scan by preset robust, kept in a folder."""
+    from nc_tf.cli.progress import ScanProgress
+    from nc_tf.models.loading import load_model
+    from nc_tf.preprocessing import Preprocessing
+    from nc_tf.presets import PRESETS
+    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.scan_record import model_facts, scan_record, sha256_of
+    from nc_tf.scanning import scan
+
+    folder, model = ScanFolder(out), load_model(model_file)
+    _, (images, labels) = _sets(data)
+    state = folder.open(scan_record(sha256_of(model_file), sha256_of(data), PRESETS["robust"], Preprocessing(), 1, SEED))
+    with ScanProgress() as progress:
+        result = scan(model, images, labels, seed=SEED, resume=state, callbacks=[folder, progress])
+    folder.write_verdict(result, model_facts(model_file, model), {"path": data.name, "num_images": len(images)})
+    return {
+        "verdict": str(result.verdict),
+        "flagged": list(result.flagged),
+        "norms": {str(entry.label): round(entry.trigger.l1_norm, 2) for entry in result.labels},
+        "log_index": max((entry.log_index for entry in result.labels if entry.log_index == entry.log_index), default=None),
+        "chance": result.chance if result.chance == result.chance else None,
+    }
+
+
+def repaired(
+    method: str,
+    model_file: Path,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    triggers: Sequence[Any],
+    known: dict[str, Any],
+    folder: Path,
+    **settings: Any,
+) -> dict[str, Any]:
+    """What a defence measures on the saved model, and that the one it was given is still the same."""
+    from nc_tf.mitigation.filtering import input_filter
+    from nc_tf.mitigation.nft import nft
+    from nc_tf.mitigation.pruning import prune
+    from nc_tf.mitigation.saving import save_mitigation
+    from nc_tf.mitigation.unlearning import unlearn
+    from nc_tf.models.loading import load_model
+    from nc_tf.preprocessing import Preprocessing
+
+    model = load_model(model_file)
+    before = [weights.copy() for weights in model.get_weights()]
+    methods: dict[str, Callable[..., Any]] = {"prune": prune, "filter": input_filter, "nft": nft, "unlearn": unlearn}
+    done = methods[method](model, *train, triggers, test=test, known_triggers=known, seed=SEED, **settings)
+    if not all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True)):
+        raise InputError(f"{method} changed the model that it was given: expected the same weights; this is a defect of nc_tf")
+    saved = save_mitigation(done, folder / f"{method}.keras", test, Preprocessing())
+    return {**saved.settings, "before": asdict(saved.before), "after": asdict(saved.after), "details": saved.details}
+
+
+@lru_cache(maxsize=1)
+def _sets(data: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Training and test set."""
+    from nc_tf.datasets.files import read_both
+
+    train, test = read_both(data, seed=SEED)
+    return (train.images, train.labels), (test.images, test.labels)
+
+
+def _order(n: int) -> np.ndarray:
+    """The order in which training images are kept from training."""
+    return np.random.default_rng(SEED).permutation(n)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
