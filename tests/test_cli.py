@@ -115,7 +115,7 @@ def test_the_version_is_that_of_the_package(capsys: Captured) -> None:
         (["scan", "m", "d", "--out", "o", "--rounds", "many"], "argument --rounds: invalid int value: 'many'"),
         (["scan", "m", "d", "--out", "o", "--mean", "a"], "argument --mean: 'a': expected numbers"),
         (["scan", "m", "d", "--out", "o", "--lab", "1"], "unrecognized arguments: --lab"),
-        (["unlearn", "m", "d"], "the following arguments are required: --scan, --out"),
+        (["unlearn", "m", "d"], "the following arguments are required: --out"),
         (["inject", "d", "--out", "o", "--color", "white"], "argument --color: 'white': expected numbers"),
         (["inject", "d", "--out", "o", "--architecture", "vgg"], "argument --architecture: invalid choice: 'vgg'"),
         (["data", "mnist"], "argument name: invalid choice: 'mnist'"),
