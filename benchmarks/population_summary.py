@@ -99,7 +99,7 @@ def table(found: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for name, key in (("area under ROC, `log_index`", "roc_auc_log_index"), ("area under ROC, `anomaly_index`", "roc_auc_anomaly_index"),
                       ("median seconds", "median_seconds")):  # fmt: skip
-        lines.append(f"| {name} | " + " | ".join(str(entry.get(key, "not known")) for entry in found.values()) + " |")
+        lines.append(f"| {name} | " + " | ".join(str(entry.get(key) or "not known") for entry in found.values()) + " |")
     return "\n".join(lines)
 
 
