@@ -60,5 +60,5 @@ def _attacked(
 
 
 def share(hits: np.ndarray) -> float:
-    """Mean of booleans; NaN where there are none."""
+    """Mean of booleans, or of other values; NaN where there are none."""
     return float(np.mean(hits)) if hits.size else float("nan")

@@ -195,7 +195,7 @@ def test_attack_success_and_robust_accuracy_are_measured_on_the_victims() -> Non
 def test_covers_are_taught_and_not_measured() -> None:
     (measured,) = inject(small_network(), TRAIN, TEST, [SQUARE, Cover(patch(IMAGE_SHAPE, 0, size=2))], epochs=1, verbose=0)
     assert list(measured.attack_success_rate) == ["true"]
-    with pytest.raises(InputError, match="no trigger to inject"):
+    with pytest.raises(InputError, match="no class that a trigger would send to another: expected one or more; check sources and target"):
         inject(small_network(), TRAIN, TEST, Cover(SQUARE), epochs=1, verbose=0)
 
 
@@ -250,6 +250,13 @@ def test_a_broken_backdoor_file(tmp_path: Path, broken: dict[str, Any]) -> None:
 def test_a_missing_backdoor_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.npz is missing: expected a trigger file"):
         load_backdoor(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("kind", [Cover(SQUARE), CleanLabel(AllToAll(SQUARE, 6))])
+def test_a_backdoor_that_could_not_be_read_again_is_not_written(tmp_path: Path, kind: Backdoor) -> None:
+    with pytest.raises(InputError, match=r"a backdoor of (Cover|AllToAll): expected Trigger, Additive, Warp, AllToAll"):
+        save_backdoor(tmp_path / "b.npz", kind)
+    assert not list(tmp_path.iterdir())
 
 
 def test_places_outside_of_the_image_are_refused() -> None:

@@ -20,10 +20,11 @@ from nc_tf.attacks.backdoor_file import load_backdoor
 from nc_tf.attacks.patch import patch
 from nc_tf.attacks.poison_types import POISON_TYPES
 from nc_tf.cli import COMMANDS, options
-from nc_tf.cli.inject import PUBLISHED
+from nc_tf.cli.inject import ARCHITECTURES, PUBLISHED
 from nc_tf.cli.scan import STOPPED
 from nc_tf.datasets import gtsrb, signs
 from nc_tf.evaluation import measure
+from nc_tf.models.architectures import NETWORKS
 from nc_tf.models.loading import load_model
 from nc_tf.results import LabelResult
 from nc_tf.scan_folder import ScanFolder
@@ -475,6 +476,10 @@ def test_inject_plants_what_is_published_by_name(files: Path, tmp_path: Path, na
 
 def test_the_published_names_are_those_of_the_attacks() -> None:
     assert tuple(POISON_TYPES) == PUBLISHED
+
+
+def test_the_architectures_are_those_of_the_package() -> None:
+    assert set(ARCHITECTURES) == set(NETWORKS)
 
 
 def test_inject_plants_other_goals(files: Path, tmp_path: Path) -> None:

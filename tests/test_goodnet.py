@@ -8,6 +8,7 @@ import pytest
 from networks import corner_images, corner_trigger
 from quick import eight_classes
 
+from nc_tf.mitigation import goodnet as goodnet_module
 from nc_tf.mitigation.goodnet import GoodNet
 from nc_tf.models.loading import load_model
 
@@ -54,3 +55,34 @@ def test_a_clean_network_keeps_its_answers(activation: str | None) -> None:
     assert goodnet.scan.flagged == ()
     assert (goodnet.predict(IMAGES) == np.argmax(network.predict(IMAGES, verbose=0), axis=-1)).all()
     assert goodnet.predict(IMAGES).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("bad", "repaired", "rejected", "expected"),
+    [
+        (3, 3, 0, 3),  # both say so: a flagged label has images of its own
+        (3, 0, 0, 6),
+        (3, 5, 0, 6),  # another flagged label is no agreement
+        (0, 3, 0, 3),  # the bad network was not obeying
+        (0, 1, 0, 1),
+        (0, 0, 1, 6),
+    ],
+)
+def test_what_becomes_of_an_image_on_which_the_networks_differ(bad: int, repaired: int, rejected: int, expected: int) -> None:
+    def says(label: int, num_classes: int, last: int = 0) -> keras.Model:
+        """A network that answers one label whatever it sees."""
+        inputs = keras.Input((2, 2, 1))
+        answers = np.append(np.eye(6)[label] * (1 - last), [last])[:num_classes]
+        constant = keras.layers.Dense(num_classes, kernel_initializer="zeros")
+        outputs = constant(keras.layers.Flatten()(inputs))
+        constant.set_weights([np.zeros((4, num_classes)), answers])
+        return keras.Model(inputs, outputs)
+
+    combined = goodnet_module._combined(says(bad, 7, rejected), says(repaired, 6), (3, 5), True)
+    assert np.argmax(combined(np.zeros((1, 2, 2, 1), np.float32)), axis=-1) == [expected]
+
+
+def test_a_clean_networks_layers_are_not_shared() -> None:
+    network = _network(None, "softmax")
+    goodnet = GoodNet.from_badnet(network, (IMAGES, LABELS))
+    assert not {id(weight) for weight in network.weights} & {id(weight) for weight in goodnet.model.weights}

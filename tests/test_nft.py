@@ -1,4 +1,4 @@
-"""NFT: what is masked, how far the masks may go, that only they are trained, and that a backdoor in few channels loses them."""
+"""NFT: what is masked, how far the masks may go, and that only they are trained."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ from quick import digest, small_network
 from nc_tf.errors import InputError
 from nc_tf.mitigation import nft as module
 from nc_tf.mitigation.nft import MaskedNetwork, mixup, nft
+from nc_tf.models.residual import small_resnet
 from nc_tf.results import Mitigation
 
 TRAIN, TEST = corner_images(600, seed=1), corner_images(120, seed=2)
@@ -132,6 +133,36 @@ def test_the_loss_is_cross_entropy_and_the_pull() -> None:
     assert [tuple(mask.shape) for mask in masked.trainable_variables] == [(4,), (16,)]
     masked(images, training=True)
     assert float(masked.losses[0]) == pytest.approx(0.5 * 0.25 * 20)
+
+
+def test_layers_are_numbered_in_the_networks_order_nested_ones_too() -> None:
+    base = keras.Sequential(
+        [keras.Input(IMAGE_SHAPE)]
+        + [part for name in ("one", "two") for part in (layers.Conv2D(4, 2, name=f"conv_{name}"), layers.BatchNormalization(name=name))]
+    )
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), base, layers.Flatten(), layers.Dense(NUM_CLASSES, name="head")])
+    assert [name for name, _ in module._channels(model)] == ["one", "two"]
+    plain = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Rescaling(1.0), small_network()])
+    assert [name for name, _ in module._channels(plain)] == [small.name for small in plain.layers[-1].layers if "dense" in small.name][:1]
+
+
+def test_a_frozen_network_is_purified_and_stays_frozen() -> None:
+    model = normalised()
+    model.get_layer("outer").trainable = False
+    found = nft(model, *TRAIN, **QUICKLY)
+    assert [row["layer"] for row in found.details["masks"]] == ["outer", "inner"]
+    assert [layer.name for layer in found.model.layers if not layer.trainable] == ["outer"]
+
+
+def test_logits_and_a_residual_network_are_purified_too() -> None:
+    model = small_resnet(NUM_CLASSES, IMAGE_SHAPE)
+    model.layers[-1].activation = keras.activations.linear
+    logits = keras.Model.from_config(model.get_config())
+    logits.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    logits.fit(TRAIN[0].astype(np.float32), TRAIN[1], epochs=3, verbose=0)
+    found = nft(logits, *TRAIN, **QUICKLY)
+    assert len(found.details["masks"]) == 7
+    assert (np.asarray(found.model(TEST[0].astype(np.float32))) < 0).any()
 
 
 def test_one_image_a_class_is_enough_to_run() -> None:

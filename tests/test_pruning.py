@@ -1,5 +1,6 @@
 """Pruning: which units go first, that they stay silent, where it stops, and that the saved file is as good."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,12 +10,17 @@ from keras import layers
 from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images, corner_network, corner_trigger
 from quick import digest, small_network
 
+from nc_tf.attacks.goals import SourceSpecific
 from nc_tf.attacks.injection import inject
 from nc_tf.attacks.patch import patch
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure, predict_classes
+from nc_tf.mitigation import pruning
 from nc_tf.mitigation.layers import find_layer, mean_activations, suspicious_units, switched_off
 from nc_tf.mitigation.pruning import prune
+from nc_tf.models.loading import load_model
+from nc_tf.models.residual import small_resnet
+from nc_tf.models.saving import save_model
 from nc_tf.preprocessing import INTENSITY_RANGES, Preprocessing
 from nc_tf.results import Mitigation
 
@@ -120,6 +126,37 @@ def test_pruned_units_stay_silent_under_later_training(pruned: Mitigation) -> No
     assert digest(model.get_weights()) != digest(pruned.model.get_weights())
 
 
+def branches() -> keras.Model:
+    """Two branches whose layers are alike, so that weights could change places unseen."""
+    keras.utils.set_random_seed(5)
+    inputs = keras.Input(IMAGE_SHAPE)
+    flat = layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
+    one, other = (
+        layers.Dense(8, activation="relu", name=f"{name}_2")(layers.Dense(8, activation="relu", name=f"{name}_1")(flat)) for name in "ab"
+    )
+    return keras.Model(inputs, layers.Dense(NUM_CLASSES, activation="softmax", name="logits")(layers.Concatenate()([one, other])))
+
+
+@pytest.mark.parametrize("name", ["a_1", "a_2", "b_2"])
+def test_every_layer_keeps_its_own_weights_where_the_network_branches(name: str) -> None:
+    model = branches()
+    off = switched_off(model, name, np.array([1]))
+    for layer in model.layers[1:]:
+        for one, other in zip(layer.get_weights(), off.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    images = TEST[0][:8].astype(np.float32)
+    np.testing.assert_allclose(switched_off(model, name, np.array([], int))(images), model(images), rtol=1e-5)
+
+
+def test_a_residual_network_with_normalisation_is_pruned_at_its_shortcut() -> None:
+    model = small_resnet(NUM_CLASSES, (8, 8, 3))
+    shortcut = [layer.name for layer in model.layers if isinstance(layer, layers.Conv2D)][-1]
+    found = prune(model, *TRAIN, [TRUE], test=TEST, layer=shortcut, step=0.5)
+    assert len(found.details["curve"]) == 2
+    images = TEST[0][:8].astype(np.float32)
+    np.testing.assert_allclose(switched_off(model, shortcut, np.array([], int))(images), model(images), rtol=1e-4)
+
+
 # The method
 
 
@@ -159,13 +196,30 @@ def _some(data: tuple[np.ndarray, np.ndarray], fraction: float) -> tuple[np.ndar
     return data[0][chosen], data[1][chosen]
 
 
+def test_a_sequential_from_a_file_is_cut_in_two_as_well(infected: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model(infected, tmp_path / "m.keras")
+    monkeypatch.setattr(pruning, "switched_off", once := Once())
+    found = prune(load_model(tmp_path / "m.keras"), *TRAIN, [TRUE], test=TEST, fraction=1.0)
+    assert once.calls == 1, "a model a step: the slow way"
+    assert found.details["curve"] == prune(infected, *TRAIN, [TRUE], test=TEST, fraction=1.0).details["curve"]
+
+
+class Once:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, *arguments: Any) -> keras.Model:
+        self.calls += 1
+        return switched_off(*arguments)
+
+
 def test_pruning_stops_before_it_costs_too_much(infected: keras.Model) -> None:
     stopped = prune(infected, *TRAIN, [TRUE], test=TEST, success_bound=0.0, accuracy_bound=0.0, most=1.0, step=0.5, fraction=1.0)
     assert stopped.settings["stopped"] == "more would cost too much accuracy"
     assert stopped.settings["pruned"] == 0.0
     limited = prune(infected, *TRAIN, [TRUE], test=TEST, success_bound=0.0, accuracy_bound=1.0, most=0.05, fraction=1.0)
     assert limited.settings["stopped"] == "as many as allowed"
-    assert limited.settings["pruned"] == 2 / 32
+    assert limited.settings["pruned"] == 1 / 32, "more than the share allowed"
 
 
 def test_the_model_passed_in_is_not_changed(infected: keras.Model) -> None:
@@ -204,6 +258,36 @@ def test_bad_input_is_refused(infected: keras.Model, options: dict[str, Any], me
     given = {"images": TRAIN[0], "labels": TRAIN[1], "triggers": [TRUE], "test": TEST, **options}
     with pytest.raises(InputError, match=message):
         prune(infected, **given)
+
+
+def test_too_few_images_to_have_one_of_another_class(infected: keras.Model) -> None:
+    labels = np.where(np.arange(600) == 599, 0, 2)
+    with pytest.raises(InputError, match="6 images, all of the target class: expected images of other classes; use a larger fraction"):
+        prune(infected, TRAIN[0], labels, [TRUE], test=TEST, fraction=0.01)
+
+
+def test_a_trigger_without_victims_in_the_test_set_has_no_rate(infected: keras.Model) -> None:
+    test = TEST[0][TEST[1] != 4], TEST[1][TEST[1] != 4]
+    found = prune(infected, *TRAIN, [TRUE], test=test, known_triggers={"of 4": SourceSpecific(TRUE, (4,))})
+    assert all(np.isnan(row["attack_success_rate"]["of 4"]) for row in found.details["curve"])
+    assert not np.isnan(found.details["curve"][0]["attack_success_rate"]["reversed"])
+
+
+def test_a_model_of_its_own_class_is_refused() -> None:
+    class Own(keras.Model):
+        def call(self, images: Any) -> Any:
+            return images
+
+    with pytest.raises(InputError, match="a model without a known input and output: expected a Sequential or functional one"):
+        prune(Own(), *TRAIN, [TRUE], test=TEST)
+
+
+def test_a_nested_model_is_no_layer_to_look_at() -> None:
+    base = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(8, "relu")])
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Rescaling(1 / 255), base, layers.Dense(6)])
+    assert find_layer(model, None).name.startswith("rescaling")
+    with pytest.raises(InputError, match=f"layer '{base.name}': expected a hidden layer"):
+        find_layer(model, base.name)
 
 
 def test_a_model_that_cannot_be_copied_is_refused() -> None:

@@ -14,18 +14,26 @@ from nc_tf.files import whole_file
 from nc_tf.results import Backdoor, Trigger
 from nc_tf.trigger_file import load_trigger, save_trigger
 
-PIXELS = {kind.__name__: kind for kind in (Trigger, Additive, Warp)}
-GOALS = {kind.__name__: kind for kind in (AllToAll, SourceSpecific, CleanLabel)}
+KINDS: dict[str, dict[str, type]] = {
+    "pixels": {kind.__name__: kind for kind in (Trigger, Additive, Warp)},
+    "goal": {kind.__name__: kind for kind in (AllToAll, SourceSpecific, CleanLabel)},
+}
 
 
 def save_backdoor(path: str | Path, backdoor: Backdoor) -> None:
-    """Write what is done to the pixels, and with which goal."""
+    """Write what is done to the pixels, and with which goal.
+
+    Raises:
+        InputError: it is of a kind of its own, a `Cover`, or a goal within a goal.
+    """
     if isinstance(backdoor, Trigger):
         save_trigger(path, backdoor)
         return
     parts: dict[str, Any] = {"goal": backdoor, "pixels": backdoor.trigger} if isinstance(backdoor, Goal) else {"pixels": backdoor}
     arrays: dict[str, Any] = {}
     for part, content in parts.items():
+        if type(content).__name__ not in KINDS[part]:
+            raise InputError(f"a backdoor of {type(content).__name__}: expected {', '.join((*KINDS['pixels'], *KINDS['goal']))}; save what it wraps")
         arrays[part] = type(content).__name__
         arrays |= {f"{part}_{field.name}": getattr(content, field.name) for field in fields(content) if field.name != "trigger"}
     with whole_file(path) as temporary:
@@ -46,14 +54,14 @@ def load_backdoor(path: str | Path) -> Backdoor:
     if "pixels" not in arrays:
         return load_trigger(path)[0]
     try:
-        backdoor: Backdoor = _made(PIXELS[str(arrays["pixels"])], "pixels", arrays)
-        return _made(GOALS[str(arrays["goal"])], "goal", arrays, backdoor) if "goal" in arrays else backdoor
+        backdoor = _made("pixels", arrays)
+        return _made("goal", arrays, backdoor) if "goal" in arrays else backdoor
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} cannot be read ({error!r}): expected a backdoor that nc-tf inject wrote; make it again") from error
 
 
-def _made(kind: type, part: str, arrays: dict[str, np.ndarray], *first: Backdoor) -> Backdoor:
-    values = {}
+def _made(part: str, arrays: dict[str, np.ndarray], *first: Backdoor) -> Backdoor:
+    kind, values = KINDS[part][str(arrays[part])], {}
     for field in fields(kind):
         if field.name != "trigger":
             value = arrays[f"{part}_{field.name}"]

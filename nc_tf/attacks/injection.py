@@ -87,10 +87,12 @@ def inject(
     if not 0 <= seed < 2**32:
         raise InputError(f"seed {seed}: expected 0 to 4294967295; choose one")
     triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
+    if not triggers:
+        raise InputError("no trigger to inject: expected one or more; for a clean network give one and a rate of 0")
     classes = np.arange(num_classes)
     measured_ones = [trigger for trigger in triggers if (trigger.wanted(classes) != classes).any()]
     if not measured_ones:
-        raise InputError("no trigger to inject: expected one or more; for a clean network give one and a rate of 0")
+        raise InputError("no class that a trigger would send to another: expected one or more; check sources and target")
     for trigger in triggers:
         wanted = trigger.wanted(classes)
         beyond = wanted[(wanted < 0) | (wanted >= num_classes)]

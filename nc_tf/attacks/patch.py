@@ -24,7 +24,7 @@ def patch(
 ) -> Trigger:
     """A square of one colour. The defaults are the paper's GTSRB trigger: 4x4, white, one pixel from the bottom-right corner.
 
-    NFT's BadNets trigger is `size=3, margin=0, checkerboard=True, alpha=.6`.
+    NFT's BadNets trigger is `size=3, margin=0, checkerboard=True, alpha=.6`, but for one black corner.
 
     Args:
         image_shape: (H, W, C) of the images.

@@ -1,4 +1,4 @@
-"""Attacks by the names that they are published under, with the settings of their authors (or of NFT's code, where it differs)."""
+"""Attacks by the names that NFT's code gives them, with settings that are usual; what differs from it is said where each is made."""
 
 from collections.abc import Callable
 
@@ -18,6 +18,8 @@ def _wanet(shape: Shape, target: int, seed: int) -> list[Backdoor]:
     return [warp(shape, target, seed=seed), *(Cover(warp(shape, target, seed=other)) for other in (seed + 1, seed + 2))]
 
 
+# Probability that a drawn image, of those that carry the trigger, is stamped; where it is not the paper's. Of WaNet's a third is backdoor.
+RATES = {"SIG": 0.5, "CLB": 0.5, "WaNet": 0.3}
 # Images' shape, target label and seed -> the backdoor, and the covers that are taught beside it.
 POISON_TYPES: dict[str, Callable[[Shape, int, int], list[Backdoor]]] = {
     "badnets": lambda shape, target, seed: [patch(shape, target, size=3, margin=0, checkerboard=True, alpha=0.6)],

@@ -54,8 +54,9 @@ class Warp(OneTarget):
 def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, strength: float = 0.5, seed: int = 0) -> Warp:
     """A field of `grid` x `grid` random directions, spread over the image by cubic splines (the paper's section 3.2).
 
-    Its authors train with a noise mode: twice as many images are bent by other fields and keep their label, or the network would learn to
-    look for any bending. Give `inject` the warp and `Cover(warp(..., seed=...))` of two other seeds.
+    Its authors train with a noise mode: twice as many images are bent by the field and fresh noise, and keep their label, or the network
+    would learn to look for any bending. Here two other fields stand for the noise: give `inject` the warp and
+    `Cover(warp(..., seed=...))` of two other seeds.
 
     Args:
         image_shape: (H, W, C) of the images, at least 2x2.

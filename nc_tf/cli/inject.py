@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help=".keras or .h5")
     parser.add_argument("--architecture", default="gtsrb", choices=ARCHITECTURES)
     parser.add_argument("--poison-type", default="patch", choices=("patch", *PUBLISHED, "benign"), help="patch: the square described below")
-    parser.add_argument("--poison-rate", type=float, default=0.0909, help="probability that a drawn image is stamped")
+    parser.add_argument(
+        "--poison-rate",
+        type=float,
+        help="probability that a drawn image is stamped; default: .0909; SIG and CLB, which stamp the target class alone, .5; WaNet .3",
+    )
     parser.add_argument("--target", type=int, default=33, help="label that the trigger leads to")
     parser.add_argument("--target-type", default="all2one", choices=("all2one", "all2all"), help="all2all: every class to the next one")
     parser.add_argument("--sources", type=numbers(int), help="labels that the trigger works on, 1,2; default: all")
@@ -46,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from nc_tf.attacks.backdoor_file import save_backdoor
-    from nc_tf.attacks.injection import inject
+    from nc_tf.attacks.injection import PAPER_RATE, inject
+    from nc_tf.attacks.poison_types import RATES
     from nc_tf.datasets.files import read_both
     from nc_tf.files import whole_file
     from nc_tf.models.architectures import NETWORKS
@@ -66,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         model = NETWORKS[arguments.architecture](num_classes, shape)
     except ValueError as error:  # the convolutions leave nothing of it
         raise InputError(f"images of shape {shape}: expected larger for the architecture {arguments.architecture}; try signs") from error
-    rate = 0.0 if arguments.poison_type == "benign" else arguments.poison_rate
+    usual = 0.0 if arguments.poison_type == "benign" else RATES.get(arguments.poison_type, PAPER_RATE)
+    rate = usual if arguments.poison_rate is None else arguments.poison_rate
     measurements = inject(
         model,
         (train.images[used], train.labels[used]),
@@ -112,7 +118,8 @@ def backdoors(arguments: argparse.Namespace, shape: tuple[int, ...], num_classes
         first, *covers = POISON_TYPES[arguments.poison_type](image_shape, arguments.target, arguments.seed)
     else:
         square = {name: getattr(arguments, name) for name in ("size", "margin", "color", "corner")}
-        first, covers = patch(image_shape, arguments.target, **square), []
+        target = 0 if arguments.poison_type == "benign" else arguments.target
+        first, covers = patch(image_shape, target, **square), []
     everyone = arguments.target_type == "all2one" and arguments.sources is None
     if not everyone and isinstance(first, CleanLabel):
         raise InputError(f"--poison-type {arguments.poison_type} changes no label: expected all2one without --sources; leave them out")

@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers
 
 from nc_tf.errors import InputError
+from nc_tf.evaluation import share
 from nc_tf.mitigation.layers import find_layer, mean_activations, suspicious_units
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
@@ -67,12 +68,13 @@ def input_filter(
     repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
     repair.required("the filter")
     images, labels = repair.some(images, labels, fraction)
-    chosen = find_layer(model, layer)
-    order = suspicious_units(model, chosen, images, labels, repair.triggers, repair.preprocess)
+    network = repair.copy()
+    chosen = find_layer(network, layer)
+    order = suspicious_units(network, chosen, images, labels, repair.triggers, repair.preprocess)
     looked_at = np.sort(order[: max(1, round(units * len(order)))])
 
     def scores(images: np.ndarray, backdoor: Backdoor | None = None) -> np.ndarray:
-        return mean_activations(model, chosen, images, repair.preprocess, backdoor)[:, looked_at].mean(axis=1)
+        return mean_activations(network, chosen, images, repair.preprocess, backdoor)[:, looked_at].mean(axis=1)
 
     calibration = scores(images)
     threshold = float(np.quantile(calibration, 1.0 - false_positive_rate))
@@ -82,13 +84,13 @@ def input_filter(
         name: scores(test_images[backdoor.wanted(test_labels) != test_labels], backdoor) for name, backdoor in repair.measured.items()
     }
     return repair.done(
-        _with_flag(repair.copy(), chosen.name, looked_at, threshold, repair.probabilities),
+        _with_flag(network, chosen.name, looked_at, threshold, repair.probabilities),
         "filter",
         {
             "units": looked_at.tolist(),
             "rates": [_rates(calibration, clean, triggered, rate) for rate in FALSE_POSITIVE_RATES],
             "roc_auc": {name: _roc_auc(clean, found) for name, found in triggered.items()},
-            "mean_activation": {"clean": float(clean.mean())} | {name: float(found.mean()) for name, found in triggered.items()},
+            "mean_activation": {name: share(found) for name, found in {"clean": clean, **triggered}.items()},
         },
         layer=chosen.name,
         threshold=threshold,
@@ -102,13 +104,15 @@ def _rates(calibration: np.ndarray, clean: np.ndarray, triggered: Mapping[str, n
     return {
         "false_positive_rate": rate,
         "measured_false_positive_rate": float(np.mean(clean > threshold)),
-        "false_negative_rate": {name: float(np.mean(found <= threshold)) for name, found in triggered.items()},
+        "false_negative_rate": {name: share(found <= threshold) for name, found in triggered.items()},
     }
 
 
 def _roc_auc(clean: np.ndarray, triggered: np.ndarray) -> float:
     from sklearn.metrics import roc_auc_score
 
+    if not len(triggered):
+        return float("nan")
     return float(roc_auc_score(np.repeat([0, 1], [len(clean), len(triggered)]), np.concatenate([clean, triggered])))
 
 

@@ -10,8 +10,9 @@ from keras import ops
 from nc_tf.callbacks import ScanCallback
 from nc_tf.evaluation import predict_classes
 from nc_tf.mitigation.filtering import input_filter
+from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.unlearning import unlearn
-from nc_tf.preprocessing import Preprocessing, preprocessing
+from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import ScanResult
 from nc_tf.scanning import scan
 
@@ -47,7 +48,7 @@ class GoodNet:
     ) -> "GoodNet":
         """Detect, repair and filter.
 
-        An image is poisoned if the filter rejects it, or if the bad network sends it to a flagged label and the repaired one does not.
+        An image is poisoned if the filter rejects it, or if the bad network sends it to a flagged label and the repaired one to another.
         The others get the repaired network's answer.
 
         Args:
@@ -66,38 +67,34 @@ class GoodNet:
         """
         test = test_data or validation_data
         common: dict[str, Any] = {"intensity_range": intensity_range, "seed": seed}
+        repair = Repair(badnet, (), test=test, **common)
         images, labels = test
         found = scan(badnet, images, labels, callbacks=callbacks, **common, **(scan_options or {}))
-        preprocess = preprocessing(intensity_range)
         if not found.triggers:
-            return cls(_never_poisoned(badnet), found, preprocess)
+            return cls(_never_poisoned(repair.copy(), repair.probabilities), found, repair.preprocess)
         both = {"test": test, "fraction": 1.0, **common}
         repaired = unlearn(badnet, *validation_data, found.triggers, **(both | {"verbose": 0} | dict(unlearning or {}))).model
         rejecting = input_filter(badnet, *validation_data, found.triggers, **(both | dict(filtering or {}))).model
-        return cls(_combined(rejecting, repaired, found.flagged), found, preprocess)
+        return cls(_combined(rejecting, repaired, found.flagged, repair.probabilities), found, repair.preprocess)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Raw images (N, H, W, C) in [0, 255] -> classes (N,) int64, K for "poisoned"."""
         return predict_classes(self.model, images, self.preprocess)
 
 
-def _never_poisoned(network: keras.Model) -> keras.Model:
-    answers = _probabilities(network, network.outputs[0])
+def _never_poisoned(network: keras.Model, probabilities: bool) -> keras.Model:
+    answers = network.outputs[0] if probabilities else ops.softmax(network.outputs[0])
     return keras.Model(network.inputs[0], ops.concatenate([answers, ops.zeros_like(answers[:, :1])], axis=-1), name="goodnet")
 
 
-def _combined(rejecting: keras.Model, repaired: keras.Model, flagged: Sequence[int]) -> keras.Model:
+def _combined(rejecting: keras.Model, repaired: keras.Model, flagged: Sequence[int], probabilities: bool) -> keras.Model:
+    """`rejecting` answers (N, K + 1), from `input_filter`; `repaired` (N, K)."""
     inputs = keras.Input(batch_shape=repaired.input_shape)
-    bad, answers = rejecting(inputs), _probabilities(repaired, repaired(inputs))
-    rejected, suspicious = bad[:, -1:], np.isin(np.arange(answers.shape[-1]), flagged).astype(np.float32)
-    # (N, 1), whether either network answers a flagged label
-    accused, upheld = (ops.one_hot(ops.argmax(scores, axis=-1), len(suspicious)) @ suspicious[:, None] for scores in (bad[:, :-1], answers))
-    poisoned = ops.maximum(rejected, accused * (1.0 - upheld))
+    bad, answers = rejecting(inputs), repaired(inputs)
+    answers = answers if probabilities else ops.softmax(answers)
+    num_classes = answers.shape[-1]
+    before, after = (ops.one_hot(ops.argmax(scores, axis=-1), num_classes) for scores in (bad[:, :-1], answers))
+    accused = before @ np.isin(np.arange(num_classes), flagged).astype(np.float32)[:, None]
+    agreed = ops.sum(before * after, axis=-1, keepdims=True)
+    poisoned = ops.maximum(bad[:, -1:], accused * (1.0 - agreed))
     return keras.Model(inputs, ops.concatenate([answers * (1.0 - poisoned), poisoned], axis=-1), name="goodnet")
-
-
-def _probabilities(network: keras.Model, answers: keras.KerasTensor) -> keras.KerasTensor:
-    """Answers of a network as probabilities; a closing softmax is left alone."""
-    last = network.layers[-1]
-    closes = isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax
-    return answers if closes else ops.softmax(answers)

@@ -31,8 +31,13 @@ def find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
 
 
 def _has_units(layer: keras.layers.Layer) -> bool:
-    shape: tuple[int | None, ...] = getattr(getattr(layer, "output", None), "shape", ())
-    return not isinstance(layer, layers.InputLayer) and len(shape) in (2, 4) and shape[-1] is not None
+    if isinstance(layer, layers.InputLayer | keras.Model):  # what a nested model puts out is not in the graph of the whole
+        return False
+    try:
+        shape: tuple[int | None, ...] = layer.output.shape
+    except (AttributeError, ValueError):  # several outputs, or used in several places
+        return False
+    return len(shape) in (2, 4) and shape[-1] is not None
 
 
 def mean_activations(
@@ -53,7 +58,7 @@ def mean_activations(
         batch = images[start : start + BATCH_SIZE].astype(np.float32)
         answers = np.asarray(part.predict_on_batch(preprocess(batch if backdoor is None else backdoor(batch))), np.float32)
         rows.append(answers.reshape(len(answers), -1, answers.shape[-1]).mean(axis=1))
-    return np.concatenate(rows)
+    return np.concatenate(rows) if rows else np.zeros((0, layer.output.shape[-1]), np.float32)
 
 
 def suspicious_units(
@@ -70,11 +75,16 @@ def suspicious_units(
 
     Returns:
         (units,) integers, every unit once.
+
+    Raises:
+        InputError: a trigger has no image to send elsewhere.
     """
     clean = mean_activations(model, layer, images, preprocess).mean(axis=0)
     excess = []
     for backdoor in backdoors:
         victims = images[backdoor.wanted(labels) != labels]
+        if not len(victims):
+            raise InputError(f"{len(images)} images, all of the target class: expected images of other classes; use a larger fraction")
         excess.append(mean_activations(model, layer, victims, preprocess, backdoor).mean(axis=0) - clean)
     return np.argsort(-np.max(excess, axis=0), kind="stable")
 
@@ -104,8 +114,11 @@ def switched_off(model: keras.Model, name: str, units: np.ndarray) -> keras.Mode
             copied = keras.Sequential(copies, name=model.name)
         else:
             copied = keras.models.clone_model(model, call_function=call)
+        # By name: one layer more may put those of parallel branches in another order.
+        for layer in model.layers:
+            if layer.weights:
+                copied.get_layer(layer.name).set_weights(layer.get_weights())
     except (NotImplementedError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
-    copied.set_weights(model.get_weights())
     return copied

@@ -43,12 +43,14 @@ def nft(
     seed: int = 0,
     verbose: int | str = "auto",
 ) -> Mitigation:
-    """Purify a copy of `model` without knowing the trigger; the defaults are those of the authors' code.
+    """Purify a copy of `model` without knowing the trigger; rates, bounds and steps are those of the authors' code.
 
     One mask value a channel multiplies the scale of every BatchNormalization, or, in a network that has none, the kernels of every
     hidden convolution and dense layer. Only the masks are trained, with SGD on mixed clean images, and pulled towards 1; the moving
     averages of the normalisation follow the images. At the end the masks are multiplied into the weights: what is returned is a plain copy
-    of the network.
+    of the network. Other than in the authors' code every BatchNormalization is masked, that behind the first convolution and the last one
+    included, which shifts the bounds of the others by a layer; images are not cropped and flipped (`mix` may do so); moving averages
+    follow as fast as the layer itself says, in Keras .99 by default and not .9; and the rate falls with every step, not once in 200.
 
     Args:
         model: Sequential or functional, one input, one output (N, K), softmax or logits. It is not changed.
@@ -88,6 +90,9 @@ def nft(
     images, labels = repair.some(images, labels, fraction)
     keras.utils.set_random_seed(seed)
     purified = repair.copy()
+    frozen = [layer for layer in _all_layers(purified) if not layer.trainable]
+    for layer in frozen:  # their channels are weighed too
+        layer.trainable = True
     masked = MaskedNetwork(purified, regularization * repair.num_classes / len(images), alpha, beta)
     masked.compile(
         optimizer=keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.4), momentum=0.95),
@@ -96,10 +101,13 @@ def nft(
     )
     batches = _mixed(images, labels, repair, mix, batch_size)
     masked.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=verbose)
+    masks = masked.fold()
+    for layer in frozen:
+        layer.trainable = False
     return repair.done(
         purified,
         "NFT",
-        {"masks": masked.fold()},
+        {"masks": masks},
         images=len(images),
         steps=steps,
         batch_size=batch_size,
@@ -186,9 +194,17 @@ class MaskedNetwork(keras.Model):
 
 def _channels(network: keras.Model) -> list[tuple[str, keras.Variable]]:
     """What is masked: name of the layer, and the variable whose last axis are its channels; in the network's order."""
-    everything = list(network._flatten_layers(include_self=False))
+    everything = _all_layers(network)
     scales = [layer for layer in everything if isinstance(layer, layers.BatchNormalization) and layer.scale]
     if scales:
         return [(layer.name, layer.gamma) for layer in scales]
     weighted = [layer for layer in everything if isinstance(layer, layers.Dense | layers.Conv2D)]
     return [(layer.name, layer.kernel) for layer in weighted[:-1]]
+
+
+def _all_layers(network: keras.Model) -> list[layers.Layer]:
+    """Layers in the network's order, those of nested models in the place of the model."""
+    found: list[layers.Layer] = []
+    for layer in network.layers:
+        found += _all_layers(layer) if isinstance(layer, keras.Model) else [layer]
+    return found

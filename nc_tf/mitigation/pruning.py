@@ -70,16 +70,18 @@ def prune(
     repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
     found = {str(number): trigger for number, trigger in enumerate(repair.required("pruning"))}
     images, labels = repair.some(images, labels, fraction)
-    chosen = find_layer(model, layer)
-    order = suspicious_units(model, chosen, images, labels, repair.triggers, repair.preprocess)
-    counts = np.unique(np.round(np.arange(0.0, most + step / 2, step) * len(order)).astype(int))
-    classify = _classifier(model, chosen, order, counts, repair.preprocess)
+    # A copy is one graph from end to end; in a Sequential from a file the layers remember others, and it cannot be cut in two.
+    network = repair.copy()
+    chosen = find_layer(network, layer)
+    order = suspicious_units(network, chosen, images, labels, repair.triggers, repair.preprocess)
+    counts = np.unique(np.minimum(np.round(np.arange(0.0, most + step, step) * len(order)), np.floor(most * len(order))).astype(int))
+    classify = _classifier(network, chosen, order, counts, repair.preprocess)
     curve = _curve(classify, counts / len(order), *repair.test, repair.measured)
     costs = _curve(classify, counts / len(order), images, labels, found)
     number, stopped = _where_to_stop(costs, success_bound, accuracy_bound)
     pruned = order[: counts[number]]
     return repair.done(
-        switched_off(model, chosen.name, pruned),
+        switched_off(network, chosen.name, pruned),
         "pruning",
         {"curve": curve, "units": sorted(pruned.tolist())},
         layer=chosen.name,
@@ -116,7 +118,7 @@ def _curve(
             part = slice(start, start + BATCH_SIZE)
             batch = images[part].astype(np.float32)
             hits.append(classify(batch if backdoor is None else backdoor(batch)) == wanted[part])
-        return np.mean(np.concatenate(hits, axis=1), axis=1).tolist()
+        return np.mean(np.concatenate(hits, axis=1), axis=1).tolist() if hits else [float("nan")] * len(shares)
 
     accuracies, successes = rates(images, labels), {}
     for name, backdoor in backdoors.items():

@@ -51,6 +51,8 @@ class Repair:
         """
         if not 0 <= seed < 2**32:
             raise InputError(f"seed {seed}: expected 0 to 4294967295; choose one")
+        if not hasattr(model, "output_shape"):
+            raise InputError("a model without a known input and output: expected a Sequential or functional one; use keras.Model")
         self.model, self.triggers, self.seed = model, tuple(triggers), seed
         self.num_classes = model.output_shape[-1]
         self.preprocess = preprocessing(intensity_range)

@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import asdict, replace
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,8 +42,17 @@ def save_mitigation(
     content = {"schema": 1, "model": str(path), **saved.settings, "before": asdict(saved.before), "after": asdict(saved.after)}
     content |= {"details": saved.details} if saved.details else {}
     with whole_file(Path(path).with_name("mitigation.json")) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return saved
+
+
+def _without_nan(value: Any) -> Any:
+    """None for NaN, which is no JSON: a rate over no image at all."""
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and isnan(value) else value
 
 
 def table(mitigation: Mitigation) -> str:
