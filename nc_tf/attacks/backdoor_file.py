@@ -33,7 +33,8 @@ def save_backdoor(path: str | Path, backdoor: Backdoor) -> None:
     arrays: dict[str, Any] = {}
     for part, content in parts.items():
         if type(content).__name__ not in KINDS[part]:
-            raise InputError(f"a backdoor of {type(content).__name__}: expected {', '.join((*KINDS['pixels'], *KINDS['goal']))}; save what it wraps")
+            known = ", ".join((*KINDS["pixels"], *KINDS["goal"]))
+            raise InputError(f"a backdoor of {type(content).__name__}: expected {known}; save what it wraps")
         arrays[part] = type(content).__name__
         arrays |= {f"{part}_{field.name}": getattr(content, field.name) for field in fields(content) if field.name != "trigger"}
     with whole_file(path) as temporary:
