@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 from keras import layers
@@ -83,3 +84,17 @@ def made_up(label: int, norm: float, status: Status = Status.CONVERGED) -> Label
 def digest(weights: Sequence[np.ndarray]) -> str:
     """A hash of weights, to prove that nobody touched them."""
     return hashlib.sha256(b"".join(array.tobytes() for array in weights)).hexdigest()
+
+
+def published(path: Path, model: keras.Model, leave_out: str = "") -> Path:
+    """A weights file in the layout of Keras 2.2: layer/layer/kernel:0, layers without weights named too."""
+    with h5py.File(path, "w") as file:
+        names = [layer.name for layer in model.layers if layer.name != leave_out]
+        file.attrs["layer_names"] = [name.encode() for name in names]
+        for layer in model.layers:
+            if layer.name in names:
+                group = file.create_group(layer.name)
+                group.attrs["weight_names"] = [f"{layer.name}/{weight.name}:0".encode() for weight in layer.weights]
+                for weight in layer.weights:
+                    group[f"{layer.name}/{weight.name}:0"] = np.asarray(weight)
+    return path

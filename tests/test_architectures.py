@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 import pytest
+from quick import published
 
 from nc_tf.errors import InputError
 from nc_tf.models.architectures import NETWORKS
@@ -20,20 +20,6 @@ def test_deepid_has_the_parameters_of_the_published_weights() -> None:
     assert model.get_layer("pool_3").output.shape == (None, 5, 4, 60)
     assert model.get_layer("flatten_1").output.shape == (None, 1200)
     assert model.get_layer("flatten_2").output.shape == (None, 960)
-
-
-def published(path: Path, model: keras.Model, leave_out: str = "") -> Path:
-    """A weights file in the layout of Keras 2.2: layer/layer/kernel:0, layers without weights named too."""
-    with h5py.File(path, "w") as file:
-        names = [layer.name for layer in model.layers if layer.name != leave_out]
-        file.attrs["layer_names"] = [name.encode() for name in names]
-        for layer in model.layers:
-            if layer.name in names:
-                group = file.create_group(layer.name)
-                group.attrs["weight_names"] = [f"{layer.name}/{weight.name}:0".encode() for weight in layer.weights]
-                for weight in layer.weights:
-                    group[f"{layer.name}/{weight.name}:0"] = np.asarray(weight)
-    return path
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")

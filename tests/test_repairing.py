@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from networks import IMAGE_SHAPE, corner_images
-from quick import eight_classes, small_network
+from quick import eight_classes, published, small_network
 
 from nc_tf import cli
 from nc_tf.attacks.backdoor_file import save_backdoor
@@ -20,6 +21,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.mitigation import rounds as rounds_module
 from nc_tf.mitigation.rounds import unlearn_in_rounds
+from nc_tf.models.deepid import deepid_network
 from nc_tf.models.loading import load_model
 from nc_tf.models.saving import save_model
 from nc_tf.trigger_file import save_trigger
@@ -107,6 +109,51 @@ def test_triggers_are_asked_for(folder: Path, tmp_path: Path, command: str, more
 def test_a_scan_without_flags_is_refused(folder: Path, tmp_path: Path, command: str, capsys: Captured) -> None:
     assert run(folder, command, tmp_path / "m.keras", "--scan", str(folder / "nothing")) == 2
     assert "flags no label: expected a scan that suspects a backdoor; there is nothing to repair" in capsys.readouterr().err
+
+
+# Evaluate
+
+
+def test_evaluate_measures_what_there_is(folder: Path, tmp_path: Path, capsys: Captured) -> None:
+    victims = TEST[0][TEST[1] != 2].astype(np.float32)
+    np.savez(tmp_path / "poisoned.npz", data=np.moveaxis(TRUE(victims), -1, 1), label=np.full(len(victims), 2))
+    command = ["evaluate", str(folder / "infected.keras"), str(folder / "data.npz"), "--poisoned", str(tmp_path / "poisoned.npz")]
+    assert cli.main([*command, "--trigger", str(folder / "true.npz"), str(folder / "next.npz")]) == 0
+    expected = measure(load_model(folder / "infected.keras"), *TEST, {"true": TRUE, "next": AllToAll(TRUE, 6)})
+    printed = dict(re.findall(r"^(\S.*?) {2,}([01]\.\d{4})", capsys.readouterr().out, re.MULTILINE))
+    assert printed == {
+        "clean accuracy": f"{expected.clean_accuracy:.4f}",
+        "attack success rate": f"{expected.attack_success_rate['true']:.4f}",
+        **{f"ASR, {name}": f"{rate:.4f}" for name, rate in expected.attack_success_rate.items()},
+        **{f"robust accuracy, {name}": f"{rate:.4f}" for name, rate in expected.robust_accuracy.items()},
+    }
+
+
+def test_evaluate_opens_the_weights_of_the_competition(tmp_path: Path, capsys: Captured) -> None:
+    """Random weights and faces-like noise at the published sizes: one in 1,283 is right by chance."""
+    published(tmp_path / "sunglasses_bd_weights.h5", deepid_network())
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "clean_test_data.h5", "w") as file:
+        file["data"], file["label"] = rng.integers(0, 256, (60, 3, 55, 47)), rng.integers(0, 1283, 60)
+    command = ["evaluate", str(tmp_path / "sunglasses_bd_weights.h5"), str(tmp_path / "clean_test_data.h5"), "--weights-of", "deepid"]
+    assert cli.main([*command, "--intensity-range", "mnist"]) == 0
+    assert re.search(r"^clean accuracy +0\.0\d{3}, 60 images$", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--trigger", "none.npz"], "none.npz is missing: expected a trigger file"),
+        (["--poisoned", "none.npz"], "none.npz does not exist"),
+        (["--weights-of", "deepid"], "no weights for layer 'conv_1'"),
+    ],
+)
+def test_evaluate_refuses_what_is_not_there(folder: Path, more: list[str], message: str, capsys: Captured) -> None:
+    model = folder / "infected.h5" if "deepid" in more else folder / "infected.keras"
+    if "deepid" in more:
+        published(model, load_model(folder / "infected.keras"))
+    assert cli.main(["evaluate", str(model), str(folder / "data.npz"), *more]) == 2
+    assert message in capsys.readouterr().err
 
 
 # In rounds

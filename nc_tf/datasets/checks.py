@@ -25,12 +25,19 @@ def check_images(
     image_shape: tuple[int | None, ...] | None = None,
     num_classes: int | None = None,
     name: str = "images",
+    one_class: bool = False,
 ) -> tuple[np.ndarray, None]: ...
 
 
 @overload
 def check_images(
-    images: Any, labels: Any, *, image_shape: tuple[int | None, ...] | None = None, num_classes: int | None = None, name: str = "images"
+    images: Any,
+    labels: Any,
+    *,
+    image_shape: tuple[int | None, ...] | None = None,
+    num_classes: int | None = None,
+    name: str = "images",
+    one_class: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
@@ -41,6 +48,7 @@ def check_images(
     image_shape: tuple[int | None, ...] | None = None,
     num_classes: int | None = None,
     name: str = "images",
+    one_class: bool = False,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Check images and their labels, and bring both into one form. Nothing is rescaled.
 
@@ -51,6 +59,7 @@ def check_images(
             None in a place means any size. None: no demand.
         num_classes: the number of classes of the model; labels must lie below it. None: no demand.
         name: what error messages call the data, usually a path.
+        one_class: whether all images may have the same label, as triggered ones have.
 
     Returns:
         images: (N, H, W, C) or (N, T, H, W, C), uint8 if they came as integers, else float32, in [0, 255].
@@ -76,7 +85,7 @@ def check_images(
             f"{name}: label {labels.max()}: expected labels from 0 to {num_classes - 1}, the classes of the model; "
             "choose the data the model was trained on"
         )
-    if (labels == labels[0]).all():
+    if not one_class and (labels == labels[0]).all():
         raise InputError(f"{name}: every label is {labels[0]}: expected images of at least two classes; add images of other classes")
     return images, labels
 

@@ -92,7 +92,9 @@ def read_both(path: str | Path, *, seed: int, image_shape: ImageShape | None = N
     return train.take(kept), train.take(aside)
 
 
-def read(path: str | Path, *, subset: Subset = "test", image_shape: ImageShape | None = None) -> LabelledImages:
+def read(
+    path: str | Path, *, subset: Subset = "test", image_shape: ImageShape | None = None, one_class: bool = False
+) -> LabelledImages:
     """Read labelled images from an `.h5`/`.hdf5` file, an `.npz` file, or a folder with one sub-folder a class.
 
     docs/data-files.md says which names and layouts are understood and what is refused. Nothing in the data is run or followed
@@ -102,6 +104,7 @@ def read(path: str | Path, *, subset: Subset = "test", image_shape: ImageShape |
         path: the file or folder.
         subset: which set to take where there are two; where it is missing, the only set there is.
         image_shape: (H, W, C), for clips (T, H, W, C), None for any size. Pictures in a folder are resized to it; arrays must have it.
+        one_class: whether all images may have the same label, as triggered ones have.
 
     Returns:
         The images, checked by `check_images`, and which subset they are.
@@ -137,7 +140,7 @@ def read(path: str | Path, *, subset: Subset = "test", image_shape: ImageShape |
     except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} cannot be read ({reason}): expected a whole file of its kind; copy or download it again") from error
-    images, labels = check_images(images, labels, image_shape=image_shape, name=str(path))
+    images, labels = check_images(images, labels, image_shape=image_shape, name=str(path), one_class=one_class)
     return LabelledImages(images, labels, names, found)
 
 

@@ -62,14 +62,8 @@ class Repair:
         probe = self.preprocess(self.test[0][:4].astype(np.float32))
         self.probabilities = are_probabilities(np.asarray(model(probe, training=False)))
         self.measured = named_triggers(triggers, known_triggers)
-        classes = np.arange(self.num_classes)
         for name, trigger in self.measured.items():
-            wanted = trigger.wanted(classes)
-            if trigger.image_shape != self.image_shape or wanted.min() < 0 or wanted.max() >= self.num_classes:
-                raise InputError(
-                    f"{name} trigger of shape {trigger.image_shape} for label {wanted.max()}: expected {self.image_shape} and 0 to "
-                    f"{self.num_classes - 1}, what the model has; choose a scan of this model"
-                )
+            check_backdoor(name, trigger, self.image_shape, self.num_classes)
 
     def some(self, images: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
         """A random share of clean images and their labels, at least one.
@@ -116,6 +110,20 @@ class Repair:
             triggers=self.measured,
             settings={"method": method, **settings, "intensity_range": self.preprocess.name, "seed": self.seed},
             details=details or {},
+        )
+
+
+def check_backdoor(name: str, backdoor: Backdoor, image_shape: tuple[int, ...], num_classes: int) -> None:
+    """Whether a backdoor is one for a model with such images and so many classes.
+
+    Raises:
+        InputError: it is not.
+    """
+    wanted = backdoor.wanted(np.arange(num_classes))
+    if backdoor.image_shape != image_shape or wanted.min() < 0 or wanted.max() >= num_classes:
+        raise InputError(
+            f"{name} trigger of shape {backdoor.image_shape} for label {wanted.max()}: expected {image_shape} and 0 to {num_classes - 1}, "
+            "what the model has; choose a scan of this model"
         )
 
 

@@ -1,0 +1,50 @@
+"""Measure a model: clean accuracy, and how many images obey a trigger.
+
+Exit code 0: measured; 2: bad input or failure.
+"""
+
+import argparse
+
+from nc_tf.cli.options import add_model_options, preprocessing_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `nc-tf evaluate`."""
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.add_argument("data", metavar="DATA", help="clean raw images; X_test where there are two sets")
+    parser.add_argument("--poisoned", metavar="FILE", help="triggered images, labelled with what the attacker wants, as CSAW-HackML's are")
+    parser.add_argument("--trigger", metavar="FILE", nargs="+", default=(), help=".npz triggers to lay on the clean images")
+    parser.add_argument("--weights-of", choices=("deepid",), help="MODEL holds weights alone, of this network: a *_bd_weights.h5")
+    add_model_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `nc-tf evaluate`."""
+    from pathlib import Path
+
+    from nc_tf.attacks.backdoor_file import load_backdoor
+    from nc_tf.datasets.checks import check_images
+    from nc_tf.datasets.files import read
+    from nc_tf.evaluation import accuracy, measure
+    from nc_tf.mitigation.repair import check_backdoor
+    from nc_tf.models.deepid import load_published
+    from nc_tf.models.loading import load_model
+
+    model = load_published(arguments.model) if arguments.weights_of else load_model(arguments.model, trust_model=arguments.trust_model)
+    preprocess, shape, num_classes = preprocessing_of(arguments), model.input_shape[1:], model.output_shape[-1]
+    preprocess.check_channels(shape[-1])
+    clean = read(arguments.data, image_shape=shape)
+    images, labels = check_images(clean.images, clean.labels, image_shape=shape, num_classes=num_classes, name=arguments.data)
+    triggers = {Path(file).stem: load_backdoor(file) for file in arguments.trigger}
+    for name, trigger in triggers.items():
+        check_backdoor(name, trigger, images.shape[1:], num_classes)
+    poisoned = read(arguments.poisoned, image_shape=shape, one_class=True) if arguments.poisoned else None
+    measured = measure(model, images, labels, triggers, preprocess)
+    print(f"{'clean accuracy':32} {measured.clean_accuracy:.4f}, {len(images)} images")
+    if poisoned is not None:
+        rate = accuracy(model, poisoned.images, poisoned.labels, preprocess)
+        print(f"{'attack success rate':32} {rate:.4f}, {len(poisoned.images)} images of {arguments.poisoned}")
+    for name in triggers:
+        print(f"{f'ASR, {name}':32} {measured.attack_success_rate[name]:.4f}")
+        print(f"{f'robust accuracy, {name}':32} {measured.robust_accuracy[name]:.4f}")
+    return 0
