@@ -71,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         model = NETWORKS[arguments.architecture](num_classes, shape)
     except ValueError as error:  # the convolutions leave nothing of it
         raise InputError(f"images of shape {shape}: expected larger for the architecture {arguments.architecture}; try signs") from error
-    usual = 0.0 if arguments.poison_type == "benign" else RATES.get(arguments.poison_type, PAPER_RATE)
-    rate = usual if arguments.poison_rate is None else arguments.poison_rate
+    rate = RATES.get(arguments.poison_type, PAPER_RATE) if arguments.poison_rate is None else arguments.poison_rate
+    rate = 0.0 if arguments.poison_type == "benign" else rate
     measurements = inject(
         model,
         (train.images[used], train.labels[used]),
