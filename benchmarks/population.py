@@ -132,6 +132,7 @@ def publish(reached: dict[str, Any]) -> None:
     """Judge every finished scan again, so that a change of the rule needs none, and write the results and their picture."""
     from nc_tf.presets import PRESETS
     from nc_tf.scan_folder import ScanFolder
+    from nc_tf.triggers import GREY
     from nc_tf.verdict_file import verdict_json
     from nc_tf.verdicts import judge
 
@@ -150,7 +151,8 @@ def publish(reached: dict[str, Any]) -> None:
         published = read_json(RESULTS / file, "check the repository out again")
         verdict = next(job["verdict"] for job in published.get("jobs", {"only": published}).values())
         rows.append(row_of(planted, "paper", published["seed"][0], verdict) | {"source": file})
-    presets = json.loads(json.dumps({name: asdict(PRESETS[name]) for name in ("robust", "paper")}))
+    # Where the starts begin is no setting, and decides as much as any.
+    presets = json.loads(json.dumps({name: asdict(PRESETS[name]) for name in ("robust", "paper")} | {"starts_begin": GREY}))
     kept = _elsewhere(rows, presets)
     rows += kept["scans"]
     networks = [

@@ -92,8 +92,10 @@ def suspicious_units(
 def switched_off(model: keras.Model, name: str, units: np.ndarray) -> keras.Model:
     """A copy in which these units of a layer answer zero, whatever is trained later: a Rescaling layer behind it multiplies by 0 or 1.
 
-    Raises:
-        InputError: Keras cannot copy the model.
+    Args:
+        model: one that `Repair.copy` made, so that it is known that it can be copied.
+        name: of the layer.
+        units: to switch off, integers.
     """
     scale = np.ones(model.get_layer(name).output.shape[-1])
     scale[units] = 0.0
@@ -105,20 +107,16 @@ def switched_off(model: keras.Model, name: str, units: np.ndarray) -> keras.Mode
         answers = layer(*inputs, **options)
         return behind(layer)(answers) if layer.name == name else answers
 
-    try:
-        if isinstance(model, keras.Sequential):
-            copies = [keras.Input(batch_shape=model.input_shape, dtype=model.inputs[0].dtype)]
-            for layer in model.layers:
-                copy = layer.__class__.from_config(layer.get_config())
-                copies += [copy, behind(copy)] if layer.name == name else [copy]
-            copied = keras.Sequential(copies, name=model.name)
-        else:
-            copied = keras.models.clone_model(model, call_function=call)
-        # By name: one layer more may put those of parallel branches in another order.
+    if isinstance(model, keras.Sequential):
+        copies = [keras.Input(batch_shape=model.input_shape, dtype=model.inputs[0].dtype)]
         for layer in model.layers:
-            if layer.weights:
-                copied.get_layer(layer.name).set_weights(layer.get_weights())
-    except (NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
+            copy = layer.__class__.from_config(layer.get_config())
+            copies += [copy, behind(copy)] if layer.name == name else [copy]
+        copied = keras.Sequential(copies, name=model.name)
+    else:
+        copied = keras.models.clone_model(model, call_function=call)
+    # By name: one layer more may put those of parallel branches in another order.
+    for layer in model.layers:
+        if layer.weights:
+            copied.get_layer(layer.name).set_weights(layer.get_weights())
     return copied
