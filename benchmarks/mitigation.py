@@ -1,16 +1,17 @@
 """What each defence does: the paper's lines on GTSRB, and attacks against defences on CIFAR-10 with BatchNormalization.
 
-    python benchmarks/mitigation.py                     all steps; the same as `gtsrb train cifar10`
+    python benchmarks/mitigation.py                     all steps; the same as `gtsrb pruning train cifar10`
     python benchmarks/mitigation.py gtsrb               one of them
     python benchmarks/mitigation.py --docs              the tables of the results that lie there, nothing measured
 
 Steps:
     gtsrb     the shipped infected network: a scan by preset robust, pruning in two layers, the filter, unlearning in fractions and ratios
+    pruning   the infected networks of the population benchmark (population.py train robust): pruning in two layers
     train     small_resnet on CIFAR-10 with every published attack, a tenth of the training images kept from it
     cifar10   those networks: scan, NFT with 1 % and with one image a class, unlearning what was found, fine-tuning
 
-Every job is kept in runs/mitigation: a stopped run goes on where it was. Writes benchmarks/results/mitigation-gtsrb.json and
-mitigation-cifar10.json, and docs/images/pruning.png. Every figure is measured on the saved model, read back.
+Every job is kept in runs/mitigation: a stopped run goes on where it was. Writes benchmarks/results/mitigation-STEP.json
+(but for train), and docs/images/pruning.png. Every figure is measured on the saved model, read back.
 """
 
 import argparse
@@ -28,15 +29,16 @@ from mitigation_tables import figure, tables
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
 
-RUNS = ROOT / "runs" / "mitigation"
+RUNS, POPULATION_RUNS = ROOT / "runs" / "mitigation", ROOT / "runs" / "population"
 GTSRB, CIFAR10 = ROOT / "data" / "gtsrb_dataset.h5", ROOT / "data" / "cifar10.npz"
 MODEL = ROOT / "models" / "gtsrb_bottom_right_white_4_target_33.h5"
-STEPS = ("gtsrb", "train", "cifar10")
+STEPS = ("gtsrb", "pruning", "train", "cifar10")
 SEED, TARGET = 0, 33
 FRACTIONS, RATIOS = (0.05, 0.1, 0.2), (0.1, 0.2, 0.5)
 # The field's conventions: target 0, one image in ten poisoned, but for those that need more.
 CIFAR_TARGET = 0
-TRAINING: dict[str, Any] = {"epochs": 20, "batch_size": 128, "learning_rate": 3e-3}
+# Six epochs are half an hour for the seven networks on two cores; they reach less than the published ones do, and so does the table.
+TRAINING: dict[str, Any] = {"epochs": 6, "batch_size": 128, "learning_rate": 3e-3}
 KEPT = 0.1  # of the training images, for the defences
 ATTACKS = ("badnets", "blend", "SIG", "TrojanNet", "CLB", "WaNet", "benign")
 
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         if arguments.docs:
-            steps = ("gtsrb", "cifar10")
+            steps = ("gtsrb", "pruning", "cifar10")
             print(tables({step: read_json(RESULTS / f"mitigation-{step}.json", f"run the step {step} first") for step in steps}))
             return 0
         run(arguments.steps)
@@ -67,12 +69,14 @@ def run(steps: Sequence[str]) -> None:
     if unknown:
         raise InputError(f"step {unknown[0]!r}: expected some of {', '.join(STEPS)}; choose from these")
     for step in steps:
-        name, needed = ("gtsrb", GTSRB) if step == "gtsrb" else ("cifar10", CIFAR10)
+        name, needed = ("gtsrb", GTSRB) if step in ("gtsrb", "pruning") else ("cifar10", CIFAR10)
         if not needed.exists():
             raise InputError(f"{needed} is missing: expected it for the step {step}; run `nc-tf data {name}`")
     load_tensorflow()
     if "gtsrb" in steps:
         publish("gtsrb", gtsrb_jobs())
+    if "pruning" in steps:
+        publish("pruning", pruning_jobs())
     if "train" in steps:
         for attack in ATTACKS:
             trained(attack)
@@ -122,12 +126,38 @@ def defended(method: str, **settings: Any) -> dict[str, Any]:
     return repaired(method, MODEL, train, test, triggers, {"true": true}, RUNS / "gtsrb" / "models", **settings)
 
 
-def _last_convolution() -> str:
+def _last_convolution(model_file: Path = MODEL) -> str:
     import keras
 
     from nc_tf.models.loading import load_model
 
-    return str([layer.name for layer in load_model(MODEL).layers if isinstance(layer, keras.layers.Conv2D)][-1])
+    return str([layer.name for layer in load_model(model_file).layers if isinstance(layer, keras.layers.Conv2D)][-1])
+
+
+def pruning_jobs() -> dict[str, Job]:
+    """Both layers of every infected network of the population."""
+    from population_networks import POPULATION
+
+    infected = [planted for planted in POPULATION if planted.targets and not planted.shipped]
+    return {
+        f"{planted.name}, {layer}": partial(_pruned, planted, layer)
+        for planted in infected
+        for layer in ("second to last", "last convolution")
+    }
+
+
+def _pruned(planted: Any, layer: str) -> dict[str, Any]:
+    from nc_tf.scan_folder import ScanFolder
+
+    scan = POPULATION_RUNS / "robust" / f"{planted.name}-seed-{SEED}"
+    if not planted.file.exists() or not (scan / "verdict.json").exists():
+        raise InputError(f"{planted.file} or its scan is missing: expected both; run `python benchmarks/population.py train robust`")
+    train, test = _sets(GTSRB)
+    true = {f"true of {trigger.label}": trigger for trigger in planted.triggers}
+    name = _last_convolution(planted.file) if layer == "last convolution" else None
+    triggers = ScanFolder(scan).flagged_triggers()
+    row = repaired("prune", planted.file, train, test, triggers, true, RUNS / "pruning" / planted.name, layer=name)
+    return {"network": planted.name, "kind": planted.kind, "place": layer, **row}
 
 
 # CIFAR-10
@@ -139,6 +169,7 @@ def trained(attack: str) -> tuple[Path, dict[str, Any]]:
 
     from nc_tf.attacks.injection import inject
     from nc_tf.attacks.poison_types import RATES
+    from nc_tf.evaluation import measure
     from nc_tf.models.residual import small_resnet
     from nc_tf.models.saving import save_model
 
@@ -146,14 +177,15 @@ def trained(attack: str) -> tuple[Path, dict[str, Any]]:
     facts = file.with_suffix(".json")
     if not (file.exists() and facts.exists()):
         (images, labels), test = _sets(CIFAR10)
-        used = _order(len(images))[round(KEPT * len(images)) :]
+        used, glance = _order(len(images))[round(KEPT * len(images)) :], (test[0][::10], test[1][::10])
         keras.utils.set_random_seed(SEED)
         model = small_resnet(10)
         rate = RATES.get(attack, 0.1) if attack != "benign" else 0.0
-        last = inject(model, (images[used], labels[used]), test, _planted(attack), rate=rate, seed=SEED, verbose=2, **TRAINING)[-1]
+        inject(model, (images[used], labels[used]), glance, _planted(attack), rate=rate, seed=SEED, verbose=2, **TRAINING)
+        measured = measure(model, *test, {"true": _planted(attack)[0]})
         save_model(model, file)
-        write_json(facts, asdict(last) | {"rate": rate})
-        print(f"{attack}: {last}", flush=True)
+        write_json(facts, asdict(measured) | {"rate": rate})
+        print(f"{attack}: {measured}", flush=True)
     return file, read_json(facts, "delete it and train again")
 
 

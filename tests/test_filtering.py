@@ -72,6 +72,9 @@ def test_the_rates_are_those_of_thresholds_set_on_the_calibration_images(filtere
     missed = [row["false_negative_rate"]["reversed"] for row in rates]
     assert measured == sorted(measured)
     assert missed == sorted(missed, reverse=True)
+    reached = [row["attack_success_rate"]["reversed"] for row in rates]
+    assert all(some <= all_missed for some, all_missed in zip(reached, missed, strict=True))
+    assert reached[-1] == pytest.approx(filtered.after.attack_success_rate["reversed"])
     assert filtered.details["roc_auc"]["reversed"] > 0.99
     activation = filtered.details["mean_activation"]
     assert activation["reversed"] > 2 * activation["clean"]

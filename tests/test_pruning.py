@@ -17,7 +17,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import measure, predict_classes
 from nc_tf.mitigation import pruning
 from nc_tf.mitigation.layers import find_layer, mean_activations, suspicious_units, switched_off
-from nc_tf.mitigation.pruning import prune
+from nc_tf.mitigation.pruning import _where_to_stop, prune
 from nc_tf.models.loading import load_model
 from nc_tf.models.residual import small_resnet
 from nc_tf.models.saving import save_model
@@ -213,6 +213,35 @@ class Once:
         return switched_off(*arguments)
 
 
+def curve_of(*rows: tuple[float, float, float]) -> list[dict[str, Any]]:
+    return [{"pruned": pruned, "clean_accuracy": clean, "attack_success_rate": {"0": asr}} for pruned, clean, asr in rows]
+
+
+ROWS = curve_of((0.0, 0.9, 1.0), (0.1, 0.9, 0.6), (0.2, 0.9, 0.0), (0.3, 0.88, 0.0), (0.4, 0.85, 0.3), (0.5, 0.7, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("margin", "accuracy_bound", "expected"),
+    [
+        (1.0, 0.1, (2, "the triggers are dead")),
+        (1.6, 0.1, (3, "the triggers are dead")),
+        (2.0, 0.1, (4, "the triggers are dead")),
+        (9.0, 0.1, (4, "the triggers are dead")),  # the next would cost .2
+        (9.0, 1.0, (5, "the triggers are dead")),
+        (2.0, 0.03, (3, "the triggers are dead")),
+    ],
+)
+def test_the_margin_goes_on_from_where_the_triggers_died(margin: float, accuracy_bound: float, expected: tuple[int, str]) -> None:
+    assert _where_to_stop(ROWS, 0.01, accuracy_bound, margin) == expected
+
+
+def test_triggers_that_never_worked_cost_no_unit_and_those_that_outlive_the_accuracy_do_not_count() -> None:
+    assert _where_to_stop(curve_of((0.0, 0.9, 0.0), (0.1, 0.9, 0.0)), 0.01, 0.1, 2.0) == (0, "the triggers are dead")
+    costly = curve_of((0.0, 0.9, 1.0), (0.1, 0.7, 0.0))
+    assert _where_to_stop(costly, 0.01, 0.1, 2.0) == (0, "more would cost too much accuracy")
+    assert _where_to_stop(curve_of((0.0, 0.9, 1.0), (0.1, 0.9, 0.5)), 0.01, 0.1, 2.0) == (1, "as many as allowed")
+
+
 def test_pruning_stops_before_it_costs_too_much(infected: keras.Model) -> None:
     stopped = prune(infected, *TRAIN, [TRUE], test=TEST, success_bound=0.0, accuracy_bound=0.0, most=1.0, step=0.5, fraction=1.0)
     assert stopped.settings["stopped"] == "more would cost too much accuracy"
@@ -246,6 +275,7 @@ def test_another_range_is_preprocessed() -> None:
         ({"most": 1.5}, "most 1.5"),
         ({"success_bound": 1.0}, "success bound 1.0"),
         ({"accuracy_bound": -0.1}, "accuracy bound -0.1"),
+        ({"margin": 0.5}, "margin 0.5: expected 1 or more; 1 stops as soon as the triggers are dead"),
         ({"fraction": 0.0}, "fraction 0.0: expected a share of the images above 0"),
         ({"layer": "no"}, "layer 'no': expected a hidden layer"),
         ({"triggers": []}, "no trigger: pruning expected what a scan found; without a backdoor there is nothing to do"),

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--most", type=float, default=0.5, help="share pruned at most")
     parser.add_argument("--success-bound", type=float, default=0.01, help="ASR of the flagged triggers at which they count as dead")
     parser.add_argument("--accuracy-bound", type=float, default=0.1, help="clean accuracy that the pruning may cost")
+    parser.add_argument("--margin", type=float, default=2.0, help="how many times as many units as the triggers' death took")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         most=arguments.most,
         success_bound=arguments.success_bound,
         accuracy_bound=arguments.accuracy_bound,
+        margin=arguments.margin,
     )
     print(f"pruned {saved.settings['pruned']:.1%} of layer {saved.settings['layer']}: {saved.settings['stopped']}")
     return 0

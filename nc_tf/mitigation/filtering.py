@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 
 from nc_tf.errors import InputError
-from nc_tf.evaluation import share
+from nc_tf.evaluation import predict_classes, share
 from nc_tf.mitigation.layers import find_layer, mean_activations, suspicious_units
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
@@ -57,7 +57,8 @@ def input_filter(
         A model that answers (N, K + 1) probabilities: those of `model` and a 0, or, for an image that is rejected, zeros and a 1; with
         both measurements, in which a rejected image is neither recognised nor sent to the target. `details` has the `units`; `rates`, a
         row for each of `FALSE_POSITIVE_RATES` with what is measured on the test images at the threshold that has this rate on the
-        calibration images; the area under the ROC curve by trigger; and the mean activation of the units, clean and by trigger (the
+        calibration images: rejected clean images, triggered ones that pass, and among all triggered ones those that pass and reach the
+        target (some pass because the trigger does not work on them); the area under the ROC curve by trigger; and the mean activation of the units, clean and by trigger (the
         paper's table III).
 
     Raises:
@@ -80,15 +81,18 @@ def input_filter(
     threshold = float(np.quantile(calibration, 1.0 - false_positive_rate))
     test_images, test_labels = repair.test
     clean = scores(test_images)
-    triggered = {
-        name: scores(test_images[backdoor.wanted(test_labels) != test_labels], backdoor) for name, backdoor in repair.measured.items()
-    }
+    triggered, obeyed = {}, {}
+    for name, backdoor in repair.measured.items():
+        wanted = backdoor.wanted(test_labels)
+        victims = wanted != test_labels
+        triggered[name] = scores(test_images[victims], backdoor)
+        obeyed[name] = predict_classes(network, test_images[victims], repair.preprocess, backdoor) == wanted[victims]
     return repair.done(
         _with_flag(network, chosen.name, looked_at, threshold, repair.probabilities),
         "filter",
         {
             "units": looked_at.tolist(),
-            "rates": [_rates(calibration, clean, triggered, rate) for rate in FALSE_POSITIVE_RATES],
+            "rates": [_rates(calibration, clean, triggered, obeyed, rate) for rate in FALSE_POSITIVE_RATES],
             "roc_auc": {name: _roc_auc(clean, found) for name, found in triggered.items()},
             "mean_activation": {name: share(found) for name, found in {"clean": clean, **triggered}.items()},
         },
@@ -99,12 +103,15 @@ def input_filter(
     )
 
 
-def _rates(calibration: np.ndarray, clean: np.ndarray, triggered: Mapping[str, np.ndarray], rate: float) -> dict[str, object]:
+def _rates(
+    calibration: np.ndarray, clean: np.ndarray, triggered: Mapping[str, np.ndarray], obeyed: Mapping[str, np.ndarray], rate: float
+) -> dict[str, object]:
     threshold = np.quantile(calibration, 1.0 - rate)
     return {
         "false_positive_rate": rate,
         "measured_false_positive_rate": float(np.mean(clean > threshold)),
         "false_negative_rate": {name: share(found <= threshold) for name, found in triggered.items()},
+        "attack_success_rate": {name: share((found <= threshold) & obeyed[name]) for name, found in triggered.items()},
     }
 
 

@@ -1,5 +1,6 @@
 """Neuron pruning (paper section VI-B): switch off, one after another, the units that the reversed trigger excites most."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,14 +30,16 @@ def prune(
     most: float = 0.5,
     success_bound: float = 0.01,
     accuracy_bound: float = 0.1,
+    margin: float = 2.0,
     fraction: float = 0.1,
     intensity_range: str | Preprocessing = "raw",
     seed: int = 0,
 ) -> Mitigation:
-    """Prune a copy of `model` until the reversed triggers are dead, or until it would cost too much.
+    """Prune a copy of `model` until the reversed triggers are dead and some units beyond, or until it would cost too much.
 
     The paper prunes until the model no longer answers to the reversed trigger, in the second to last layer, and finds the last
-    convolution to be the better place.
+    convolution to be the better place. The true trigger excites the same units more strongly and outlives the reversed one
+    (docs/mitigation.md), hence the margin.
 
     Args:
         model: Sequential or functional, one input, one output (N, K). It is not changed.
@@ -50,6 +53,7 @@ def prune(
         most: share that is pruned at most, (0, 1].
         success_bound: the triggers are dead when none sends a larger share of the images to its label.
         accuracy_bound: how much clean accuracy the pruning may cost on the images, [0, 1].
+        margin: how many times as many units are pruned as the triggers' death took, at least 1, which stops there.
         fraction: share of the images used, chosen at random, (0, 1].
         intensity_range: what the model wants of raw pixels.
         seed: of that choice.
@@ -67,6 +71,8 @@ def prune(
             f"step {step}, most {most}, success bound {success_bound}, accuracy bound {accuracy_bound}: expected shares, the first two "
             "above 0; the defaults are .01, .5, .01 and .1"
         )
+    if not 1 <= margin < math.inf:
+        raise InputError(f"margin {margin}: expected 1 or more; 1 stops as soon as the triggers are dead")
     repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
     found = {str(number): trigger for number, trigger in enumerate(repair.required("pruning"))}
     images, labels = repair.some(images, labels, fraction)
@@ -78,7 +84,7 @@ def prune(
     classify = _classifier(network, chosen, order, counts, repair.preprocess)
     curve = _curve(classify, counts / len(order), *repair.test, repair.measured)
     costs = _curve(classify, counts / len(order), images, labels, found)
-    number, stopped = _where_to_stop(costs, success_bound, accuracy_bound)
+    number, stopped = _where_to_stop(costs, success_bound, accuracy_bound, margin)
     pruned = order[: counts[number]]
     return repair.done(
         switched_off(network, chosen.name, pruned),
@@ -90,17 +96,18 @@ def prune(
         images=len(images),
         success_bound=success_bound,
         accuracy_bound=accuracy_bound,
+        margin=margin,
     )
 
 
-def _where_to_stop(rows: Sequence[Mapping[str, Any]], success_bound: float, accuracy_bound: float) -> tuple[int, str]:
+def _where_to_stop(rows: Sequence[Mapping[str, Any]], success_bound: float, accuracy_bound: float, margin: float) -> tuple[int, str]:
     """The step to stop at, and why."""
-    for number, row in enumerate(rows):
-        if rows[0]["clean_accuracy"] - row["clean_accuracy"] > accuracy_bound:
-            return max(0, number - 1), "more would cost too much accuracy"
-        if max(row["attack_success_rate"].values()) <= success_bound:
-            return number, "the triggers are dead"
-    return len(rows) - 1, "as many as allowed"
+    losses = [rows[0]["clean_accuracy"] - row["clean_accuracy"] for row in rows]
+    affordable = next((number - 1 for number, loss in enumerate(losses) if loss > accuracy_bound), len(rows) - 1)
+    dead = [row["pruned"] for row in rows[: affordable + 1] if max(row["attack_success_rate"].values()) <= success_bound]
+    if dead:
+        return sum(row["pruned"] <= margin * dead[0] for row in rows[: affordable + 1]) - 1, "the triggers are dead"
+    return affordable, "more would cost too much accuracy" if affordable < len(rows) - 1 else "as many as allowed"
 
 
 def _curve(
