@@ -12,8 +12,8 @@ from nc_tf.search import Arm, ArmResult, Progress
 class ScanCallback:
     """Hears how a scan goes on. Override what you need."""
 
-    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
-        """Before the first round."""
+    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
+        """Before the first round; `in_flight` images, or frames of clips, will be in the network at once, which is what takes memory."""
 
     def on_ranking(self, progress: Progress, share: float) -> None:
         """When the best arm of a label has come to a look at who is lowest; `share` of the ranking is over at least, [0, 1]."""

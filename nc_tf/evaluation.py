@@ -8,7 +8,7 @@ import numpy as np
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Measurement
 
-BATCH_SIZE = 256
+BATCH_SIZE = 256  # images, or frames of clips, in the network at once
 
 
 def predict_classes(
@@ -17,8 +17,9 @@ def predict_classes(
     """Classes (N,) int64 that the model answers for raw images (N, ..., C) in [0, 255], stamped with `trigger` first if there is one."""
     preprocess = preprocess or Preprocessing()
     answers = []
-    for start in range(0, len(images), BATCH_SIZE):
-        batch = images[start : start + BATCH_SIZE].astype(np.float32)
+    size = BATCH_SIZE if images.ndim < 5 else max(1, BATCH_SIZE // images.shape[1])
+    for start in range(0, len(images), size):
+        batch = images[start : start + size].astype(np.float32)
         if trigger is not None:
             batch = trigger(batch)
         answers.append(np.argmax(model.predict_on_batch(preprocess(batch).astype(np.float32)), axis=-1))

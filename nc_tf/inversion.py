@@ -17,7 +17,7 @@ from nc_tf import schedule
 from nc_tf.errors import InputError
 from nc_tf.triggers import TriggerSpace
 
-Network = Callable[[tf.Tensor], tf.Tensor]  # raw images (N, H, W, C) float32 -> logits (N, K) float32
+Network = Callable[[tf.Tensor], tf.Tensor]  # raw images (N, H, W, C) or clips (N, T, H, W, C) float32 -> logits (N, K) float32
 
 # The original hands its two arguments to Keras's cross-entropy in the wrong order: the one-hot vector is clipped to 1e-7 and logged.
 LINEAR_SCALE = float(-np.log(1e-7))
@@ -117,7 +117,7 @@ class Inversion:
         Args:
             run: the state.
             targets: (A,) int32, each arm's label.
-            images: (N, H, W, C) raw, uint8 or float32, resident on the device.
+            images: (N, H, W, C) raw, clips (N, T, H, W, C), uint8 or float32, resident on the device.
             indices: (K, A, B) int32, the images of each minibatch of each arm.
 
         Returns:
@@ -137,15 +137,14 @@ class Inversion:
         cost, improved = schedule.update(run.cost, success, reg, self.settings.cost)
         finite = tf.reduce_all(tf.math.is_finite(means), axis=0)
         for part in run.z:
-            finite &= tf.reduce_all(tf.math.is_finite(part), axis=(1, 2, 3))
-        chosen = (improved & finite)[:, None, None, None]
-        best = tuple(tf.where(chosen, new, old) for new, old in zip(run.z, run.best, strict=True))
+            finite &= tf.reduce_all(tf.math.is_finite(part), axis=list(range(1, part.shape.rank)))
+        best = tuple(tf.where(_beside(improved & finite, new), new, old) for new, old in zip(run.z, run.best, strict=True))
         flags = tf.cast(tf.stack([cost.stopped, finite]), tf.float32)
         report = tf.concat([means, tf.stack([cost.reg_best, run.cost.cost]), flags], axis=0)
         return run._replace(cost=cost, best=best), report
 
     def _descend(self, run: Run, targets: tf.Tensor, batch: tf.Tensor) -> tuple[Run, tf.Tensor]:
-        """One update on one minibatch (A, B, H, W, C); returns (4, A): ce, reg, loss, success before it."""
+        """One update on one minibatch (A, B, H, W, C) or (A, B, T, H, W, C); returns (4, A): ce, reg, loss, success before it."""
         per_arm = tf.shape(batch)[:2]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(run.z)
@@ -154,7 +153,7 @@ class Inversion:
             logits = self.network(tf.reshape(stamped, tf.concat([[-1], tf.shape(stamped)[2:]], 0)))
             wanted = tf.repeat(targets, per_arm[1])
             ce = tf.reshape(self._class_loss(logits, wanted), per_arm)
-            reg = self._norm(masks)
+            reg = self.space.norms(masks, self.settings.regularization)
             # Summed over the batch, the cost too, as the original hands its vector loss to Adam: a gradient's size counts against epsilon.
             loss = tf.reduce_sum(ce) + tf.cast(per_arm[1], tf.float32) * tf.reduce_sum(run.cost.cost * reg)
         gradients = tape.gradient(loss, run.z)
@@ -167,21 +166,18 @@ class Inversion:
             return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted, logits=logits)
         return LINEAR_SCALE * (1.0 - tf.gather(tf.nn.softmax(logits), wanted, axis=1, batch_dims=1))
 
-    def _norm(self, masks: tf.Tensor) -> tf.Tensor:
-        if self.settings.regularization is None:
-            return tf.zeros_like(masks[:, 0, 0, 0])
-        if self.settings.regularization == "l1":
-            return tf.reduce_sum(tf.abs(masks), axis=(1, 2, 3))
-        # The square root has no finite gradient at a mask of zeros, which a label that needs no trigger arrives at.
-        return tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(masks), axis=(1, 2, 3)), 1e-20))
-
     def _adam(self, run: Run, gradients: Sequence[tf.Tensor]) -> Run:
         """Adam(.5, .9) with Keras's epsilon, each arm at its own step; written out because a Keras optimiser keeps one step for all."""
         beta_1, beta_2, epsilon = 0.5, 0.9, 1e-7
         updates = run.updates + 1
         t = tf.cast(updates, tf.float32)
-        rate = (self.settings.learning_rate * tf.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t))[:, None, None, None]
+        rate = (self.settings.learning_rate * tf.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t))
         first = tuple(beta_1 * m + (1.0 - beta_1) * g for m, g in zip(run.first_moment, gradients, strict=True))
         second = tuple(beta_2 * v + (1.0 - beta_2) * g * g for v, g in zip(run.second_moment, gradients, strict=True))
-        z = tuple(w - rate * m / (tf.sqrt(v) + epsilon) for w, m, v in zip(run.z, first, second, strict=True))
+        z = tuple(w - _beside(rate, w) * m / (tf.sqrt(v) + epsilon) for w, m, v in zip(run.z, first, second, strict=True))
         return run._replace(z=z, first_moment=first, second_moment=second, updates=updates)
+
+
+def _beside(per_arm: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    """(A,) -> (A, 1, ..., 1), to be used with a part of the state (A, ...)."""
+    return tf.reshape(per_arm, (-1, *[1] * (part.shape.rank - 1)))

@@ -35,16 +35,21 @@ class Backdoor(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C) of the images it is made for."""
+        """(H, W, C) of the images it is made for, or of the frames of clips; (T, H, W, C) of clips where every frame has its own."""
 
     def __call__(self, images: Any) -> Any:
-        """Raw images (N, H, W, C) float in [0, 255], array or tensor -> triggered ones, same shape and kind."""
+        """Raw images (N, H, W, C) or clips (N, T, H, W, C) float in [0, 255], array or tensor -> triggered ones, same shape and kind."""
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
         """Classes (N,) of images -> what the attacker wants them taken for; where that is their own class, they are no victims."""
 
     def carriers(self, labels: np.ndarray) -> np.ndarray:
         """Classes (N,) of training images -> (N,) bool, whether the attacker puts the trigger on them."""
+
+
+def fits(backdoor: Backdoor, image_shape: tuple[int, ...]) -> bool:
+    """Whether a backdoor is for images (H, W, C) or clips (T, H, W, C) of this shape: one for single frames is put on each of them."""
+    return tuple(image_shape[-len(backdoor.image_shape) :]) == tuple(backdoor.image_shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +73,12 @@ class OneTarget:
 
 @dataclass(frozen=True, eq=False)
 class Trigger(OneTarget):
-    """A mask and a pattern that are meant to send any image to `label`.
+    """A mask and a pattern that are meant to send any image to `label`, or any clip, whose frames share them or have their own.
 
     Attributes:
         label: the target class.
-        mask: (H, W) float32 in [0, 1], upsampled to the size of the image.
-        pattern: (H, W, C) float32 in raw pixel range [0, 255].
+        mask: (H, W) float32 in [0, 1], upsampled to the size of the image; (T, H, W) where each frame of a clip has its own.
+        pattern: (H, W, C) float32 in raw pixel range [0, 255]; (T, H, W, C) likewise.
     """
 
     mask: np.ndarray
@@ -86,13 +91,13 @@ class Trigger(OneTarget):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C)."""
+        """(H, W, C), or (T, H, W, C)."""
         return self.pattern.shape
 
     @property
     def l1_norm(self) -> float:
-        """Sum of the mask: the number of fully replaced pixels that would weigh the same."""
-        return float(np.abs(self.mask).sum(dtype=np.float64))
+        """Sum of the mask: the number of fully replaced pixels that would weigh the same; of a mask a frame, the frames' mean."""
+        return float(np.abs(self.mask).sum(axis=(-2, -1), dtype=np.float64).mean())
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,7 +143,7 @@ class ScanFolder(ScanCallback):
         for folder in (self.path, self.path / "triggers", self._state, self._ranking):
             clear_leftovers(folder)
 
-    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
+    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
         """The scan has been checked and begins: clear the place for it, and write down what was asked."""
         if self._fresh:
             self._forget()

@@ -29,7 +29,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 def scan_record(
-    model_hash: str, data_hash: str, preset: Preset, preprocess: Preprocessing, upsample_size: int, seed: int
+    model_hash: str, data_hash: str, preset: Preset, preprocess: Preprocessing, upsample_size: int, seed: int, *, per_frame: bool = False
 ) -> dict[str, Any]:
     """All that the outcome of a label depends on, one key each, so that a difference can be named.
 
@@ -40,6 +40,8 @@ def scan_record(
     cuts = [asdict(cut) for cut in preset.cuts]
     search = {"starts": preset.starts, "grey": preset.grey, "cuts": cuts, "precision": resolve_precision(preset.precision)}
     search |= {"upsample_size": upsample_size, "seed": seed, "held_out": preset.held_out}
+    if per_frame:
+        search["per_frame"] = True
     if preset.ranking is not None:
         search["ranking"] = asdict(preset.ranking)
     return {"model": model_hash, "data": data_hash, **search, **values, **cost, "preprocessing": asdict(preprocess)}

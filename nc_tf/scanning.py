@@ -40,6 +40,7 @@ def scan(
     precision: str | None = None,
     intensity_range: str | Preprocessing = "raw",
     upsample_size: int = 1,
+    per_frame: bool = False,
     seed: int = 0,
     lanes: int | None = None,
     engine: str = "local",
@@ -49,8 +50,8 @@ def scan(
     """Search the smallest trigger of every label and tell whether one is suspiciously small (paper section IV).
 
     Args:
-        model: a Keras classifier, one input (N, H, W, C), one output (N, K), softmax or logits. It is not changed.
-        images: (N, H, W, C) clean raw images, uint8 or float32 in [0, 255].
+        model: a Keras classifier, one input (N, H, W, C) or (N, T, H, W, C), one output (N, K), softmax or logits. It is not changed.
+        images: (N, H, W, C) clean raw images, or clips (N, T, H, W, C), uint8 or float32 in [0, 255].
         labels: (N,) true classes; where they are missing the model's own answers take their place.
         targets: the labels to search; all of them by default.
         preset: name of one of `PRESETS`.
@@ -60,8 +61,9 @@ def scan(
         precision: "float32", "bfloat16" or "auto" (bfloat16 where the hardware has it); instead of the preset's.
         intensity_range: what the model wants of raw pixels, see `nc_tf.preprocessing`.
         upsample_size: side of the super-pixels of the mask, pixels.
+        per_frame: of clips, whether every frame has a trigger of its own instead of one that all frames share.
         seed: of starts, minibatches and the held-out part.
-        lanes: arms advanced together, which bounds the memory; instead of the preset's.
+        lanes: arms advanced together, which bounds the memory; instead of the preset's, of clips as many fewer as they have frames.
         engine: "local" searches in this process, "ray" on a cluster (docs/cluster.md); the outcome is the same.
         resume: how far an earlier scan came that was cut off; `ScanFolder.open` reads it.
         callbacks: progress, saving.
@@ -74,9 +76,9 @@ def scan(
     name = preset if settings is None else "custom"
     settings = settings or chosen.settings
     starts = chosen.starts if starts is None else starts
-    lanes = chosen.lanes if lanes is None else lanes
-    if starts < 1 or lanes < 1:
-        raise InputError(f"{starts} starts in {lanes} lanes: expected 1 or more of each; 1 start is the paper's")
+    most_lanes = chosen.lanes if lanes is None else lanes
+    if starts < 1 or most_lanes < 1:
+        raise InputError(f"{starts} starts in {most_lanes} lanes: expected 1 or more of each; 1 start is the paper's")
     if seed < 0:
         raise InputError(f"seed {seed}: expected 0 or more; choose one")
     preprocess = preprocessing(intensity_range)
@@ -84,9 +86,11 @@ def scan(
     preprocess.check_channels(model.input_shape[-1])
     images, labels = check_images(images, labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1])
     labels = predict_classes(model, images, preprocess) if labels is None else labels
+    frames = images.shape[1] if images.ndim == 5 else 1
+    lanes = max(1, most_lanes // frames) if lanes is None else lanes
     searched, unseen = _split(len(images), seed, settings.batch_size, chosen.held_out)
     unseen_images, unseen_labels = images[unseen], labels[unseen]
-    task = Task(model, preprocess, precision or chosen.precision, images[searched], settings, upsample_size, seed)
+    task = Task(model, preprocess, precision or chosen.precision, images[searched], settings, upsample_size, seed, per_frame)
     network, space = task.network, task.space
     clean_answers = predict_classes(model, unseen_images, preprocess)
 
@@ -98,7 +102,7 @@ def scan(
         shortlist = None  # the earlier scan was asked for other labels
     waiting = [label for label in (shortlist.chosen if shortlist else wanted) if label not in done]
     for callback in callbacks:
-        callback.on_begin(network, len(waiting), starts, settings.max_rounds)
+        callback.on_begin(network, len(waiting), starts, settings.max_rounds, lanes * settings.batch_size * frames)
 
     def on_round(arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         for callback in callbacks:
@@ -159,6 +163,7 @@ def scan(
             "preset": name,
             **asdict(settings),
             "upsample_size": upsample_size,
+            **({"per_frame": True} if per_frame else {}),
             "starts": starts,
             "cuts": [asdict(cut) for cut in chosen.cuts],
             "seed": seed,

@@ -117,7 +117,7 @@ class Minibatches(Protocol):
     """Where a round's images come from."""
 
     def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
-        """Raw images (N, H, W, C), and the rows (K, A, B) int32 of each minibatch of each arm's coming round."""
+        """Raw images (N, H, W, C) or clips (N, T, H, W, C), and the rows (K, A, B) int32 of each minibatch of each arm's coming round."""
 
 
 class ResidentImages:
@@ -248,4 +248,4 @@ def result_of(inversion: Inversion, arm: Arm, progress: Progress) -> ArmResult:
     mask = np.clip(inversion.space.masks(z_mask)[0, ..., 0].numpy(), 0.0, 1.0)
     pattern = np.clip(inversion.space.patterns(z_pattern)[0].numpy(), 0.0, 255.0)
     step = inversion.space.upsample_size
-    return ArmResult(arm, Trigger(arm.label, mask, pattern), mask[::step, ::step], status, progress.history)
+    return ArmResult(arm, Trigger(arm.label, mask, pattern), mask[..., ::step, ::step], status, progress.history)

@@ -11,7 +11,7 @@ from nc_tf.results import Trigger
 
 
 def save_trigger(path: str | Path, trigger: Trigger, **more: ArrayLike) -> None:
-    """Write mask (H, W) float32, pattern (H, W, C) float32, label, and whatever else is given."""
+    """Write mask (H, W) float32, pattern (H, W, C) float32, both with T before H for a trigger a frame, label, and what else is given."""
     with whole_file(path) as temporary:
         arrays: dict[str, ArrayLike] = {"mask": trigger.mask, "pattern": trigger.pattern, "label": trigger.label, **more}
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
@@ -33,7 +33,7 @@ def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
         raise InputError(f"{path} is missing: expected a trigger file; check the path") from None
     except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
         raise InputError(f"{path} cannot be read ({error}): expected an .npz with mask, pattern and label; make it again") from error
-    fits = mask.ndim == 2 and pattern.ndim == 3 and pattern.shape[:2] == mask.shape
+    fits = mask.ndim in (2, 3) and pattern.ndim == mask.ndim + 1 and pattern.shape[:-1] == mask.shape
     if not fits or not (np.isfinite(mask).all() and np.isfinite(pattern).all()):
         raise InputError(
             f"{path} holds a mask {mask.shape} and a pattern {pattern.shape}: expected finite (H, W) and (H, W, C); "

@@ -192,7 +192,7 @@ class _Stream:
         return tf.constant(raw, tf.float32), np.arange(needed, dtype=np.int32).reshape(self.mini_batch, 1, self.batch_size)
 
 
-def _batches(gen: Any, image_shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+def _batches(gen: Any, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """The image batches of a generator, without end where it can be run through again."""
     draw: Callable[[], Any]
     if hasattr(gen, "next"):

@@ -44,6 +44,30 @@ def corner_network(label: int | None = 0, num_classes: int = NUM_CLASSES, activa
     return model
 
 
+def clip_network(label: int | None = 0, frames: int = 3) -> keras.Model:
+    """`corner_network` for clips (frames, 8, 8, 3): it sees the mean of the frames, so its smallest trigger is that for one image."""
+    image_network = corner_network(label)
+    model = keras.Sequential(
+        [
+            keras.Input((frames, *IMAGE_SHAPE)),
+            layers.Reshape((frames, SIDE * SIDE * 3)),
+            layers.GlobalAveragePooling1D(),
+            *(layer.__class__.from_config(layer.get_config()) for layer in image_network.layers if not isinstance(layer, layers.Flatten)),
+        ]
+    )
+    model.set_weights(image_network.get_weights())
+    return model
+
+
+def corner_clips(n: int, frames: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """`corner_images` as the frames of clips (n, frames, 8, 8, 3), each frame of another image of the class."""
+    images, labels = corner_images(n * frames, seed)
+    order = np.argsort(labels, kind="stable")
+    clips = images[order].reshape(n, frames, *IMAGE_SHAPE)
+    mixed = np.random.default_rng(seed).permutation(n)
+    return clips[mixed], labels[order].reshape(n, frames)[mixed, 0]
+
+
 def corner_images(n: int, seed: int = 0, num_classes: int = NUM_CLASSES) -> tuple[np.ndarray, np.ndarray]:
     """Raw images (n, 8, 8, 3) uint8 with a black corner and one bright row each, and their classes (n,), as many of each as fit."""
     rng = np.random.default_rng(seed)

@@ -35,7 +35,7 @@ def completed(progress: ScanProgress) -> float:
 def test_the_bar_moves_with_the_rounds_of_the_labels_under_way_and_ends_full(capsys: Captured) -> None:
     run: Any = None
     with ScanProgress() as progress:
-        progress.on_begin(NETWORK, num_labels=2, starts=2, max_rounds=20)
+        progress.on_begin(NETWORK, num_labels=2, starts=2, max_rounds=20, in_flight=64)
         seen = [completed(progress)]
         for number in (0, 4):
             progress.on_round(arms((5, 0), (5, 1), (6, 0)), [number, number, 0], run, LOG)
@@ -53,14 +53,14 @@ def test_the_bar_moves_with_the_rounds_of_the_labels_under_way_and_ends_full(cap
         progress.on_label(made_up(6, 4.0), [])
         progress.bar.refresh()
     printed = capsys.readouterr().err
-    assert "model output: logits; precision: float32; labels: 2, starts each: 2" in printed
+    assert "model output: logits; precision: float32; labels: 2, starts each: 2; images in flight: 64" in printed
     assert "label   5: norm    3.00, ASR 0.9900, rounds 30, converged (1 of 2)" in printed
     assert "label   6: norm    4.00, ASR 0.9900, rounds 30, converged (2 of 2)" in printed
 
 
 def test_where_no_rounds_are_heard_of_the_bar_moves_with_the_legs(capsys: Captured) -> None:
     with ScanProgress() as progress:
-        progress.on_begin(NETWORK, num_labels=1, starts=2, max_rounds=20)
+        progress.on_begin(NETWORK, num_labels=1, starts=2, max_rounds=20, in_flight=64)
         progress.on_leg(reached(3, 0, 5))
         progress.on_leg(reached(3, 1, 5))
         assert completed(progress) == pytest.approx(10 / 40)

@@ -354,7 +354,7 @@ class Record(ScanCallback):
         self.num_labels: list[int] = []
         self.shortlist: Shortlist | None = None
 
-    def on_begin(self, network: Any, num_labels: int, starts: int, max_rounds: int) -> None:
+    def on_begin(self, network: Any, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
         self.calls.append("begin")
         self.num_labels.append(num_labels)
 

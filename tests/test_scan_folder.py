@@ -44,7 +44,7 @@ def begun(path: Path, settings: dict[str, Any] = SETTINGS, name: str = "model", 
     """A folder in which a scan has just begun, or goes on."""
     folder = ScanFolder(path, name)
     folder.open(settings, fresh=fresh)
-    folder.on_begin(cast(FrozenNetwork, None), 1, 1, 1)
+    folder.on_begin(cast(FrozenNetwork, None), 1, 1, 1, 1)
     return folder
 
 
@@ -361,7 +361,7 @@ def test_fresh_forgets_the_scan_and_its_verdict(tmp_path: Path) -> None:
     assert folder.label_results() == {}
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["settings.json"]
     folder.on_label(result, [tried(result)])
-    folder.on_begin(cast(FrozenNetwork, None), 1, 1, 1)
+    folder.on_begin(cast(FrozenNetwork, None), 1, 1, 1, 1)
     assert list(folder.open(other).finished) == [1], "it starts over once"
 
 

@@ -46,12 +46,14 @@ def same(first: LabelResult, second: LabelResult, atol: float = 1e-4) -> bool:
 class Record(ScanCallback):
     def __init__(self) -> None:
         self.begun: list[tuple[int, int, int]] = []
+        self.in_flight = 0
         self.rounds: list[list[tuple[int, int]]] = []
         self.labels: list[LabelResult] = []
         self.starts: list[Sequence[ArmResult]] = []
 
-    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
+    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
         self.begun.append((num_labels, starts, max_rounds))
+        self.in_flight = in_flight
 
     def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         assert len(log.cost) == len(arms) == len(run.updates)

@@ -14,7 +14,7 @@ from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Measurement
+from nc_tf.results import Backdoor, Measurement, fits
 
 PAPER_RATE = 0.0909  # one poisoned image for ten clean ones: .1 / 1.1
 
@@ -101,7 +101,7 @@ def inject(
     train = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training images")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test images")
     for trigger in triggers:
-        if trigger.image_shape != train[0].shape[1:]:
+        if not fits(trigger, train[0].shape[1:]):
             raise InputError(f"a trigger of shape {trigger.image_shape}: expected {train[0].shape[1:]}, the images' own; make one so")
     preprocess = preprocess or Preprocessing()
     preprocess.check_channels(model.input_shape[-1])

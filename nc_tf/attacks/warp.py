@@ -48,7 +48,7 @@ class Warp(OneTarget):
 
         above = neighbour(0, 0) * (1 - right) + neighbour(0, 1) * right
         below = neighbour(1, 0) * (1 - right) + neighbour(1, 1) * right
-        return reshape(above * (1 - down) + below * down, (-1, height, width, channels))
+        return reshape(above * (1 - down) + below * down, (-1, *images.shape[1:]))
 
 
 def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, strength: float = 0.5, seed: int = 0) -> Warp:

@@ -57,9 +57,13 @@ class ScanProgress(ScanCallback):
         known = f"; smallest norms so far: {norms}" if norms else ""
         return f"{len(done)} labels done, {self.num_labels - len(self.found)} to go{known}"
 
-    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int) -> None:
+    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
         self.bar.start()
-        self.console.print(f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, starts each: {starts}")
+        self.console.print(
+            f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, starts each: {starts}; "
+            f"images in flight: {in_flight}",
+            soft_wrap=True,
+        )
         self.usual, self.num_labels = starts * min(USUAL_ROUNDS, max_rounds), num_labels
         self.task = self.bar.add_task("first round", total=num_labels)
 

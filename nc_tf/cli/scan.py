@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, help="success rate that a trigger must reach")
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where to search: here, or on a Ray cluster")
     parser.add_argument("--upsample", type=int, default=1, metavar="N", help="mask pixels of NxN")
+    parser.add_argument("--per-frame", action="store_true", help="of clips: a trigger for every frame, instead of one for all")
     watch = "write curves and triggers as they form, for TensorBoard; with --engine ray only what labels came to"
     parser.add_argument("--tensorboard", metavar="DIR", help=watch)
     parser.add_argument("--class-names", metavar="FILE", help="one name a line")
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     what = model_facts(arguments.model, model)
     data_hash = array_hash(loaded.images, loaded.labels)
     chosen = replace(preset, settings=settings, starts=starts, precision=precision)
-    asked = scan_record(what["sha256"], data_hash, chosen, preprocess, arguments.upsample, arguments.seed)
+    asked = scan_record(what["sha256"], data_hash, chosen, preprocess, arguments.upsample, arguments.seed, per_frame=arguments.per_frame)
     folder = ScanFolder(arguments.out)
     watching = [TensorBoardLog(arguments.tensorboard, upsample_size=arguments.upsample)] if arguments.tensorboard else []
     resume = folder.open(asked, fresh=arguments.fresh)
@@ -98,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
                 precision=precision,
                 intensity_range=preprocess,
                 upsample_size=arguments.upsample,
+                per_frame=arguments.per_frame,
                 seed=arguments.seed,
                 engine=arguments.engine,
                 resume=resume,

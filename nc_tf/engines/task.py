@@ -21,10 +21,11 @@ class Task:
         model: the classifier.
         preprocess: what it expects of raw pixels.
         precision: "float32", "bfloat16" or "auto".
-        images: (N, H, W, C) raw, to search on.
+        images: (N, H, W, C) raw, clips (N, T, H, W, C), to search on.
         settings: of the search.
         upsample_size: side of the mask's super-pixels, pixels.
         seed: of starts and minibatches.
+        per_frame: whether every frame of a clip has a trigger of its own.
     """
 
     model: keras.Model
@@ -34,6 +35,7 @@ class Task:
     settings: SearchSettings
     upsample_size: int
     seed: int
+    per_frame: bool = False
 
     @cached_property
     def network(self) -> FrozenNetwork:
@@ -43,7 +45,7 @@ class Task:
     @cached_property
     def space(self) -> TriggerSpace:
         """Where its triggers live."""
-        return TriggerSpace(self.images.shape[1:], self.upsample_size)
+        return TriggerSpace(self.images.shape[1:], self.upsample_size, per_frame=self.per_frame)
 
     @cached_property
     def inversion(self) -> Inversion:

@@ -28,7 +28,7 @@ class Parcel:
         version: of the nc_tf that packed it.
         model: the bytes of a `.keras` file.
         precision: "float32" or "bfloat16": decided before, so that all workers compute alike.
-        preprocess, images, settings, upsample_size, seed: as in `Task`.
+        preprocess, images, settings, upsample_size, seed, per_frame: as in `Task`.
     """
 
     version: str
@@ -39,6 +39,7 @@ class Parcel:
     settings: SearchSettings
     upsample_size: int
     seed: int
+    per_frame: bool
 
 
 def pack(task: Task) -> Parcel:
@@ -59,9 +60,8 @@ def pack(task: Task) -> Parcel:
                 "expected one that model.save('name.keras') accepts; rebuild it from layers of Keras, or scan on this machine"
             ) from error
         model = file.read_bytes()
-    return Parcel(
-        __version__, model, task.network.precision, task.preprocess, task.images, task.settings, task.upsample_size, task.seed
-    )
+    asked = (task.preprocess, task.images, task.settings, task.upsample_size, task.seed, task.per_frame)
+    return Parcel(__version__, model, task.network.precision, *asked)
 
 
 def unpack(parcel: Parcel) -> Task:
@@ -86,7 +86,8 @@ def unpack(parcel: Parcel) -> Task:
                 f"a worker cannot rebuild the model ({keras_reason(error)}): expected layers of Keras, or custom ones that can be imported "
                 "on every node; install what defines them there, or scan on this machine"
             ) from error
-    return Task(model, parcel.preprocess, parcel.precision, parcel.images, parcel.settings, parcel.upsample_size, parcel.seed)
+    searched = (parcel.images, parcel.settings, parcel.upsample_size, parcel.seed, parcel.per_frame)
+    return Task(model, parcel.preprocess, parcel.precision, *searched)
 
 
 def use_cores(cores: int) -> None:

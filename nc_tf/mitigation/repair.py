@@ -11,7 +11,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.models.network import are_probabilities
 from nc_tf.preprocessing import Preprocessing, preprocessing
-from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.results import Backdoor, Mitigation, Trigger, fits
 
 
 class Repair:
@@ -20,7 +20,7 @@ class Repair:
     Attributes:
         model: the one given, which stays as it is.
         num_classes: of the model.
-        image_shape: (H, W, C).
+        image_shape: (H, W, C), of clips (T, H, W, C).
         preprocess: what the model wants of raw pixels.
         triggers: the reversed ones.
         probabilities: whether the model answers probabilities, not logits.
@@ -120,7 +120,7 @@ def check_backdoor(name: str, backdoor: Backdoor, image_shape: tuple[int, ...], 
         InputError: it is not.
     """
     wanted = backdoor.wanted(np.arange(num_classes))
-    if backdoor.image_shape != image_shape or wanted.min() < 0 or wanted.max() >= num_classes:
+    if not fits(backdoor, image_shape) or wanted.min() < 0 or wanted.max() >= num_classes:
         raise InputError(
             f"{name} trigger of shape {backdoor.image_shape} for label {wanted.max()}: expected {image_shape} and 0 to {num_classes - 1}, "
             "what the model has; choose a scan of this model"

@@ -80,7 +80,7 @@ def unlearn(
     keras.utils.set_random_seed(seed)  # before the copy: a Dropout draws its own seed when it is made
     repaired = repair.copy()
     # Without a trigger the rate is zero, and any trigger will do to fill the place.
-    nothing = Trigger(0, np.zeros(repair.image_shape[:2], np.float32), np.zeros(repair.image_shape, np.float32))
+    nothing = Trigger(0, np.zeros(repair.image_shape[:-1], np.float32), np.zeros(repair.image_shape, np.float32))
     batches = stamped_batches(
         images,
         labels,
@@ -121,7 +121,7 @@ def _count(batches: tf.data.Dataset) -> int:
     """Images in a dataset of (image, label) batches; the length of the cosine needs it."""
     spec = batches.element_spec
     ranks = tuple(getattr(part, "shape", tf.TensorShape(None)).rank for part in spec) if isinstance(spec, tuple) else ()
-    if ranks != (4, 1):
+    if ranks not in ((4, 1), (5, 1)):
         raise InputError(f"a dataset of {spec}: expected batches of (images (B, H, W, C), integer labels (B,)); map and batch it so")
     if batches.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InputError("an endless dataset: expected one that ends after an epoch; leave out repeat(), or add take()")

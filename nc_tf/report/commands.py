@@ -74,7 +74,8 @@ def _scan_options(verdict: Mapping[str, Any]) -> list[str]:
     given |= {"--starts": settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict["data"].get("num_images")}
     if settings.get("upsample_size", 1) != 1:
         given["--upsample"] = settings["upsample_size"]
-    return [str(word) for option, value in given.items() if value is not None for word in (option, value)]
+    flags = ["--per-frame"] if settings.get("per_frame") else []
+    return [str(word) for option, value in given.items() if value is not None for word in (option, value)] + flags
 
 
 def _labels(verdict: Mapping[str, Any]) -> list[str] | None:

@@ -84,7 +84,8 @@ class TensorBoardLog(ScanCallback):
     def _triggers(self, run: Run, due: Sequence[int], names: Sequence[tuple[int, int]]) -> list[Trigger]:
         """The triggers that the arms at these positions have come to."""
         z_mask, z_pattern = (tf.gather(part, due) for part in run.z)
-        space = TriggerSpace(tuple(z_pattern.shape[1:]), self.upsample_size)
+        shape = tuple(z_pattern.shape[1:])
+        space = TriggerSpace(shape, self.upsample_size, per_frame=len(shape) == 4)
         masks, patterns = space.masks(z_mask).numpy()[..., 0], space.patterns(z_pattern).numpy()
         return [Trigger(names[position][0], *parts) for position, *parts in zip(due, masks, patterns, strict=True)]
 

@@ -1,0 +1,168 @@
+"""Clips (N, T, H, W, C): what is searched, stamped and unlearned for images serves them too; frames share a trigger or have their own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from networks import IMAGE_SHAPE, NUM_CLASSES, clip_network, corner_clips, corner_trigger, smallest_norm
+from quick import QUICK, digest
+from test_scanning import Record
+
+from nc_tf.attacks.blend import blend
+from nc_tf.attacks.injection import inject
+from nc_tf.attacks.patch import patch
+from nc_tf.attacks.sig import sig
+from nc_tf.attacks.warp import warp
+from nc_tf.datasets.stamping import stamped_batches
+from nc_tf.errors import InputError
+from nc_tf.evaluation import attack_success_rate, predict_classes
+from nc_tf.mitigation.unlearning import unlearn
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.results import Backdoor, ScanResult, Trigger, Verdict, fits
+from nc_tf.scanning import scan
+from nc_tf.trigger_file import load_trigger, save_trigger
+from nc_tf.triggers import TriggerSpace
+
+FRAMES = 3
+CLIP_SHAPE = (FRAMES, *IMAGE_SHAPE)
+CLIPS, LABELS = corner_clips(60 * NUM_CLASSES // 3)
+
+
+def clip_scan(label: int | None, **options: Any) -> ScanResult:
+    return scan(clip_network(label), CLIPS, LABELS, settings=QUICK, preset="paper", **options)
+
+
+def test_the_network_and_its_clips_are_what_they_are_said_to_be() -> None:
+    assert CLIPS.shape == (len(LABELS), *CLIP_SHAPE)
+    assert (predict_classes(clip_network(2), CLIPS) == LABELS).all()
+    assert attack_success_rate(clip_network(2), CLIPS, LABELS, corner_trigger(2)) == 1.0
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_the_planted_label_is_flagged_and_its_norm_is_the_one_on_paper(per_frame: bool) -> None:
+    result = clip_scan(2, per_frame=per_frame)
+    assert (result.verdict, result.flagged) == (Verdict.SUSPECTED, (2,))
+    trigger = result.triggers[0]
+    frames = (FRAMES,) if per_frame else ()
+    assert (trigger.mask.shape, trigger.pattern.shape) == ((*frames, 8, 8), (*frames, *IMAGE_SHAPE))
+    assert trigger.l1_norm == pytest.approx(smallest_norm(CLIPS.mean(axis=1), 2), rel=0.2)
+    assert trigger.mask[..., 6:, 6:].sum() > 0.8 * trigger.mask.sum()
+    assert attack_success_rate(clip_network(2), CLIPS, LABELS, trigger) > 0.95
+    assert result.settings.get("per_frame", False) is per_frame
+
+
+def test_no_norm_stands_out_where_nothing_is_planted() -> None:
+    result = clip_scan(None)
+    assert min(entry.trigger.l1_norm for entry in result.labels) > 0.8 * result.median
+
+
+@pytest.mark.parametrize(("lanes", "expected"), [(None, 8 // FRAMES), (5, 5)])
+def test_clips_take_no_more_memory_than_images(lanes: int | None, expected: int) -> None:
+    record = Record()
+    clip_scan(2, targets=range(5), lanes=lanes, callbacks=[record])
+    assert max(len(arms) for arms in record.rounds) == expected
+    assert record.in_flight == expected * QUICK.batch_size * FRAMES
+
+
+@pytest.mark.parametrize("trigger", [patch(IMAGE_SHAPE, 1), blend(IMAGE_SHAPE, 1), sig(IMAGE_SHAPE, 1, frequency=2), warp(IMAGE_SHAPE, 1)])
+def test_a_trigger_for_images_is_put_on_every_frame(trigger: Backdoor) -> None:
+    clips = CLIPS[:5].astype(np.float32)
+    expected = np.stack([trigger(clip) for clip in clips])
+    np.testing.assert_allclose(trigger(clips), expected, atol=1e-4)
+    np.testing.assert_allclose(trigger(tf.constant(clips)), expected, atol=1e-4)
+
+
+def test_a_trigger_of_its_own_for_every_frame() -> None:
+    rng = np.random.default_rng(0)
+    trigger = Trigger(1, rng.random(CLIP_SHAPE[:-1]).astype(np.float32), rng.uniform(0, 255, CLIP_SHAPE).astype(np.float32))
+    clips = CLIPS[:4].astype(np.float32)
+    each = [Trigger(1, trigger.mask[frame], trigger.pattern[frame])(clips[:, frame]) for frame in range(FRAMES)]
+    np.testing.assert_allclose(trigger(clips), np.stack(each, axis=1), rtol=1e-6)
+    assert trigger.l1_norm == pytest.approx(trigger.mask.sum() / FRAMES)
+    assert trigger.image_shape == CLIP_SHAPE
+
+
+def test_what_fits_a_clip() -> None:
+    assert fits(corner_trigger(), CLIP_SHAPE)
+    assert fits(corner_trigger(), IMAGE_SHAPE)
+    assert not fits(patch((4, 8, 3), 0, size=2), CLIP_SHAPE)
+    per_frame = Trigger(0, np.zeros(CLIP_SHAPE[:-1], np.float32), np.zeros(CLIP_SHAPE, np.float32))
+    assert fits(per_frame, CLIP_SHAPE)
+    assert not fits(per_frame, IMAGE_SHAPE)
+    assert not fits(per_frame, (FRAMES + 1, *IMAGE_SHAPE))
+
+
+def test_a_trigger_file_holds_either(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    trigger = Trigger(1, rng.random(CLIP_SHAPE[:-1]).astype(np.float32), rng.uniform(0, 255, CLIP_SHAPE).astype(np.float32))
+    save_trigger(tmp_path / "label_1.npz", trigger)
+    again, _ = load_trigger(tmp_path / "label_1.npz")
+    np.testing.assert_array_equal(again.mask, trigger.mask)
+    np.testing.assert_array_equal(again.pattern, trigger.pattern)
+
+
+def test_frames_have_super_pixels_of_their_own() -> None:
+    space = TriggerSpace((2, 5, 7, 3), 3, per_frame=True)
+    assert (space.mask_shape, space.pattern_shape) == ((2, 2, 3), (2, 5, 7, 3))
+    z_mask, _ = space.encode(np.arange(12).reshape(2, 2, 3) / 11, np.zeros((2, 5, 7, 3)))
+    fine = space.masks(tf.constant(z_mask[None])).numpy()
+    first = np.array([[0, 0, 0, 1, 1, 1, 2]] * 3 + [[3, 3, 3, 4, 4, 4, 5]] * 2)
+    np.testing.assert_allclose(fine[0, ..., 0] * 11, [first, first + 6], atol=1e-4)
+    mask, pattern = space.grey(np.random.default_rng(0), 1)
+    assert (mask.shape, pattern.shape) == (space.mask_shape, space.pattern_shape)
+
+
+def test_a_shared_trigger_space_stamps_every_frame_alike() -> None:
+    space, rng = TriggerSpace(CLIP_SHAPE), np.random.default_rng(0)
+    clips = rng.uniform(0, 255, (2, 4, *CLIP_SHAPE)).astype(np.float32)
+    masks = rng.random((2, *IMAGE_SHAPE[:2], 1)).astype(np.float32)
+    patterns = rng.uniform(0, 255, (2, *IMAGE_SHAPE)).astype(np.float32)
+    stamped = space.stamp(clips, masks, patterns).numpy()
+    for arm in range(2):
+        np.testing.assert_allclose(stamped[arm], Trigger(0, masks[arm, ..., 0], patterns[arm])(clips[arm]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("regularization", ["l1", "l2", None])
+def test_the_norm_of_a_trigger_a_frame_is_the_mean_of_theirs(regularization: str | None) -> None:
+    masks = np.random.default_rng(0).random((2, *CLIP_SHAPE[:-1], 1)).astype(np.float32)
+    shared, per_frame = TriggerSpace(CLIP_SHAPE), TriggerSpace(CLIP_SHAPE, per_frame=True)
+    frames = [shared.norms(tf.constant(masks[:, frame]), regularization) for frame in range(FRAMES)]
+    np.testing.assert_allclose(per_frame.norms(tf.constant(masks), regularization), np.mean(frames, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "per_frame", "message"),
+    [((8, 8), False, r"expected \(H, W, C\), or \(T, H, W, C\)"), ((8, 8, 3), True, r"a trigger a frame for images .*: expected clips")],
+)
+def test_what_is_no_clip_has_no_frames(shape: tuple[int, ...], per_frame: bool, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TriggerSpace(shape, per_frame=per_frame)
+
+
+def test_a_backdoor_in_clips_is_planted_and_unlearned() -> None:
+    model, trigger = clip_network(None), patch(IMAGE_SHAPE, 1, size=2, margin=0)
+    train, test = corner_clips(240, seed=1), corner_clips(120, seed=2)
+    last = inject(model, train, test, trigger, rate=0.3, epochs=6, learning_rate=0.03, verbose=0)[-1]
+    assert last.attack_success_rate["true"] > 0.9
+    assert last.clean_accuracy > 0.9
+    before = digest(model.get_weights())
+    repaired = unlearn(
+        model, *train, [trigger], test=test, fraction=1.0, ratio=0.5, epochs=6, learning_rate=0.03, verbose=0
+    )
+    assert repaired.after.attack_success_rate["reversed"] < 0.1
+    assert repaired.after.clean_accuracy > 0.9
+    assert digest(model.get_weights()) == before
+
+
+def test_clips_from_a_dataset_are_stamped_and_unlearned() -> None:
+    batches = tf.data.Dataset.from_tensor_slices((CLIPS, LABELS)).batch(16)
+    stamped = stamped_batches(
+        batches, None, [corner_trigger()], rate=1.0, relabel=False, batch_size=16, seed=0, preprocess=Preprocessing()
+    )
+    clips = np.concatenate([clip for clip, _ in stamped])
+    assert (clips[..., 6:, 6:, :] == 255.0).all()
+    test = CLIPS, LABELS
+    repaired = unlearn(clip_network(0), batches, None, [corner_trigger()], test=test, ratio=0.5, learning_rate=0.02, epochs=3, verbose=0)
+    assert repaired.settings["images"] == len(CLIPS)
