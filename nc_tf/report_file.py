@@ -54,8 +54,8 @@ _HISTORY_COLUMNS = 7
 def write_report(folder_path: str | Path) -> Path:
     """Write `report.html` into the folder of a finished scan, and return its path.
 
-    Sample images to stamp the triggers on are read from `state/samples.npz`: `images` (n, H, W, C) in [0, 255] and `labels` (n,). Without
-    that file the page shows the triggers on gray.
+    Sample images to stamp the triggers on are read from `state/samples.npz`: `images` (n, H, W, C) or clips (n, T, H, W, C) in [0, 255],
+    and `labels` (n,). Without that file the page shows the triggers on gray.
 
     Raises:
         InputError: there is no finished scan, or one of its files is missing or cannot be read.
@@ -136,14 +136,14 @@ def _read_samples(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray,
     """Images and classes; None where the folder has none."""
     if not path.exists():
         return None
-    expected = f"expected images (n, {', '.join(map(str, image_shape))}) and labels (n,), as the triggers have it"
+    expected = f"expected images (n, {', '.join(map(str, image_shape))}) or clips of such frames, and labels (n,)"
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
             images, labels = saved["images"], saved["labels"]
     except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
         raise InputError(f"{path} cannot be read ({error}): {expected}; delete it for a page without") from error
     numbers = images.dtype.kind in "uif" and labels.dtype.kind in "ui"
-    if not numbers or images.shape[1:] != image_shape or labels.shape != images.shape[:1]:
+    if not numbers or images.shape[1:][-len(image_shape) :] != image_shape or labels.shape != images.shape[:1]:
         raise InputError(f"{path} holds images {images.shape} and labels {labels.shape}: {expected}; delete it for a page without")
     return images, labels
 

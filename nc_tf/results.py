@@ -90,6 +90,11 @@ class Trigger(OneTarget):
         return images * (1.0 - mask) + mask * self.pattern
 
     @property
+    def overlay(self) -> np.ndarray:
+        """The pattern as strong as the mask lets it be, as the original draws a trigger: (H, W, C), or (T, H, W, C)."""
+        return self.mask[..., None] * self.pattern
+
+    @property
     def image_shape(self) -> tuple[int, ...]:
         """(H, W, C), or (T, H, W, C)."""
         return self.pattern.shape

@@ -171,8 +171,8 @@ class ScanFolder(ScanCallback):
         label, trigger = result.label, result.trigger
         history = next(arm.history for arm in starts if arm.trigger is trigger)
         _write_image(self.image_file("pattern", label), trigger.pattern)
-        _write_image(self.image_file("mask", label), trigger.mask * 255.0)
-        _write_image(self.image_file("fusion", label), trigger.mask[..., None] * trigger.pattern)
+        _write_image(self.image_file("mask", label), trigger.mask[..., None] * 255.0)
+        _write_image(self.image_file("fusion", label), trigger.overlay)
         save_trigger(
             self.trigger_file(label),
             trigger,

@@ -1,5 +1,8 @@
 """Clips (N, T, H, W, C): what is searched, stamped and unlearned for images serves them too; frames share a trigger or have their own."""
 
+import base64
+import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from networks import IMAGE_SHAPE, NUM_CLASSES, clip_network, corner_clips, corner_trigger, smallest_norm
+from PIL import Image
 from quick import QUICK, digest
 from test_scanning import Record
 
@@ -19,8 +23,12 @@ from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
 from nc_tf.evaluation import attack_success_rate, predict_classes
 from nc_tf.mitigation.unlearning import unlearn
+from nc_tf.pixels import drawable, film_strip
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.report.figures import trigger_gallery
+from nc_tf.report_file import write_report
 from nc_tf.results import Backdoor, ScanResult, Trigger, Verdict, fits
+from nc_tf.scan_folder import ScanFolder
 from nc_tf.scanning import scan
 from nc_tf.trigger_file import load_trigger, save_trigger
 from nc_tf.triggers import TriggerSpace
@@ -166,3 +174,44 @@ def test_clips_from_a_dataset_are_stamped_and_unlearned() -> None:
     test = CLIPS, LABELS
     repaired = unlearn(clip_network(0), batches, None, [corner_trigger()], test=test, ratio=0.5, learning_rate=0.02, epochs=3, verbose=0)
     assert repaired.settings["images"] == len(CLIPS)
+
+
+def pages(tmp_path: Path, per_frame: bool) -> str:
+    """The report of a scan folder."""
+    folder = ScanFolder(tmp_path)
+    folder.open({})
+    result = clip_scan(2, per_frame=per_frame, callbacks=[folder])
+    folder.write_samples(CLIPS, LABELS)
+    folder.write_verdict(result, {"path": "clips.keras", "num_classes": NUM_CLASSES}, {"path": "clips.npz", "num_images": len(CLIPS)})
+    return write_report(tmp_path).read_text()
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_a_report_plays_stamped_clips_and_shows_them_as_film_strips(tmp_path: Path, per_frame: bool) -> None:
+    page = pages(tmp_path, per_frame)
+    strips = re.findall(r'class="strip".*?src="(data:image/[^"]*)" width="(\d+)" height="(\d+)"', page)
+    assert [(int(width), int(height)) for _, width, height in strips] == [(3 * 8 + 2 * 2, 8)] * 4, "a flagged label and three others"
+    moving = re.findall(r"data:image/gif;base64,([^\"]*)", page)
+    assert len(moving) == 4 * 3 * 2
+    with Image.open(io.BytesIO(base64.b64decode(moving[1]))) as gif:
+        assert (getattr(gif, "n_frames"), gif.size, gif.info["duration"]) == (FRAMES, (8, 8), 100)  # noqa: B009
+        assert gif.info["loop"] == 15, "it rests after five seconds"
+    assert page.count('alt="Clip of label') == 4 * 3 + 4
+    assert ("--per-frame" in page) is per_frame
+    with Image.open(ScanFolder(tmp_path).image_file("mask", 2)) as mask:
+        assert mask.size == ((28, 8) if per_frame else (8, 8))
+
+
+def test_a_gallery_draws_clips_as_film_strips() -> None:
+    figure = trigger_gallery(clip_scan(2), CLIPS, LABELS)
+    shapes = {np.asarray(image.get_array()).shape for axes in figure.axes for image in axes.images}
+    assert shapes == {(8, 8), (8, 8, 3), (8, 28, 3)}
+
+
+def test_a_film_strip_has_the_first_and_the_last_frame() -> None:
+    clip = np.arange(20.0)[:, None, None, None] * np.ones((20, 2, 3, 3))
+    strip = film_strip(clip)
+    assert strip.shape == (2, 8 * 3 + 7 * 2, 3)
+    assert (strip[0, 0, 0], strip[0, 3, 0], strip[0, -1, 0]) == (0.0, 255.0, 19.0)
+    assert film_strip(clip[:1]).shape == (2, 3, 3)
+    assert drawable(clip[..., :1]).shape == (2, 38)

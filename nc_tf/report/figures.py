@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nc_tf.pixels import drawable
 from nc_tf.report.charts import compared
 from nc_tf.results import LabelResult, ScanResult
 
@@ -19,7 +20,7 @@ def trigger_gallery(
 
     Args:
         result: a scan with at least one label.
-        images: (N, H, W, C) raw images to stamp, [0, 255], C = 1 or 3.
+        images: (N, H, W, C) raw images to stamp, or clips (N, T, H, W, C), which are drawn as film strips, [0, 255].
         labels: (N,) their classes; a label's own images are not used for it.
         class_names: one a class.
         num_labels: triggers shown at most; flagged ones come first.
@@ -32,14 +33,15 @@ def trigger_gallery(
     for row, entry in enumerate(shown, start=1):
         others = images[labels != entry.label][:3].astype(np.float32)
         trigger = entry.trigger
-        panels = [trigger.mask * 255.0, trigger.mask[..., None] * trigger.pattern]
+        panels = [trigger.mask[..., None] * 255.0, trigger.overlay]
         titles = [_title(entry, class_names), "trigger"]
         for image in others:
             panels += [image, trigger(image)]
             titles += ["clean", "stamped"]
         for column, (panel, title) in enumerate(zip(panels, titles, strict=True)):
             axes = figure.add_subplot(grid[row, column])
-            _show(axes, panel)
+            axes.imshow(drawable(panel), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_axis_off()
             axes.set_title(title, fontsize=8, color=ALARM if entry.label in result.flagged and column == 0 else "black")
     figure.suptitle(f"{result.verdict}: anomaly index {result.anomaly_index:.2f}", fontsize=12)
     return figure
@@ -69,9 +71,3 @@ def _counts(entry: LabelResult, result: ScanResult) -> bool:
 def _title(entry: LabelResult, class_names: Sequence[str] | None) -> str:
     name = f"\n{class_names[entry.label]}" if class_names is not None else ""
     return f"label {entry.label}, norm {entry.trigger.l1_norm:.1f}{name}"
-
-
-def _show(axes: Axes, pixels: np.ndarray) -> None:
-    """(H, W), (H, W, 1) or (H, W, 3) in [0, 255]."""
-    axes.imshow(np.clip(np.squeeze(pixels) / 255.0, 0.0, 1.0), cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
-    axes.set_axis_off()

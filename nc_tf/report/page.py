@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from nc_tf.report.charts import LineChart, counts, history_charts, norm_chart
 from nc_tf.report.commands import Command
-from nc_tf.report.pictures import GRAY, Picture, colour_words, mask_words, stamped_pair, trigger_pictures
+from nc_tf.report.pictures import GRAY, Picture, colour_words, mask_words, stamped_pair, stamped_strip, trigger_pictures
 from nc_tf.results import Trigger, Verdict
 from nc_tf.verdict_file import flat
 
@@ -31,6 +31,7 @@ class Card:
         pictures: mask, pattern, and both.
         words: what the pictures show.
         pairs: images without and with the trigger.
+        strips: of clips, the frames of one with the trigger.
         charts: how its search went.
     """
 
@@ -39,6 +40,7 @@ class Card:
     pictures: Sequence[Picture]
     words: str
     pairs: Sequence[tuple[Picture, Picture]]
+    strips: Sequence[Picture]
     charts: Sequence[LineChart]
 
 
@@ -64,7 +66,8 @@ def report_html(
         verdict: the content of `verdict.json`; of its keys, those newer than schema 1's first may be missing.
         triggers: by label, those of `shown_labels`.
         histories: by label, (rounds, 7) float64, columns as `nc_tf.search.HISTORY_COLUMNS`; labels without one get no charts.
-        samples: raw images (n, H, W, C) in [0, 255] to stamp the triggers on, and their classes (n,); without them a gray image is stamped.
+        samples: raw images (n, H, W, C) or clips (n, T, H, W, C) in [0, 255] to stamp the triggers on, and their classes (n,); without
+            them a gray image is stamped.
         commands: what to run next.
     """
     histories = histories or {}
@@ -73,13 +76,15 @@ def report_html(
     cards = []
     for label in shown_labels(verdict):
         called, history = _called(rows[label]), histories.get(label, np.zeros((0, 7)))
+        trigger, shown_on = triggers[label], _shown_on(triggers[label], rows, samples)
         cards.append(
             Card(
                 row=rows[label],
                 flagged=label in verdict["flagged"],
-                pictures=trigger_pictures(triggers[label], called),
-                words=f"{mask_words(triggers[label]).capitalize()}; {colour_words(triggers[label])}.",
-                pairs=_pairs(triggers[label], rows, samples),
+                pictures=trigger_pictures(trigger, called),
+                words=f"{mask_words(trigger).capitalize()}; {colour_words(trigger)}.",
+                pairs=[stamped_pair(trigger, image, what, called) for image, what in shown_on],
+                strips=[stamped_strip(trigger, clip, what, called) for clip, what in shown_on[:1] if clip.ndim == 4],
                 charts=history_charts(history, threshold) if len(history) else (),
             )
         )
@@ -112,19 +117,19 @@ def report_html(
     )
 
 
-def _pairs(
+def _shown_on(
     trigger: Trigger, rows: Mapping[int, Mapping[str, Any]], samples: tuple[np.ndarray, np.ndarray] | None
-) -> list[tuple[Picture, Picture]]:
-    """Images of other classes, each of another one as far as there are, without and with the trigger."""
-    called = _called(rows[trigger.label])
+) -> list[tuple[np.ndarray, str]]:
+    """Images of other classes, each of another one as far as there are, and what is on them."""
     if samples is None:
-        return [stamped_pair(trigger, np.full_like(trigger.pattern, GRAY), "A gray image", called)]
+        return [(np.full_like(trigger.pattern, GRAY), "A gray image")]
     images, labels = samples
     others = np.flatnonzero(labels != trigger.label)
     first = [position for number, position in enumerate(others) if labels[position] not in labels[others[:number]]]
     chosen = [*first, *(position for position in others if position not in first)][:STAMPED]
+    kind = "Clip" if images.ndim == 5 else "Image"
     words = [_called(rows.get(int(labels[position]), {"label": int(labels[position])})) for position in chosen]
-    return [stamped_pair(trigger, images[position], f"Image of {what}", called) for position, what in zip(chosen, words, strict=True)]
+    return [(images[position], f"{kind} of {what}") for position, what in zip(chosen, words, strict=True)]
 
 
 def _called(row: Mapping[str, Any]) -> str:

@@ -92,9 +92,9 @@ class TensorBoardLog(ScanCallback):
 
 def _images(trigger: Trigger, suffix: str = "") -> None:
     for tag, pixels in (
-        ("mask", trigger.mask * 255.0),
+        ("mask", trigger.mask[..., None] * 255.0),
         ("pattern", trigger.pattern),
-        ("trigger", trigger.mask[..., None] * trigger.pattern),
+        ("trigger", trigger.overlay),
     ):
         picture = drawable(np.nan_to_num(pixels))  # a search that became NaN is drawn black
         tf.summary.image(tag + suffix, picture.reshape(1, *picture.shape[:2], -1))
