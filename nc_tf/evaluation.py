@@ -1,6 +1,6 @@
 """Measuring a model on clean and on triggered images."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
@@ -11,17 +11,21 @@ from nc_tf.results import Backdoor, Measurement
 BATCH_SIZE = 256  # images, or frames of clips, in the network at once
 
 
+def batches(images: np.ndarray, trigger: Backdoor | None = None) -> Iterator[np.ndarray]:
+    """Raw images (N, ..., C) in their order, float32, few enough at a time for any network, stamped with `trigger` if there is one."""
+    size = BATCH_SIZE if images.ndim < 5 else max(1, BATCH_SIZE // images.shape[1])
+    for start in range(0, len(images), size):
+        batch = images[start : start + size].astype(np.float32)
+        yield batch if trigger is None else trigger(batch)
+
+
 def predict_classes(
     model: keras.Model, images: np.ndarray, preprocess: Preprocessing | None = None, trigger: Backdoor | None = None
 ) -> np.ndarray:
     """Classes (N,) int64 that the model answers for raw images (N, ..., C) in [0, 255], stamped with `trigger` first if there is one."""
     preprocess = preprocess or Preprocessing()
     answers = []
-    size = BATCH_SIZE if images.ndim < 5 else max(1, BATCH_SIZE // images.shape[1])
-    for start in range(0, len(images), size):
-        batch = images[start : start + size].astype(np.float32)
-        if trigger is not None:
-            batch = trigger(batch)
+    for batch in batches(images, trigger):
         answers.append(np.argmax(model.predict_on_batch(preprocess(batch).astype(np.float32)), axis=-1))
     return np.concatenate(answers) if answers else np.zeros(0, np.int64)
 

@@ -58,8 +58,8 @@ def input_filter(
         both measurements, in which a rejected image is neither recognised nor sent to the target. `details` has the `units`; `rates`, a
         row for each of `FALSE_POSITIVE_RATES` with what is measured on the test images at the threshold that has this rate on the
         calibration images: rejected clean images, triggered ones that pass, and among all triggered ones those that pass and reach the
-        target (some pass because the trigger does not work on them); the area under the ROC curve by trigger; and the mean activation of the units, clean and by trigger (the
-        paper's table III).
+        target (some pass because the trigger does not work on them); the area under the ROC curve by trigger; and the mean activation of
+        the units, clean and by trigger (the paper's table III).
 
     Raises:
         InputError: bad images, shares or layer, no trigger, or a model that cannot be copied.

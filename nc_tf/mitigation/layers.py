@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 
 from nc_tf.errors import InputError
-from nc_tf.evaluation import BATCH_SIZE
+from nc_tf.evaluation import batches
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor
 
@@ -54,9 +54,8 @@ def mean_activations(
     """
     part = keras.Model(model.inputs[0], layer.output)
     rows = []
-    for start in range(0, len(images), BATCH_SIZE):
-        batch = images[start : start + BATCH_SIZE].astype(np.float32)
-        answers = np.asarray(part.predict_on_batch(preprocess(batch if backdoor is None else backdoor(batch))), np.float32)
+    for batch in batches(images, backdoor):
+        answers = np.asarray(part.predict_on_batch(preprocess(batch)), np.float32)
         rows.append(answers.reshape(len(answers), -1, answers.shape[-1]).mean(axis=1))
     return np.concatenate(rows) if rows else np.zeros((0, layer.output.shape[-1]), np.float32)
 

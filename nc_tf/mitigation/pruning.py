@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.evaluation import BATCH_SIZE
+from nc_tf.evaluation import batches
 from nc_tf.mitigation.layers import find_layer, suspicious_units, switched_off
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
@@ -120,12 +120,10 @@ def _curve(
     """Clean accuracy and attack success rates, a row a share of pruned units."""
 
     def rates(images: np.ndarray, wanted: np.ndarray, backdoor: Backdoor | None = None) -> list[float]:
-        hits = []
-        for start in range(0, len(images), BATCH_SIZE):
-            part = slice(start, start + BATCH_SIZE)
-            batch = images[part].astype(np.float32)
-            hits.append(classify(batch if backdoor is None else backdoor(batch)) == wanted[part])
-        return np.mean(np.concatenate(hits, axis=1), axis=1).tolist() if hits else [float("nan")] * len(shares)
+        if not len(images):
+            return [float("nan")] * len(shares)
+        answers = np.concatenate([classify(batch) for batch in batches(images, backdoor)], axis=1)
+        return np.mean(answers == wanted, axis=1).tolist()
 
     accuracies, successes = rates(images, labels), {}
     for name, backdoor in backdoors.items():
