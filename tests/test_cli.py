@@ -179,6 +179,7 @@ def test_too_few_working_labels_exit_with_3(files: Path, tmp_path: Path, capsys:
 
 def test_the_options_reach_the_search(files: Path, tmp_path: Path) -> None:
     options = ["--labels", "3,1", "--starts", "2", "--seed", "5", "--images", "60", "--learning-rate", "0.2", "--upsample", "2"]
+    options += ["--init-cost", "0.02", "--cost-multiplier", "1.7", "--patience", "3"]
     assert scan(files, tmp_path, "infected", *options, "--precision", "float32", "--rounds", "2", "--loss", "linear") == 3
     content = verdict(tmp_path)
     assert [row["label"] for row in content["labels"]] == [1, 3]
@@ -187,7 +188,7 @@ def test_the_options_reach_the_search(files: Path, tmp_path: Path) -> None:
     settings = content["settings"]
     expected = {"seed": 5, "learning_rate": 0.2, "upsample_size": 2, "max_rounds": 2, "loss": "linear", "precision": "float32"}
     assert {key: settings[key] for key in expected} == expected
-    assert settings["cost"]["threshold"] == 0.95
+    assert [settings["cost"][key] for key in ("threshold", "init_cost", "multiplier", "patience")] == [0.95, 0.02, 1.7, 3]
     assert (settings["batch_size"], settings["batches_per_round"], settings["preset"]) == (16, 4, "custom")
 
 

@@ -215,3 +215,15 @@ def test_a_film_strip_has_the_first_and_the_last_frame() -> None:
     assert (strip[0, 0, 0], strip[0, 3, 0], strip[0, -1, 0]) == (0.0, 255.0, 19.0)
     assert film_strip(clip[:1]).shape == (2, 3, 3)
     assert drawable(clip[..., :1]).shape == (2, 38)
+
+
+def test_frozen_layers_stay_as_they_are_and_only_they() -> None:
+    model = clip_network(0)
+    first, last = model.layers[3].name, model.layers[5].name
+    repaired = unlearn(model, CLIPS, LABELS, [corner_trigger()], test=(CLIPS, LABELS), ratio=0.5, frozen_layers=[first], verbose=0)
+    assert digest(repaired.model.get_layer(first).get_weights()) == digest(model.get_layer(first).get_weights())
+    assert digest(repaired.model.get_layer(last).get_weights()) != digest(model.get_layer(last).get_weights())
+    assert repaired.model.get_layer(first).trainable, "whoever trains it further finds it as it was"
+    assert repaired.settings["frozen_layers"] == [first]
+    with pytest.raises(InputError, match="layer 'no': expected layers of the model, some of "):
+        unlearn(model, CLIPS, LABELS, [], test=(CLIPS, LABELS), frozen_layers=["no"])

@@ -414,6 +414,9 @@ def test_commands_repair_search_again_and_repeat() -> None:
     assert not [line for line in lines(VERDICTS["no outlier"]) if "unlearn" in line]
 
 
+COST = ("--init-cost 0.002", "--cost-multiplier 1.3", "--patience 4")
+
+
 def test_commands_carry_the_settings() -> None:
     verdict = a_verdict(spread(6))
     verdict["settings"] = {
@@ -423,7 +426,7 @@ def test_commands_carry_the_settings() -> None:
         "batches_per_round": 3,
         "batch_size": 16,
         "learning_rate": 0.2,
-        "cost": {"threshold": 0.9},
+        "cost": {"threshold": 0.9, "init_cost": 0.002, "multiplier": 1.3, "patience": 4},
         "cuts": [{"rounds": 5, "keep": 2}],
         "starts": 4,
         "seed": 7,
@@ -432,7 +435,7 @@ def test_commands_carry_the_settings() -> None:
     }
     again = lines(verdict)[0]
     assert again.startswith("nc-tf scan models/suspicious.keras images.npz --out 'my scan_seed_8' --preset robust --loss cross_entropy")
-    for part in ("--rounds 12", "--batches-per-round 3", "--batch-size 16", "--learning-rate 0.2", "--threshold 0.9", "--starts 4"):
+    for part in ("--rounds 12", "--batches-per-round 3", "--batch-size 16", "--learning-rate 0.2", "--threshold 0.9", "--starts 4", *COST):
         assert f" {part} " in again
     assert "--upsample 2 --labels 0,1,2,3,4,5 --mean=-0.5,0.1,0.2 --std=0.25 --seed 8" in again
     verdict["settings"]["intensity_range"] = "imagenet"

@@ -113,7 +113,7 @@ def backdoors(arguments: argparse.Namespace, shape: tuple[int, ...], num_classes
     from nc_tf.attacks.patch import check_image_shape, patch
     from nc_tf.attacks.poison_types import POISON_TYPES
 
-    image_shape = check_image_shape(shape)
+    image_shape = check_image_shape(shape[-3:])  # of clips, what is laid on every frame
     if arguments.poison_type in POISON_TYPES:
         first, *covers = POISON_TYPES[arguments.poison_type](image_shape, arguments.target, arguments.seed)
     else:

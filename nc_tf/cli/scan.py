@@ -15,6 +15,15 @@ from nc_tf.cli.options import add_model_options, class_names, labels, positive, 
 if TYPE_CHECKING:
     from nc_tf.results import ScanResult
 
+# Options, and the settings of the search and of its schedule that they overrule.
+SETTINGS = (
+    ("loss", "loss"),
+    ("rounds", "max_rounds"),
+    ("batches_per_round", "batches_per_round"),
+    ("batch_size", "batch_size"),
+    ("learning_rate", "learning_rate"),
+)
+COST = (("init_cost", "init_cost"), ("cost_multiplier", "multiplier"), ("patience", "patience"), ("threshold", "threshold"))
 STOPPED = "stopped; finished labels are kept, and the same command, without --fresh, goes on with the others"
 
 
@@ -23,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=".keras, .h5, or a SavedModel folder (which needs --trust-model)")
     parser.add_argument("data", metavar="DATA", help="clean raw images: .h5, .npz, or a folder with one folder a class")
     parser.add_argument("--out", required=True, metavar="DIR", help="the scan folder")
-    how = "how to scan; options overrule it, but for the loss, starts, threshold and rounds by which low-cost ranks"
+    how = "how to scan; options overrule it, but for those of the search by which low-cost ranks"
     parser.add_argument("--preset", default="robust", choices=("robust", "low-cost", "paper"), help=how)
     parser.add_argument("--labels", type=labels, default=None, help="all, or numbers such as 0,33")
     parser.add_argument("--starts", type=positive, help="searches a label, each from another start; the best counts")
@@ -36,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, metavar="N", help="use N of the images, chosen by the seed")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--threshold", type=float, help="success rate that a trigger must reach")
+    parser.add_argument("--init-cost", type=float, help="weight of the mask's norm at first")
+    parser.add_argument("--cost-multiplier", type=float, help="by which it rises while the trigger works, and falls where not")
+    parser.add_argument("--patience", type=int, help="rounds before it does")
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where to search: here, or on a Ray cluster")
     parser.add_argument("--upsample", type=int, default=1, metavar="N", help="mask pixels of NxN")
     parser.add_argument("--per-frame", action="store_true", help="of clips: a trigger for every frame, instead of one for all")
@@ -63,20 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     names = class_names(arguments.class_names, num_classes)
     loaded = read(arguments.data, subset="test", image_shape=shape).sample(arguments.images, arguments.seed)
     preset, given = PRESETS[arguments.preset], vars(arguments)
-    changed = {
-        setting: given[option]
-        for option, setting in (
-            ("loss", "loss"),
-            ("rounds", "max_rounds"),
-            ("batches_per_round", "batches_per_round"),
-            ("batch_size", "batch_size"),
-            ("learning_rate", "learning_rate"),
-        )
-        if given[option] is not None
-    }
-    settings = replace(preset.settings, **changed)
-    if arguments.threshold is not None:
-        settings = replace(settings, cost=replace(settings.cost, threshold=arguments.threshold))
+    changed, cost = ({name: given[option] for option, name in names if given[option] is not None} for names in (SETTINGS, COST))
+    settings = replace(preset.settings, **changed, cost=replace(preset.settings.cost, **cost))
     preprocess = preprocessing_of(arguments)
     starts, precision = arguments.starts or preset.starts, arguments.precision or preset.precision
     what = model_facts(arguments.model, model)

@@ -27,6 +27,7 @@ def unlearn(
     epochs: int = 1,
     batch_size: int = 32,
     learning_rate: float = 1.5e-3,
+    frozen_layers: Sequence[str] = (),
     intensity_range: str | Preprocessing = "raw",
     seed: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -50,6 +51,7 @@ def unlearn(
         epochs: passes over them.
         batch_size: images an update.
         learning_rate: of Adam, at the start.
+        frozen_layers: names of layers that stay as they are, such as the early ones of a network for clips.
         intensity_range: what the model wants of raw pixels.
         seed: of every choice.
         callbacks: further Keras callbacks.
@@ -60,7 +62,7 @@ def unlearn(
         "reversed 2" and so on.
 
     Raises:
-        InputError: bad images, labels or shares, or a model that cannot be copied.
+        InputError: bad images, labels or shares, no layer of a name, or a model that cannot be copied.
     """
     if not 0 <= ratio <= 1:
         raise InputError(f"ratio {ratio}: expected the share of images that are stamped, 0 to 1; the paper's is .2")
@@ -79,6 +81,7 @@ def unlearn(
         num_images = len(images)
     keras.utils.set_random_seed(seed)  # before the copy: a Dropout draws its own seed when it is made
     repaired = repair.copy()
+    freed = _freeze(repaired, frozen_layers)
     # Without a trigger the rate is zero, and any trigger will do to fill the place.
     nothing = Trigger(0, np.zeros(repair.image_shape[:-1], np.float32), np.zeros(repair.image_shape, np.float32))
     batches = stamped_batches(
@@ -100,6 +103,8 @@ def unlearn(
         metrics=["accuracy"],
     )
     repaired.fit(batches, epochs=epochs, callbacks=list(callbacks), verbose=verbose, shuffle=False)
+    for layer in freed:
+        layer.trainable = True
     return repair.done(
         repaired,
         "unlearning" if triggers else "fine-tuning",
@@ -108,7 +113,20 @@ def unlearn(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        **({"frozen_layers": list(frozen_layers)} if frozen_layers else {}),
     )
+
+
+def _freeze(model: keras.Model, names: Sequence[str]) -> list[keras.layers.Layer]:
+    """The layers of these names, frozen now; without those that were before."""
+    known = {layer.name: layer for layer in model.layers}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f"layer {unknown[0]!r}: expected layers of the model, some of {', '.join(known)}; choose from these")
+    frozen = [known[name] for name in names if known[name].trainable]
+    for layer in frozen:
+        layer.trainable = False
+    return frozen
 
 
 def _required(labels: np.ndarray | None) -> np.ndarray:

@@ -15,6 +15,12 @@ _OPTIONS = {
     "batch_size": "--batch-size",
     "learning_rate": "--learning-rate",
 }
+_COST_OPTIONS = {
+    "init_cost": "--init-cost",
+    "multiplier": "--cost-multiplier",
+    "patience": "--patience",
+    "threshold": "--threshold",
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def _scan_options(verdict: Mapping[str, Any]) -> list[str]:
         # Which preset the options overruled is not written down, but one of them ranks labels, and only two cut starts short.
         given["--preset"] = "low-cost" if "labels_ranked" in settings else "robust" if settings.get("cuts") else "paper"
         given |= {option: settings.get(key) for key, option in _OPTIONS.items()}
-        given["--threshold"] = settings.get("cost", {}).get("threshold")
+        given |= {option: settings.get("cost", {}).get(key) for key, option in _COST_OPTIONS.items()}
     else:
         given["--preset"] = settings.get("preset")
     given |= {"--starts": settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict["data"].get("num_images")}
