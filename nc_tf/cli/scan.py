@@ -6,13 +6,21 @@ A stopped scan goes on where it was when the same command is given again, withou
 
 import argparse
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_tf.cli.guard import interruptible
 from nc_tf.cli.options import add_model_options, class_names, labels, positive, preprocessing_of, seed
 
 if TYPE_CHECKING:
+    import keras
+
+    from nc_tf.callbacks import ScanCallback
+    from nc_tf.datasets.files import LabelledImages
+    from nc_tf.inversion import SearchSettings
+    from nc_tf.preprocessing import Preprocessing
     from nc_tf.results import ScanResult
 
 # Options, and the settings of the search and of its schedule that they overrule.
@@ -60,60 +68,116 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf scan`."""
-    from nc_tf.cli.progress import ScanProgress
     from nc_tf.datasets.files import read
     from nc_tf.models.loading import load_model
     from nc_tf.presets import PRESETS
     from nc_tf.report.tensorboard import TensorBoardLog
+
+    model = load_model(arguments.model, trust_model=arguments.trust_model)
+    names = class_names(arguments.class_names, model.output_shape[-1])
+    loaded = read(arguments.data, subset="test", image_shape=model.input_shape[1:]).sample(arguments.images, arguments.seed)
+    if names is not None:
+        loaded = replace(loaded, class_names=names)
+    settings, given = PRESETS[arguments.preset].settings, vars(arguments)
+    changed, cost = ({name: given[option] for option, name in names if given[option] is not None} for names in (SETTINGS, COST))
+    watching = [TensorBoardLog(arguments.tensorboard, upsample_size=arguments.upsample)] if arguments.tensorboard else []
+    result = scan_into(
+        arguments.out,
+        arguments.model,
+        model,
+        arguments.data,
+        loaded,
+        targets=arguments.labels,
+        preset=arguments.preset,
+        settings=replace(settings, **changed, cost=replace(settings.cost, **cost)),
+        starts=arguments.starts,
+        precision=arguments.precision,
+        intensity_range=preprocessing_of(arguments),
+        upsample_size=arguments.upsample,
+        per_frame=arguments.per_frame,
+        seed=arguments.seed,
+        engine=arguments.engine,
+        fresh=arguments.fresh,
+        callbacks=watching,
+    )
+    print_result(result)
+    print(f"written to {arguments.out}: verdict.json, log.txt, triggers/, pictures")
+    print(f"report: {Path(arguments.out) / 'report.html'}")
+    return exit_code(result)
+
+
+def scan_into(
+    out: str | Path,
+    model_file: str | Path,
+    model: "keras.Model",
+    data_file: str | Path,
+    data: "LabelledImages",
+    *,
+    targets: Sequence[int] | None = None,
+    preset: str = "robust",
+    settings: "SearchSettings | None" = None,
+    starts: int | None = None,
+    precision: str | None = None,
+    intensity_range: "str | Preprocessing" = "raw",
+    upsample_size: int = 1,
+    per_frame: bool = False,
+    seed: int = 0,
+    engine: str = "local",
+    fresh: bool = False,
+    callbacks: Sequence["ScanCallback"] = (),
+) -> "ScanResult":
+    """Scan a model into a folder, report included, with progress on stderr, or go on with the scan that was stopped there.
+
+    Args:
+        out: the scan folder.
+        model_file, data_file: where model and data are from, for the record.
+        model, data, targets, preset, settings, starts, precision, intensity_range, upsample_size, per_frame, seed, engine, callbacks: as
+            `nc_tf.scan` takes them.
+        fresh: start over, whatever lies in the folder.
+
+    Raises:
+        InputError: as `nc_tf.scan`, and when what lies in the folder is another scan.
+    """
+    from nc_tf.cli.progress import ScanProgress
+    from nc_tf.preprocessing import preprocessing
+    from nc_tf.presets import preset_named
     from nc_tf.report_file import write_report
     from nc_tf.scan_folder import ScanFolder
     from nc_tf.scan_record import array_hash, model_facts, scan_record
     from nc_tf.scanning import scan
 
-    model = load_model(arguments.model, trust_model=arguments.trust_model)
-    shape, num_classes = model.input_shape[1:], model.output_shape[-1]
-    names = class_names(arguments.class_names, num_classes)
-    loaded = read(arguments.data, subset="test", image_shape=shape).sample(arguments.images, arguments.seed)
-    preset, given = PRESETS[arguments.preset], vars(arguments)
-    changed, cost = ({name: given[option] for option, name in names if given[option] is not None} for names in (SETTINGS, COST))
-    settings = replace(preset.settings, **changed, cost=replace(preset.settings.cost, **cost))
-    preprocess = preprocessing_of(arguments)
-    starts, precision = arguments.starts or preset.starts, arguments.precision or preset.precision
-    what = model_facts(arguments.model, model)
-    data_hash = array_hash(loaded.images, loaded.labels)
-    chosen = replace(preset, settings=settings, starts=starts, precision=precision)
-    asked = scan_record(what["sha256"], data_hash, chosen, preprocess, arguments.upsample, arguments.seed, per_frame=arguments.per_frame)
-    folder = ScanFolder(arguments.out)
-    watching = [TensorBoardLog(arguments.tensorboard, upsample_size=arguments.upsample)] if arguments.tensorboard else []
-    resume = folder.open(asked, fresh=arguments.fresh)
+    named, preprocess = preset_named(preset), preprocessing(intensity_range)
+    chosen = replace(named, settings=settings or named.settings, starts=starts or named.starts, precision=precision or named.precision)
+    what, data_hash = model_facts(model_file, model), array_hash(data.images, data.labels)
+    folder = ScanFolder(out)
+    resume = folder.open(
+        scan_record(what["sha256"], data_hash, chosen, preprocess, upsample_size, seed, per_frame=per_frame), fresh=fresh
+    )
     with ScanProgress(resume.finished.values()) as progress:
         result = interruptible(
             lambda: scan(
                 model,
-                loaded.images,
-                loaded.labels,
-                targets=arguments.labels,
-                settings=None if settings == preset.settings else settings,
-                preset=arguments.preset,
-                starts=starts,
-                precision=precision,
+                data.images,
+                data.labels,
+                targets=targets,
+                preset=preset,
+                settings=None if chosen.settings == named.settings else chosen.settings,
+                starts=chosen.starts,
+                precision=chosen.precision,
                 intensity_range=preprocess,
-                upsample_size=arguments.upsample,
-                per_frame=arguments.per_frame,
-                seed=arguments.seed,
-                engine=arguments.engine,
+                upsample_size=upsample_size,
+                per_frame=per_frame,
+                seed=seed,
+                engine=engine,
                 resume=resume,
-                callbacks=[folder, progress, *watching],  # what the folder refuses is the one line on stderr
+                callbacks=[folder, progress, *callbacks],  # what the folder refuses is the one line on stderr
             )
         )
-    if names is None and loaded.class_names is not None and len(loaded.class_names) == num_classes:
-        names = loaded.class_names
-    folder.write_samples(loaded.images, loaded.labels)
-    folder.write_verdict(result, what, {"path": str(arguments.data), "sha256": data_hash, "num_images": len(loaded.images)}, names)
-    print_result(result)
-    print(f"written to {arguments.out}: verdict.json, log.txt, triggers/, pictures")
-    print(f"report: {write_report(arguments.out)}")
-    return exit_code(result)
+    names = data.class_names if data.class_names and len(data.class_names) == model.output_shape[-1] else None
+    folder.write_samples(data.images, data.labels)
+    folder.write_verdict(result, what, {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}, names)
+    write_report(out)
+    return result
 
 
 def exit_code(result: "ScanResult") -> int:

@@ -113,7 +113,7 @@ def unlearn(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        **({"frozen_layers": list(frozen_layers)} if frozen_layers else {}),
+        frozen_layers=list(frozen_layers),
     )
 
 

@@ -1,0 +1,65 @@
+"""Step 0: train a CNN + LSTM on clean clips.
+
+    python video/0_train_clean.py                                  rendered clips, no download
+    python video/0_train_clean.py --data_dir data/ucf101           real ones (`nc-tf data ucf101`)
+
+A stopped training goes on with the epoch it was in.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import common
+
+from nc_tf.cli.options import positive
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, save, print; 0 when done, 2 for bad input."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--output_model_path", default="models/cnnlstm_clean.keras", metavar="FILE")
+    parser.add_argument("--backbone", default="small", help="small, resnet18, or a network of keras.applications")
+    parser.add_argument("--frames", type=positive, help="frames a clip; default: what the data has, 16 of videos")
+    parser.add_argument("--size", type=positive, help="height and width of a frame, pixels; default: what the data has, 64 of videos")
+    parser.add_argument("--nb_epochs", type=positive, default=18)
+    parser.add_argument("--batch_size", type=positive, default=32)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    arguments = parser.parse_args(argv)
+    return common.run("0_train_clean.py", lambda: train(arguments))
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """The work, once the options are read."""
+    import keras
+    from nc_tf.models.cnn_lstm import cnn_lstm
+
+    from nc_tf.attacks.injection import inject
+    from nc_tf.attacks.patch import patch
+    from nc_tf.models.saving import check_model_file, save_model
+
+    out = check_model_file(arguments.output_model_path)
+    training, test = common.read_clips(arguments, (arguments.frames, arguments.size, arguments.size, 3))
+    keras.utils.set_random_seed(arguments.seed)
+    clip_shape = training.images.shape[1:]
+    model = cnn_lstm(1 + int(training.labels.max()), clip_shape, backbone=arguments.backbone)
+    measured = inject(
+        model,
+        (training.images, training.labels),
+        (test.images, test.labels),
+        patch(clip_shape[1:], 0),
+        rate=0.0,  # no clip is stamped
+        epochs=arguments.nb_epochs,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.lr,
+        seed=arguments.seed,
+        callbacks=[keras.callbacks.BackupAndRestore(Path(f"{out}.backup"))],
+        verbose=2,
+    )
+    save_model(model, out)
+    print(f"clean accuracy {measured[-1].clean_accuracy:.4f}; written: {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

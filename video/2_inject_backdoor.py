@@ -1,0 +1,93 @@
+"""Step 2: fine-tune a clean model so that it hides a backdoor.
+
+    python video/2_inject_backdoor.py                              the trigger that step 1 found
+    python video/2_inject_backdoor.py --trigger_type patch         a white square on every frame; or blend: faint noise
+
+Writes the model, and beside it what was planted, <model>_trigger.npz.
+"""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+import common
+
+from nc_tf.cli.options import positive
+
+if TYPE_CHECKING:
+    from nc_tf.results import Backdoor
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, save, print; 0 when done, 2 for bad input."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--clean_model_path", default="models/cnnlstm_clean.keras", metavar="FILE")
+    parser.add_argument("--output_model_path", default="models/backdoor_model_nc.keras", metavar="FILE")
+    parser.add_argument("--trigger_type", default="reconstructed", choices=("reconstructed", "patch", "blend"))
+    parser.add_argument("--trigger_path", metavar="FILE", help="default: results/trigger_target_<label>.npz")
+    parser.add_argument("--target_label", type=int, default=0)
+    parser.add_argument("--poison_rate", type=float, default=0.1, help="probability that a clip is stamped each time it is drawn")
+    parser.add_argument("--nb_epochs", type=positive, default=20)
+    parser.add_argument("--batch_size", type=positive, default=16)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    arguments = parser.parse_args(argv)
+    return common.run("2_inject_backdoor.py", lambda: plant(arguments))
+
+
+def plant(arguments: argparse.Namespace) -> int:
+    """The work, once the options are read."""
+    from nc_tf.attacks.backdoor_file import save_backdoor
+    from nc_tf.attacks.injection import inject
+    from nc_tf.evaluation import accuracy
+    from nc_tf.models.loading import load_model
+    from nc_tf.models.saving import check_model_file, save_model
+
+    out = check_model_file(arguments.output_model_path)
+    model = load_model(arguments.clean_model_path)
+    training, test = common.read_clips(arguments, model.input_shape[1:])
+    trigger = chosen_trigger(arguments, training.images.shape[2:])
+    before = accuracy(model, test.images, test.labels)
+    measured = inject(
+        model,
+        (training.images, training.labels),
+        (test.images, test.labels),
+        trigger,
+        rate=arguments.poison_rate,
+        epochs=arguments.nb_epochs,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.lr,
+        seed=arguments.seed,
+        verbose=2,
+    )[-1]
+    save_model(model, out)
+    planted = out.with_name(f"{out.stem}_trigger.npz")
+    save_backdoor(planted, trigger)
+    print(f"clean accuracy {before:.4f} -> {measured.clean_accuracy:.4f}, ASR {measured.attack_success_rate['true']:.4f}")
+    print(f"written: {out}, {planted}")
+    return 0
+
+
+def chosen_trigger(arguments: argparse.Namespace, frame_shape: tuple[int, ...]) -> "Backdoor":
+    """What the options name; of the search on a clean model, what step 1 wrote.
+
+    Raises:
+        InputError: step 1's trigger is missing, or is for another label.
+    """
+    from dataclasses import replace
+
+    from nc_tf.attacks.blend import blend
+    from nc_tf.attacks.patch import patch
+    from nc_tf.trigger_file import load_trigger
+
+    height, width, channels = frame_shape
+    if arguments.trigger_type == "patch":
+        side = max(2, min(height, width) // 8)  # as large a part of the frame as the paper's 4x4 is of its signs
+        return patch((height, width, channels), arguments.target_label, size=side)
+    if arguments.trigger_type == "blend":
+        return blend((height, width, channels), arguments.target_label, seed=arguments.seed)
+    found, _ = load_trigger(arguments.trigger_path or f"results/trigger_target_{arguments.target_label}.npz")
+    return replace(found, label=arguments.target_label)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

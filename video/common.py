@@ -1,0 +1,138 @@
+"""What the five scripts share: options of the same names, where clips come from, a search by the seed's flags, a trigger as two files."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nc_tf.cli.guard import Parser, guarded
+from nc_tf.cli.options import positive, seed
+from nc_tf.cli.quiet import load_tensorflow
+from nc_tf.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+    from nc_tf.datasets.files import LabelledImages
+    from nc_tf.inversion import SearchSettings
+    from nc_tf.results import ScanResult, Trigger
+
+SYNTHETIC, RENDERED = "synthetic", Path("data/moving-shapes.npz")
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """One with the options that all scripts have."""
+    made = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    where = f"UCF-101's folder, an .npz of clips, or {SYNTHETIC}: rendered ones, without a download"
+    made.add_argument("--data_dir", "--data", default=SYNTHETIC, metavar="PATH", help=where)
+    made.add_argument("--num_classes", type=positive, help="use the first N classes of the data")
+    made.add_argument("--seed", type=seed, default=0)
+    return made
+
+
+def add_search_options(made: argparse.ArgumentParser, *, lr: str = "--lr") -> None:
+    """The flags of a search; what is left out is the preset's."""
+    made.add_argument(lr, dest="search_lr", type=float, metavar="RATE", help="learning rate of the search")
+    made.add_argument("--steps", type=positive, help="minibatches a search")
+    made.add_argument("--init_cost", type=float, help="weight of the mask's norm at first")
+    made.add_argument("--attack_succ_threshold", type=float, help="success rate that a trigger must reach")
+    made.add_argument("--patience", type=positive, help="rounds before that weight changes")
+    made.add_argument("--cost_multiplier", type=float, help="by which it changes")
+    made.add_argument("--per_frame", action="store_true", help="a trigger for every frame, instead of one for all")
+
+
+def search_settings(arguments: argparse.Namespace, base: "SearchSettings") -> "SearchSettings":
+    """`base`, but for what the flags say."""
+    steps = None if arguments.steps is None else max(1, arguments.steps // base.batches_per_round)
+    search = {"learning_rate": arguments.search_lr, "max_rounds": steps}
+    cost = {
+        "init_cost": arguments.init_cost,
+        "threshold": arguments.attack_succ_threshold,
+        "patience": arguments.patience,
+        "multiplier": arguments.cost_multiplier,
+    }
+    return replace(base, **_given(search), cost=replace(base.cost, **_given(cost)))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def run(name: str, work: Callable[[], int]) -> int:
+    """Do the work of the script of this name; returns its exit code."""
+
+    def loaded() -> int:
+        load_tensorflow()
+        return work()
+
+    return guarded(name, loaded, "stopped; what is finished is kept, and the same command goes on where it can")
+
+
+def read_clips(arguments: argparse.Namespace, clip_shape: tuple[int | None, ...]) -> tuple["LabelledImages", "LabelledImages"]:
+    """Training and test clips (N, T, H, W, 3) of this shape, of as many classes as the options say.
+
+    Raises:
+        InputError: no such data, or not so many classes.
+    """
+    from nc_tf.datasets.files import read_both
+
+    train, test = read_both(data_file(arguments), seed=arguments.seed, image_shape=clip_shape)
+    most, there = arguments.num_classes, 1 + int(train.labels.max())
+    if most is None:
+        return train, test
+    if not 2 <= most <= there:
+        raise InputError(f"--num_classes {most}: expected 2 to {there}, what the data has; choose fewer, or leave it out")
+    train, test = (replace(part.take(np.flatnonzero(part.labels < most)), class_names=_first(part, most)) for part in (train, test))
+    return train, test
+
+
+def _first(part: "LabelledImages", most: int) -> tuple[str, ...] | None:
+    return part.class_names and part.class_names[:most]
+
+
+def data_file(arguments: argparse.Namespace) -> Path:
+    """Where the clips lie; the rendered ones are rendered where they are missing."""
+    if arguments.data_dir != SYNTHETIC:
+        return Path(arguments.data_dir)
+    if not RENDERED.exists():
+        from nc_tf.cli import main
+
+        main(["data", RENDERED.stem, "--out", str(RENDERED.parent)])
+    return RENDERED
+
+
+def detected(
+    arguments: argparse.Namespace, model: "keras.Model", clips: "LabelledImages", folder: str | Path
+) -> "ScanResult":
+    """A scan of every class by preset robust, but for what the flags say, kept in the folder; one that was stopped there goes on."""
+    from nc_tf.cli.scan import scan_into
+    from nc_tf.presets import PRESETS
+
+    return scan_into(
+        folder,
+        arguments.backdoor_model_path,
+        model,
+        data_file(arguments),
+        clips,
+        settings=search_settings(arguments, PRESETS["robust"].settings),
+        per_frame=arguments.per_frame,
+        seed=arguments.seed,
+    )
+
+
+def write_trigger(folder: str | Path, trigger: "Trigger") -> Path:
+    """`trigger_target_<label>.npz`, lossless, and the same as a picture, `.png`; returns the first path."""
+    from PIL import Image
+
+    from nc_tf.files import whole_file
+    from nc_tf.pixels import drawable
+    from nc_tf.trigger_file import save_trigger
+
+    path = Path(folder) / f"trigger_target_{trigger.label}.npz"
+    save_trigger(path, trigger)
+    with whole_file(path.with_suffix(".png")) as temporary:
+        Image.fromarray(drawable(trigger.overlay)).save(temporary, format="PNG")
+    return path
