@@ -11,29 +11,56 @@ PAPER_FILTER = {0.001: 0.041, 0.005: 0.032, 0.01: 0.028, 0.05: 0.017}
 
 def tables(results: dict[str, Any]) -> str:
     """All tables of docs/mitigation.md."""
-    gtsrb, cifar10 = results["gtsrb"]["jobs"], results["cifar10"]["jobs"]
-    return "\n\n".join([_pruning(gtsrb), _filter(gtsrb["filter"]), _unlearning(gtsrb), _attacks(cifar10)])
+    gtsrb, pruned, cifar10 = (results[step]["jobs"] for step in ("gtsrb", "pruning", "cifar10"))
+    return "\n\n".join([_pruning(gtsrb), _population(pruned), _filter(gtsrb["filter"]), _unlearning(gtsrb), _attacks(cifar10)])
 
 
 def _pruning(jobs: dict[str, Any]) -> str:
-    lines = ["| layer | pruned | stopped because | clean accuracy | ASR, reversed trigger | ASR, true trigger |", "| --- |" + " ---: |" * 5]
+    lines = ["| layer | pruned | | clean accuracy | ASR, reversed trigger | ASR, true trigger |", "| --- | ---: | --- |" + " ---: |" * 3]
     for name, row in jobs.items():
         if name.startswith("pruning"):
-            before, after = row["before"], row["after"]
-            rates = [f"{before['attack_success_rate'][key]:.2%} -> {after['attack_success_rate'][key]:.2%}" for key in ("reversed", "true")]
-            accuracy = f"{before['clean_accuracy']:.2%} -> {after['clean_accuracy']:.2%}"
-            cells = [name.removeprefix("pruning, "), f"{row['pruned']:.1%}", row["stopped"], accuracy, *rates]
-            lines.append(f"| {' | '.join(cells)} |")
+            curve = row["details"]["curve"]
+            points = [(curve[0], "nothing"), (_at(curve, row["details"]["dead_at"]), "the reversed trigger is dead")]
+            points += [(_at(curve, row["pruned"]), f"{row['margin']:g} times as many"), (_at(curve, 0.3), "the paper's share")]
+            for point, words in points:
+                rates = [f"{point['attack_success_rate'][key]:.2%}" for key in ("reversed", "true")]
+                cells = [name.removeprefix("pruning, "), f"{point['pruned']:.1%}", words, f"{point['clean_accuracy']:.2%}", *rates]
+                lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def _population(jobs: dict[str, Any]) -> str:
+    """ASR of the true triggers, of several the largest."""
+    heads = ("trigger", "layer", "pruned", "clean accuracy", "true ASR: before", "reversed dead", "at the end")
+    lines = [f"| {' | '.join(heads)} |", "| --- | --- |" + " ---: |" * 5]
+    for row in jobs.values():
+        curve = row["details"]["curve"]
+        first, last, dead_at = curve[0], _at(curve, row["pruned"]), row["details"]["dead_at"]
+        dead = "never" if dead_at is None else _true_rate(_at(curve, dead_at))
+        accuracy = f"{first['clean_accuracy']:.2%} -> {last['clean_accuracy']:.2%}"
+        cells = [row["kind"], row["place"], f"{row['pruned']:.1%}", accuracy, _true_rate(first), dead, _true_rate(last)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _true_rate(point: dict[str, Any]) -> str:
+    return f"{max(rate for key, rate in point['attack_success_rate'].items() if key.startswith('true')):.2%}"
+
+
+def _at(curve: list[dict[str, Any]], share: float) -> dict[str, Any]:
+    """The row of a curve that is nearest to a share of pruned units."""
+    return min(curve, key=lambda point: abs(point["pruned"] - share))
+
+
 def _filter(row: dict[str, Any]) -> str:
-    lines = ["| false positives, calibrated | measured | missed, reversed trigger | missed, true trigger | paper |"]
-    lines += ["| ---: |" + " ---: |" * 4]
+    heads = ("false positives, calibrated", "measured", "missed, reversed trigger", "true", "paper", "missed and obeyed, reversed", "true")
+    lines = [f"| {' | '.join(heads)} |", "|" + " ---: |" * 7]
     for rate in row["details"]["rates"]:
         missed, asked = rate["false_negative_rate"], rate["false_positive_rate"]
         measured = f"{rate['measured_false_positive_rate']:.2%}"
-        lines.append(f"| {asked:.1%} | {measured} | {missed['reversed']:.3f} | {missed['true']:.3f} | {PAPER_FILTER[asked]} |")
+        obeyed = " | ".join(f"{rate['attack_success_rate'][key]:.3f}" for key in ("reversed", "true"))
+        cells = [f"{asked:.1%}", measured, f"{missed['reversed']:.3f}", f"{missed['true']:.3f}", f"{PAPER_FILTER[asked]:.3f}", obeyed]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

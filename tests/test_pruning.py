@@ -166,7 +166,7 @@ def test_the_backdoor_works_before_and_not_after(infected: keras.Model, pruned: 
     assert pruned.after.robust_accuracy["reversed"] > 0.9
     assert pruned.after.clean_accuracy > 0.9
     assert pruned.settings["stopped"] == "the triggers are dead"
-    assert 0 < pruned.settings["pruned"] < 0.5
+    assert 0 < pruned.details["dead_at"] <= pruned.settings["pruned"] < 0.5
     assert len(pruned.details["units"]) == round(32 * pruned.settings["pruned"])
 
 
@@ -223,23 +223,23 @@ ROWS = curve_of((0.0, 0.9, 1.0), (0.1, 0.9, 0.6), (0.2, 0.9, 0.0), (0.3, 0.88, 0
 @pytest.mark.parametrize(
     ("margin", "accuracy_bound", "expected"),
     [
-        (1.0, 0.1, (2, "the triggers are dead")),
-        (1.6, 0.1, (3, "the triggers are dead")),
-        (2.0, 0.1, (4, "the triggers are dead")),
-        (9.0, 0.1, (4, "the triggers are dead")),  # the next would cost .2
-        (9.0, 1.0, (5, "the triggers are dead")),
-        (2.0, 0.03, (3, "the triggers are dead")),
+        (1.0, 0.1, (2, 0.2, "the triggers are dead")),
+        (1.6, 0.1, (3, 0.2, "the triggers are dead")),
+        (2.0, 0.1, (4, 0.2, "the triggers are dead")),
+        (9.0, 0.1, (4, 0.2, "the triggers are dead")),  # the next would cost .2
+        (9.0, 1.0, (5, 0.2, "the triggers are dead")),
+        (2.0, 0.03, (3, 0.2, "the triggers are dead")),
     ],
 )
-def test_the_margin_goes_on_from_where_the_triggers_died(margin: float, accuracy_bound: float, expected: tuple[int, str]) -> None:
+def test_the_margin_goes_on_from_where_the_triggers_died(margin: float, accuracy_bound: float, expected: tuple[int, float, str]) -> None:
     assert _where_to_stop(ROWS, 0.01, accuracy_bound, margin) == expected
 
 
 def test_triggers_that_never_worked_cost_no_unit_and_those_that_outlive_the_accuracy_do_not_count() -> None:
-    assert _where_to_stop(curve_of((0.0, 0.9, 0.0), (0.1, 0.9, 0.0)), 0.01, 0.1, 2.0) == (0, "the triggers are dead")
+    assert _where_to_stop(curve_of((0.0, 0.9, 0.0), (0.1, 0.9, 0.0)), 0.01, 0.1, 2.0) == (0, 0.0, "the triggers are dead")
     costly = curve_of((0.0, 0.9, 1.0), (0.1, 0.7, 0.0))
-    assert _where_to_stop(costly, 0.01, 0.1, 2.0) == (0, "more would cost too much accuracy")
-    assert _where_to_stop(curve_of((0.0, 0.9, 1.0), (0.1, 0.9, 0.5)), 0.01, 0.1, 2.0) == (1, "as many as allowed")
+    assert _where_to_stop(costly, 0.01, 0.1, 2.0) == (0, None, "more would cost too much accuracy")
+    assert _where_to_stop(curve_of((0.0, 0.9, 1.0), (0.1, 0.9, 0.5)), 0.01, 0.1, 2.0) == (1, None, "as many as allowed")
 
 
 def test_pruning_stops_before_it_costs_too_much(infected: keras.Model) -> None:

@@ -61,7 +61,8 @@ def prune(
     Returns:
         The pruned model, with both measurements. `settings["pruned"]` is the share of units; `settings["stopped"]` says why it is not more.
         `details["curve"]` has a row a step up to `most`, beyond where the pruning stopped as well, each with `pruned`, `clean_accuracy`
-        and `attack_success_rate` by trigger, on the test images; `details["units"]` are the pruned ones.
+        and `attack_success_rate` by trigger, on the test images; `details["units"]` are the pruned ones, and
+        `details["dead_at"]` is the share at which the triggers died, None where they did not.
 
     Raises:
         InputError: bad images, shares or layer, no trigger, or a model that cannot be copied.
@@ -84,12 +85,12 @@ def prune(
     classify = _classifier(network, chosen, order, counts, repair.preprocess)
     curve = _curve(classify, counts / len(order), *repair.test, repair.measured)
     costs = _curve(classify, counts / len(order), images, labels, found)
-    number, stopped = _where_to_stop(costs, success_bound, accuracy_bound, margin)
+    number, dead_at, stopped = _where_to_stop(costs, success_bound, accuracy_bound, margin)
     pruned = order[: counts[number]]
     return repair.done(
         switched_off(network, chosen.name, pruned),
         "pruning",
-        {"curve": curve, "units": sorted(pruned.tolist())},
+        {"curve": curve, "units": sorted(pruned.tolist()), "dead_at": dead_at},
         layer=chosen.name,
         pruned=len(pruned) / len(order),
         stopped=stopped,
@@ -100,14 +101,16 @@ def prune(
     )
 
 
-def _where_to_stop(rows: Sequence[Mapping[str, Any]], success_bound: float, accuracy_bound: float, margin: float) -> tuple[int, str]:
-    """The step to stop at, and why."""
+def _where_to_stop(
+    rows: Sequence[Mapping[str, Any]], success_bound: float, accuracy_bound: float, margin: float
+) -> tuple[int, float | None, str]:
+    """The step to stop at, the share of units at which the triggers died, and why there is no more."""
     losses = [rows[0]["clean_accuracy"] - row["clean_accuracy"] for row in rows]
     affordable = next((number - 1 for number, loss in enumerate(losses) if loss > accuracy_bound), len(rows) - 1)
     dead = [row["pruned"] for row in rows[: affordable + 1] if max(row["attack_success_rate"].values()) <= success_bound]
     if dead:
-        return sum(row["pruned"] <= margin * dead[0] for row in rows[: affordable + 1]) - 1, "the triggers are dead"
-    return affordable, "more would cost too much accuracy" if affordable < len(rows) - 1 else "as many as allowed"
+        return sum(row["pruned"] <= margin * dead[0] for row in rows[: affordable + 1]) - 1, dead[0], "the triggers are dead"
+    return affordable, None, "more would cost too much accuracy" if affordable < len(rows) - 1 else "as many as allowed"
 
 
 def _curve(
