@@ -29,7 +29,15 @@ def sha256_of(path: str | Path) -> str:
 
 
 def scan_record(
-    model_hash: str, data_hash: str, preset: Preset, preprocess: Preprocessing, upsample_size: int, seed: int, *, per_frame: bool = False
+    model_hash: str,
+    data_hash: str,
+    preset: Preset,
+    preprocess: Preprocessing,
+    upsample_size: int,
+    seed: int,
+    *,
+    best: str = "norm",
+    per_frame: bool = False,
 ) -> dict[str, Any]:
     """All that the outcome of a label depends on, one key each, so that a difference can be named.
 
@@ -44,6 +52,8 @@ def scan_record(
         search["per_frame"] = True
     if preset.ranking is not None:
         search["ranking"] = asdict(preset.ranking)
+    if best != "norm":
+        search["best"] = best
     return {"model": model_hash, "data": data_hash, **search, **values, **cost, "preprocessing": asdict(preprocess)}
 
 

@@ -1,7 +1,7 @@
 """Labels x starts -> `ScanResult`: search every label, re-measure what was found on unseen images, and draw the verdict."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 
@@ -26,6 +26,7 @@ from nc_tf.verdicts import judge
 
 # Of a set of images this share, and no more than the preset's number, is kept from the search to measure its triggers on.
 HELD_OUT_SHARE = 0.2
+BEST = ("norm", "success")
 
 
 def scan(
@@ -33,10 +34,12 @@ def scan(
     images: np.ndarray,
     labels: np.ndarray | None = None,
     *,
+    unseen: tuple[np.ndarray, np.ndarray] | None = None,
     targets: Iterable[int] | None = None,
     preset: str = "robust",
     settings: SearchSettings | None = None,
     starts: int | None = None,
+    best: str = "norm",
     precision: str | None = None,
     intensity_range: str | Preprocessing = "raw",
     upsample_size: int = 1,
@@ -53,11 +56,14 @@ def scan(
         model: a Keras classifier, one input (N, H, W, C) or (N, T, H, W, C), one output (N, K), softmax or logits. It is not changed.
         images: (N, H, W, C) clean raw images, or clips (N, T, H, W, C), uint8 or float32 in [0, 255].
         labels: (N,) true classes; where they are missing the model's own answers take their place.
+        unseen: clean images and their classes to measure the triggers on; by default a part of `images` is kept from the search for that.
         targets: the labels to search; all of them by default.
         preset: name of one of `PRESETS`.
         settings: of the search, instead of the preset's; a ranking keeps its own.
         starts: searches a label, each from another start, of which the smallest working trigger counts; instead of the preset's, but for
             a ranking, which keeps its own.
+        best: which start of a label counts: the working trigger with the smallest "norm", or the one with the greatest "success" on unseen
+            images, of equals the smaller.
         precision: "float32", "bfloat16" or "auto" (bfloat16 where the hardware has it); instead of the preset's.
         intensity_range: what the model wants of raw pixels, see `nc_tf.preprocessing`.
         upsample_size: side of the super-pixels of the mask, pixels.
@@ -81,6 +87,10 @@ def scan(
         raise InputError(f"{starts} starts in {most_lanes} lanes: expected 1 or more of each; 1 start is the paper's")
     if seed < 0:
         raise InputError(f"seed {seed}: expected 0 or more; choose one")
+    if best not in BEST:
+        raise InputError(f"best {best!r}: expected one of {', '.join(BEST)}; choose one")
+    if best == "success" and chosen.cuts:
+        raise InputError(f"preset {preset} drops starts before they end: expected paper, to choose the start by its success; choose it")
     preprocess = preprocessing(intensity_range)
     wanted = _targets(targets, model.output_shape[-1])
     preprocess.check_channels(model.input_shape[-1])
@@ -88,8 +98,13 @@ def scan(
     labels = predict_classes(model, images, preprocess) if labels is None else labels
     frames = images.shape[1] if images.ndim == 5 else 1
     lanes = max(1, most_lanes // frames) if lanes is None else lanes
-    searched, unseen = _split(len(images), seed, settings.batch_size, chosen.held_out)
-    unseen_images, unseen_labels = images[unseen], labels[unseen]
+    searched, held_out = _split(len(images), seed, settings.batch_size, chosen.held_out if unseen is None else 0)
+    if unseen is None:
+        unseen_images, unseen_labels = images[held_out], labels[held_out]
+    else:
+        unseen_images, unseen_labels = check_images(
+            *unseen, image_shape=images.shape[1:], num_classes=model.output_shape[-1], name="unseen images"
+        )
     task = Task(model, preprocess, precision or chosen.precision, images[searched], settings, upsample_size, seed, per_frame)
     network, space = task.network, task.space
     clean_answers = predict_classes(model, unseen_images, preprocess)
@@ -111,15 +126,18 @@ def scan(
     def arm(label: int, start: int) -> Arm:
         return random_arm(space, label, start, seed, grey=chosen.grey)
 
+    def success(result: ArmResult) -> float:
+        return attack_success_rate(model, unseen_images, unseen_labels, result.trigger, preprocess)
+
     def settle(starts_of_label: Sequence[Progress]) -> None:
         """A label is finished: measure its best trigger on unseen images."""
         tried = [result_of(task.inversion, arm(progress.label, progress.start), progress) for progress in starts_of_label]
-        best = _best(tried)
-        label = best.arm.label
+        counts = _best(tried, success if best == "success" else None)
+        label = counts.arm.label
         done[label] = LabelResult(
-            trigger=best.trigger,
-            status=best.status,
-            attack_success_rate=attack_success_rate(model, unseen_images, unseen_labels, best.trigger, preprocess),
+            trigger=counts.trigger,
+            status=counts.status,
+            attack_success_rate=success(counts),
             zero_trigger_rate=share(clean_answers[unseen_labels != label] == label),
             starts=starts,
             rounds=sum(result.rounds for result in tried),
@@ -165,13 +183,14 @@ def scan(
             "upsample_size": upsample_size,
             **({"per_frame": True} if per_frame else {}),
             "starts": starts,
+            "best": best,
             "cuts": [asdict(cut) for cut in chosen.cuts],
             "seed": seed,
             "precision": network.precision,
             "intensity_range": preprocess.name,
             "model_output": network.output,
             "images_searched": len(searched),
-            "images_held_out": len(unseen),
+            "images_held_out": len(unseen_images),
             **(_ranking_settings(shortlist) if shortlist else {}),
         },
         seconds=time.perf_counter() - began,
@@ -209,9 +228,9 @@ def _split(num_images: int, seed: int, batch_size: int, most: int) -> tuple[np.n
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def _best(starts: Sequence[ArmResult]) -> ArmResult:
-    """The smallest working trigger; where none works, the first start's last try."""
+def _best(starts: Sequence[ArmResult], success: Callable[[ArmResult], float] | None = None) -> ArmResult:
+    """The smallest working trigger, of those with the greatest `success` if that is given; where none works, the first start's last try."""
     working = [result for result in starts if result.succeeded]
     if not working:
         return min(starts, key=lambda result: result.arm.start)
-    return min(working, key=lambda result: result.trigger.l1_norm)
+    return min(working, key=lambda result: (-success(result) if success else 0.0, result.trigger.l1_norm))

@@ -123,6 +123,7 @@ def test_the_version_is_that_of_the_package(capsys: Captured) -> None:
         (["demo", "--seed", "x"], "argument --seed: 'x': expected a whole number from 0"),
         (["data", "signs", "--seed", "-1"], "argument --seed: '-1': expected a whole number from 0"),
         (["scan", "m", "d", "--out", "o", "--seed", "-1"], "argument --seed: '-1': expected a whole number from 0"),
+        (["scan", "m", "d", "--out", "o", "--starts", "2", "--trials", "2"], "--trials: not allowed with argument --starts"),
         (["scan", "m", "d", "--out", "o", "--starts", "0"], "argument --starts: '0': expected a whole number from 1"),
         (["unlearn", "m", "d", "--scan", "s", "--out", "o", "--seed", "-1"], "argument --seed: '-1': expected a whole number from 0"),
     ],
@@ -190,6 +191,29 @@ def test_the_options_reach_the_search(files: Path, tmp_path: Path) -> None:
     assert {key: settings[key] for key in expected} == expected
     assert [settings["cost"][key] for key in ("threshold", "init_cost", "multiplier", "patience")] == [0.95, 0.02, 1.7, 3]
     assert (settings["batch_size"], settings["batches_per_round"], settings["preset"]) == (16, 4, "custom")
+
+
+def test_trials_search_the_training_images_and_keep_what_moves_most_test_images(files: Path, tmp_path: Path) -> None:
+    """Three trials a label, the success rate on the whole test set, the best trial by it, and a log with every label."""
+    assert scan(files, tmp_path, "infected", "--trials", "3") == 1
+    content = verdict(tmp_path)
+    assert content["flagged"] == [3]
+    settings = content["settings"]
+    assert (settings["starts"], settings["best"]) == (3, "success")
+    assert (settings["images_searched"], settings["images_held_out"]) == (240, 120)
+    log = (tmp_path / "log.txt").read_text()
+    parameters, labels = log.split("----- Labels -----")
+    assert all(line in parameters for line in ("starts: 3\n", "best: success\n", "batch_size: 16\n", "cost.threshold: 0.95\n"))
+    assert len(re.findall(r"^Label \d:\n- Status: .*\n- ASR: \d", labels, re.MULTILINE)) == 6
+    model = load_model(files / "infected.keras")
+    for row in content["labels"]:
+        trigger, _ = load_trigger(tmp_path / "triggers" / f"label_{row['label']}.npz")
+        measured = measure(model, *TEST, {"found": trigger}).attack_success_rate["found"]
+        assert row["attack_success_rate"] == pytest.approx(measured)
+        assert f"Label {row['label']}:\n- Status: {row['status']}\n- ASR: {measured:.2%}\n" in labels
+    again = scan(files, tmp_path, "infected", "--trials", "3")
+    assert again == 1
+    assert scan(files, tmp_path, "infected", "--starts", "3") == 2
 
 
 def test_labels_all_means_all(files: Path, tmp_path: Path) -> None:
@@ -326,6 +350,7 @@ def test_a_refused_attempt_does_not_bind_the_next(files: Path, tmp_path: Path) -
         (["--mean", "0.5"], "expected both"),
         (["--std", "0", "--mean", "0"], "expected positive numbers"),
         (["--class-names", "missing.txt"], "missing.txt cannot be read"),
+        (["--trials", "2", "--preset", "robust"], "preset robust drops starts before they end: expected paper"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_with_2(files: Path, tmp_path: Path, more: list[str], message: str, capsys: Captured) -> None:

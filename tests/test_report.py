@@ -438,6 +438,9 @@ def test_commands_carry_the_settings() -> None:
     for part in ("--rounds 12", "--batches-per-round 3", "--batch-size 16", "--learning-rate 0.2", "--threshold 0.9", "--starts 4", *COST):
         assert f" {part} " in again
     assert "--upsample 2 --labels 0,1,2,3,4,5 --mean=-0.5,0.1,0.2 --std=0.25 --seed 8" in again
+    verdict["settings"] |= {"best": "success", "cuts": []}
+    assert " --preset paper " in lines(verdict)[0]
+    assert " --trials 4 " in lines(verdict)[0]
     verdict["settings"]["intensity_range"] = "imagenet"
     assert "--intensity-range imagenet" in lines(verdict)[0]
 

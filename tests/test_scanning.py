@@ -14,7 +14,7 @@ from nc_tf import scanning
 from nc_tf.callbacks import ScanCallback
 from nc_tf.engines import task
 from nc_tf.errors import InputError
-from nc_tf.evaluation import predict_classes
+from nc_tf.evaluation import attack_success_rate, predict_classes
 from nc_tf.inversion import RoundLog, Run
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.results import LabelResult, ScanResult, Status, Verdict
@@ -208,6 +208,20 @@ def test_a_smaller_trigger_that_does_not_work_does_not_count() -> None:
     assert scanning._best(starts) is starts[2]
     failed = [arm(1, 0.5, Status.NONFINITE), arm(0, 3.0, Status.NEVER_SUCCEEDED)]
     assert scanning._best(failed) is failed[1]  # the first start, whichever came back first
+    for rates, chosen in (((1.0, 0.9, 0.8), 1), ((1.0, 0.9, 0.9), 2)):  # of equals the smaller; never the one that did not work
+        assert scanning._best(starts, dict(zip(starts, rates, strict=True)).__getitem__) is starts[chosen]
+
+
+def test_the_best_start_may_be_the_one_that_moves_most_images_of_another_set() -> None:
+    record, unseen, model = Record(), corner_images(60, seed=9), corner_network(3)
+    lax = replace(QUICK, cost=replace(QUICK.cost, threshold=0.8))  # small triggers work in the search, and less well elsewhere
+    result = quick_scan(model, targets=[1, 4], starts=3, best="success", unseen=unseen, settings=lax, callbacks=[record])
+    assert (result.settings["best"], result.settings["images_searched"], result.settings["images_held_out"]) == ("success", 120, 60)
+    for entry, starts in zip(record.labels, record.starts, strict=True):
+        rates = [attack_success_rate(model, *unseen, start.trigger) for start in starts]
+        assert entry.attack_success_rate == max(rates) > min(rates)
+        of_most = [start.trigger.l1_norm for start, rate in zip(starts, rates, strict=True) if rate == max(rates)]
+        assert entry.trigger.l1_norm == min(of_most) > min(start.trigger.l1_norm for start in starts)
 
 
 def test_the_same_seed_gives_the_same_masks_and_another_seed_others(planted: ScanResult) -> None:
@@ -326,6 +340,9 @@ def test_the_held_out_part_depends_on_the_seed_and_has_an_upper_bound() -> None:
         ({"preset": "fast"}, "preset 'fast': expected one of robust, paper"),
         ({"precision": "float64"}, "precision 'float64': expected auto, float32 or bfloat16"),
         ({"intensity_range": "unit"}, "intensity range 'unit'"),
+        ({"best": "index"}, "best 'index': expected one of norm, success"),
+        ({"best": "success", "preset": "robust"}, "preset robust drops starts before they end: expected paper"),
+        ({"unseen": (IMAGES[:9] / 255.0, LABELS[:9])}, "unseen images: largest value .* multiply by 255"),
         ({"targets": [0, 6]}, r"labels \[6\]: expected some of 0 to 5"),
         ({"targets": [-1]}, r"labels \[-1\]"),
         ({"targets": []}, r"labels \[\]: expected some of 0 to 5"),

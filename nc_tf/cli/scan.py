@@ -16,6 +16,7 @@ from nc_tf.cli.options import add_model_options, class_names, labels, positive, 
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
     from nc_tf.callbacks import ScanCallback
     from nc_tf.datasets.files import LabelledImages
@@ -43,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = "how to scan; options overrule it, but for those of the search by which low-cost ranks"
     parser.add_argument("--preset", default="robust", choices=("robust", "low-cost", "paper"), help=how)
     parser.add_argument("--labels", type=labels, default=None, help="all, or numbers such as 0,33")
-    parser.add_argument("--starts", type=positive, help="searches a label, each from another start; the best counts")
+    starts = parser.add_mutually_exclusive_group()
+    starts.add_argument("--starts", type=positive, help="searches a label, each from another start; the smallest working trigger counts")
+    trials = "instead: N searches a label on the training images; the trigger that moves most of the test images counts (preset paper)"
+    starts.add_argument("--trials", type=positive, metavar="N", help=trials)
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--loss", choices=("linear", "cross_entropy"))
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"))
@@ -68,14 +72,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf scan`."""
-    from nc_tf.datasets.files import read
+    from nc_tf.datasets.files import read, read_both
     from nc_tf.models.loading import load_model
     from nc_tf.presets import PRESETS
     from nc_tf.report.tensorboard import TensorBoardLog
 
     model = load_model(arguments.model, trust_model=arguments.trust_model)
     names = class_names(arguments.class_names, model.output_shape[-1])
-    loaded = read(arguments.data, subset="test", image_shape=model.input_shape[1:]).sample(arguments.images, arguments.seed)
+    if arguments.trials is None:
+        loaded, test = read(arguments.data, subset="test", image_shape=model.input_shape[1:]), None
+    else:
+        loaded, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
+    loaded = loaded.sample(arguments.images, arguments.seed)
     if names is not None:
         loaded = replace(loaded, class_names=names)
     settings, given = PRESETS[arguments.preset].settings, vars(arguments)
@@ -90,7 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
         targets=arguments.labels,
         preset=arguments.preset,
         settings=replace(settings, **changed, cost=replace(settings.cost, **cost)),
-        starts=arguments.starts,
+        starts=arguments.trials or arguments.starts,
+        unseen=None if test is None else (test.images, test.labels),
+        best="norm" if test is None else "success",
         precision=arguments.precision,
         intensity_range=preprocessing_of(arguments),
         upsample_size=arguments.upsample,
@@ -117,6 +127,8 @@ def scan_into(
     preset: str = "robust",
     settings: "SearchSettings | None" = None,
     starts: int | None = None,
+    unseen: "tuple[np.ndarray, np.ndarray] | None" = None,
+    best: str = "norm",
     precision: str | None = None,
     intensity_range: "str | Preprocessing" = "raw",
     upsample_size: int = 1,
@@ -131,7 +143,7 @@ def scan_into(
     Args:
         out: the scan folder.
         model_file, data_file: where model and data are from, for the record.
-        model, data, targets, preset, settings, starts, precision, intensity_range, upsample_size, per_frame, seed, engine, callbacks: as
+        model, data, targets, preset, settings, starts, unseen, best, precision, intensity_range, upsample_size, per_frame, seed, engine, callbacks: as
             `nc_tf.scan` takes them.
         fresh: start over, whatever lies in the folder.
 
@@ -148,11 +160,10 @@ def scan_into(
 
     named, preprocess = preset_named(preset), preprocessing(intensity_range)
     chosen = replace(named, settings=settings or named.settings, starts=starts or named.starts, precision=precision or named.precision)
-    what, data_hash = model_facts(model_file, model), array_hash(data.images, data.labels)
+    what, data_hash = model_facts(model_file, model), array_hash(data.images, data.labels, *(unseen or ()))
     folder = ScanFolder(out)
-    resume = folder.open(
-        scan_record(what["sha256"], data_hash, chosen, preprocess, upsample_size, seed, per_frame=per_frame), fresh=fresh
-    )
+    asked = scan_record(what["sha256"], data_hash, chosen, preprocess, upsample_size, seed, best=best, per_frame=per_frame)
+    resume = folder.open(asked, fresh=fresh)
     with ScanProgress(resume.finished.values()) as progress:
         result = interruptible(
             lambda: scan(
@@ -163,6 +174,8 @@ def scan_into(
                 preset=preset,
                 settings=None if chosen.settings == named.settings else chosen.settings,
                 starts=chosen.starts,
+                unseen=unseen,
+                best=best,
                 precision=chosen.precision,
                 intensity_range=preprocess,
                 upsample_size=upsample_size,

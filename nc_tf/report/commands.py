@@ -77,7 +77,8 @@ def _scan_options(verdict: Mapping[str, Any]) -> list[str]:
         given |= {option: settings.get("cost", {}).get(key) for key, option in _COST_OPTIONS.items()}
     else:
         given["--preset"] = settings.get("preset")
-    given |= {"--starts": settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict["data"].get("num_images")}
+    several = "--trials" if settings.get("best") == "success" else "--starts"
+    given |= {several: settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict["data"].get("num_images")}
     if settings.get("upsample_size", 1) != 1:
         given["--upsample"] = settings["upsample_size"]
     flags = ["--per-frame"] if settings.get("per_frame") else []
