@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import keras
 import numpy as np
 
+from nc_tf.models.network import check_finite
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Measurement
 
@@ -22,11 +23,15 @@ def batches(images: np.ndarray, trigger: Backdoor | None = None) -> Iterator[np.
 def predict_classes(
     model: keras.Model, images: np.ndarray, preprocess: Preprocessing | None = None, trigger: Backdoor | None = None
 ) -> np.ndarray:
-    """Classes (N,) int64 that the model answers for raw images (N, ..., C) in [0, 255], stamped with `trigger` first if there is one."""
+    """Classes (N,) int64 that the model answers for raw images (N, ..., C) in [0, 255], stamped with `trigger` first if there is one.
+
+    Raises:
+        InputError: it answers NaN or infinity.
+    """
     preprocess = preprocess or Preprocessing()
     answers = []
     for batch in batches(images, trigger):
-        answers.append(np.argmax(model.predict_on_batch(preprocess(batch).astype(np.float32)), axis=-1))
+        answers.append(np.argmax(check_finite(model.predict_on_batch(preprocess(batch).astype(np.float32))), axis=-1))
     return np.concatenate(answers) if answers else np.zeros(0, np.int64)
 
 

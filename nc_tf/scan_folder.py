@@ -5,6 +5,7 @@ few rounds, so that a stopped scan repeats next to nothing.
 """
 
 import json
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -230,7 +231,7 @@ class ScanFolder(ScanCallback):
         verdict_file = self.path / "verdict.json"
         verdict = read_verdict(verdict_file)
         try:
-            flagged = [int(label) for label in verdict["flagged"]]
+            flagged = [operator.index(label) for label in verdict["flagged"]]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{verdict_file} has no list of flagged labels: expected what nc-tf scan writes; scan again") from error
         results = self.label_results()
@@ -238,6 +239,20 @@ class ScanFolder(ScanCallback):
         if missing:
             raise InputError(f"{self.trigger_file(missing[0])} is missing: expected a trigger for every flagged label; scan again")
         return tuple(results[label].trigger for label in flagged)
+
+    def check_model(self, sha256: str) -> None:
+        """Whether the scan is of the model file with this hash; a `verdict.json` that names no model fits all.
+
+        Raises:
+            InputError: it is of another, or cannot be read.
+        """
+        model = read_verdict(self.path / "verdict.json").get("model")
+        scanned = model.get("sha256") if isinstance(model, dict) else None
+        if scanned not in (None, sha256):
+            raise InputError(
+                f"{self.path} is the scan of another model file: expected one of this model; scan it, or, if it is the same model saved "
+                "anew, give the triggers with --trigger"
+            )
 
     def write_verdict(
         self, result: ScanResult, model: Mapping[str, Any], data: Mapping[str, Any], class_names: Sequence[str] | None = None

@@ -1,5 +1,6 @@
 """A trigger as a file: `.npz` with mask, pattern and label, lossless."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,13 @@ def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
         InputError: the file is missing, broken, or holds something else.
     """
     try:
-        # Opened here, because np.load leaves the file open when it is no zip after all.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
-            more = {key: saved[key] for key in saved.files}
+        # Opened here, because np.load leaves the file open when it is no zip after all, and then advises to unpickle it.
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no archive")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as saved:
+                more = {key: saved[key] for key in saved.files}
         mask, pattern = more.pop("mask").astype(np.float32), more.pop("pattern").astype(np.float32)
         label = int(more.pop("label"))
     except FileNotFoundError:
@@ -38,5 +43,10 @@ def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
         raise InputError(
             f"{path} holds a mask {mask.shape} and a pattern {pattern.shape}: expected finite (H, W) and (H, W, C); "
             "make it again"
+        )
+    if mask.min() < 0 or mask.max() > 1 or pattern.min() < 0 or pattern.max() > 255:
+        raise InputError(
+            f"{path} holds a mask from {mask.min():g} to {mask.max():g} and a pattern from {pattern.min():g} to {pattern.max():g}: "
+            "expected [0, 1] and raw pixels in [0, 255]; rescale them"
         )
     return Trigger(label, mask, pattern), more

@@ -72,7 +72,7 @@ def made_up(label: int, norm: float, status: Status = Status.CONVERGED) -> Label
     """The result of a search that never was, with a mask of this norm."""
     mask = np.full((SIDE, SIDE), norm / SIDE**2, np.float32)
     return LabelResult(
-        trigger=Trigger(label, mask, np.full(IMAGE_SHAPE, 10.0 * label + 5.0, np.float32)),
+        trigger=Trigger(label, mask, np.full(IMAGE_SHAPE, (10.0 * label + 5.0) % 256, np.float32)),
         status=status,
         attack_success_rate=0.99,
         zero_trigger_rate=0.01,

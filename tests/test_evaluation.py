@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from networks import corner_images, corner_network, corner_trigger, linear_network
 
+from nc_tf.errors import InputError
 from nc_tf.evaluation import BATCH_SIZE, accuracy, attack_success_rate, measure, predict_classes
 from nc_tf.preprocessing import preprocessing
 from nc_tf.results import Trigger
@@ -75,3 +76,10 @@ def test_the_images_stay_as_they_were(brighter: keras.Model) -> None:
     before = IMAGES.copy()
     attack_success_rate(brighter, IMAGES, LABELS, Trigger(1, np.ones((1, 1), np.float32), np.zeros(SHAPE, np.float32)))
     np.testing.assert_array_equal(IMAGES, before)
+
+
+def test_an_answer_of_nan_is_no_class() -> None:
+    """The largest of NaNs is the first: without a word all would be of class 0."""
+    model = linear_network(np.full((2, 2), 3e38), np.zeros(2), SHAPE)
+    with pytest.raises(InputError, match="the model answers NaN or infinity"):
+        predict_classes(model, IMAGES)

@@ -128,3 +128,8 @@ def test_bad_input_is_refused(infected: keras.Model, options: dict[str, Any], me
     given = {"images": TRAIN[0], "labels": TRAIN[1], "triggers": [TRUE], **OPTIONS, **options}
     with pytest.raises(InputError, match=message):
         input_filter(infected, **given)
+
+
+def test_a_filter_behind_a_filter_is_refused(filtered: Mitigation) -> None:
+    with pytest.raises(InputError, match="the model has an input filter already: expected one without"):
+        input_filter(filtered.model, *TRAIN, [TRUE], **OPTIONS)

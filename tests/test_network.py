@@ -201,7 +201,7 @@ def test_the_papers_network_has_its_shape() -> None:
 def test_a_model_that_answers_nan_is_refused() -> None:
     model = corner_network()
     model.set_weights([*model.get_weights()[:-1], np.full(6, np.nan)])
-    with pytest.raises(InputError, match=r"answers NaN or infinity on clean images: expected finite outputs"):
+    with pytest.raises(InputError, match=r"answers NaN or infinity: expected finite outputs"):
         FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
 
 

@@ -296,6 +296,14 @@ def test_too_few_images_to_have_one_of_another_class(infected: keras.Model) -> N
         prune(infected, TRAIN[0], labels, [TRUE], test=TEST, fraction=0.01)
 
 
+def test_a_layer_is_not_pruned_twice_but_what_is_left_of_it_may_be(infected: keras.Model, pruned: Mitigation) -> None:
+    name = pruned.settings["layer"]
+    with pytest.raises(InputError, match=f"layer '{name}' is pruned already: expected another; choose {name}_pruned"):
+        prune(pruned.model, *TRAIN, [TRUE], test=TEST, layer=name)
+    again = prune(pruned.model, *TRAIN, [TRUE], test=TEST, layer=f"{name}_pruned")
+    assert again.settings["pruned"] == 0
+
+
 def test_a_trigger_without_victims_in_the_test_set_has_no_rate(infected: keras.Model) -> None:
     test = TEST[0][TEST[1] != 4], TEST[1][TEST[1] != 4]
     found = prune(infected, *TRAIN, [TRUE], test=test, known_triggers={"of 4": SourceSpecific(TRUE, (4,))})

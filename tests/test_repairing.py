@@ -24,6 +24,8 @@ from nc_tf.mitigation.rounds import unlearn_in_rounds
 from nc_tf.models.deepid import deepid_network
 from nc_tf.models.loading import load_model
 from nc_tf.models.saving import save_model
+from nc_tf.results import Trigger
+from nc_tf.scan_record import sha256_of
 from nc_tf.trigger_file import save_trigger
 
 Captured = pytest.CaptureFixture[str]
@@ -33,7 +35,7 @@ TRUE = patch(IMAGE_SHAPE, 2, size=2, margin=0)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`infected.keras`, `data.npz`, the true trigger and one of another goal, and `scan`, which flags label 2."""
+    """`infected.keras`, `data.npz`, the true trigger and one of another goal, `scan`, which flags label 2, and scans for wrong uses."""
     folder = tmp_path_factory.mktemp("repairing")
     keras.utils.set_random_seed(3)
     model = small_network()
@@ -43,9 +45,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_backdoor(folder / "true.npz", TRUE)
     save_backdoor(folder / "next.npz", AllToAll(TRUE, 6))
     more: dict[str, Any] = {"status": "converged", "attack_success_rate": 1.0, "zero_trigger_rate": 0.0, "starts": 1, "rounds": 1}
-    for name, flagged in (("scan", [2]), ("nothing", [])):
+    this, other = ({"model": {"sha256": value}} for value in (sha256_of(folder / "infected.keras"), "0" * 64))
+    for name, flagged, known in (("scan", [2], {}), ("nothing", [], {}), ("named", [2], this), ("other", [2], other)):
         save_trigger(folder / name / "triggers" / "label_2.npz", TRUE, **more)
-        (folder / name / "verdict.json").write_text(json.dumps({"flagged": flagged}))
+        (folder / name / "verdict.json").write_text(json.dumps({"flagged": flagged, **known}))
+    (folder / "folder.h5").mkdir()
     return folder
 
 
@@ -109,6 +113,48 @@ def test_triggers_are_asked_for(folder: Path, tmp_path: Path, command: str, more
 def test_a_scan_without_flags_is_refused(folder: Path, tmp_path: Path, command: str, capsys: Captured) -> None:
     assert run(folder, command, tmp_path / "m.keras", "--scan", str(folder / "nothing")) == 2
     assert "flags no label: expected a scan that suspects a backdoor; there is nothing to repair" in capsys.readouterr().err
+
+
+# Wrong uses
+
+
+@pytest.mark.parametrize("command", ["unlearn", *METHODS])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--out", "{folder}/infected.keras"], "infected.keras is what is read: expected another name"),
+        (["--out", "{folder}/data.npz/m.keras"], "m.keras cannot be written ({folder}/data.npz is no folder to write to): expected"),
+        (["--out", "{folder}/folder.h5"], "folder.h5 cannot be written ({folder}/folder.h5 is a folder): expected the name of a file"),
+        (["--scan", "{folder}/other"], "other is the scan of another model file: expected one of this model"),
+    ],
+)
+def test_what_would_overwrite_be_lost_or_mean_nothing_is_refused(
+    folder: Path, tmp_path: Path, command: str, more: list[str], message: str, capsys: Captured
+) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    triggers = [] if "--scan" in more else ["--scan", str(folder / "scan")]
+    assert run(folder, command, tmp_path / "m.keras", *triggers, *(word.format(folder=folder) for word in more)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message.format(folder=folder) in line
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_scan_of_this_model_is_taken(folder: Path, tmp_path: Path) -> None:
+    assert run(folder, "prune", tmp_path / "m.keras", "--scan", str(folder / "named")) == 0
+
+
+def test_a_table_that_means_nothing_comes_with_a_doubt(folder: Path, tmp_path: Path, capsys: Captured) -> None:
+    save_trigger(tmp_path / "pale.npz", Trigger(2, 0.01 * TRUE.mask, TRUE.pattern))
+    triggers = ["--trigger", str(folder / "true.npz"), str(tmp_path / "pale.npz")]
+    assert run(folder, "prune", tmp_path / "m.keras", *triggers) == 0
+    assert capsys.readouterr().err == (
+        "doubtful: the reversed 2 trigger moves 0% of the test images in the given model; check that it was found in this one\n"
+    )
+    assert run(folder, "prune", tmp_path / "m.keras", "--trigger", str(folder / "true.npz"), "--intensity-range", "mnist") == 0
+    assert "doubtful: the given model recognises 1" in capsys.readouterr().err
+    assert run(folder, "prune", tmp_path / "m.keras", "--trigger", str(folder / "true.npz")) == 0
+    assert not capsys.readouterr().err
 
 
 # Evaluate

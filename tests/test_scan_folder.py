@@ -432,12 +432,24 @@ def test_a_broken_verdict_is_refused(tmp_path: Path, content: bytes) -> None:
         ScanFolder(tmp_path).flagged_triggers()
 
 
-@pytest.mark.parametrize("content", ["{}", '{"flagged": 3}', '{"flagged": [[1]]}', '{"flagged": ["x"]}', '{"flagged": null}'])
+@pytest.mark.parametrize(
+    "content", ["{}", '{"flagged": 3}', '{"flagged": [[1]]}', '{"flagged": ["x"]}', '{"flagged": [2.5]}', '{"flagged": null}']
+)
 def test_a_verdict_that_flags_something_else_than_labels_is_refused(tmp_path: Path, content: str) -> None:
     saved_scan(tmp_path)
     (tmp_path / "verdict.json").write_text(content)
     with pytest.raises(InputError, match=r"verdict.json has no list of flagged labels: .* scan again"):
         ScanFolder(tmp_path).flagged_triggers()
+
+
+def test_a_scan_of_another_model_file_is_told_apart(tmp_path: Path) -> None:
+    folder, _ = saved_scan(tmp_path)
+    folder.check_model(str(MODEL["sha256"]))
+    with pytest.raises(InputError, match=r"is the scan of another model file: expected one of this model; .* with --trigger"):
+        folder.check_model("0" * 64)
+    for unnamed in ("{}", '{"model": null}', '{"model": {}}'):
+        (tmp_path / "verdict.json").write_text(unnamed)
+        folder.check_model("0" * 64)
 
 
 def test_a_flagged_trigger_that_is_gone_is_refused(tmp_path: Path) -> None:

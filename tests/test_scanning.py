@@ -379,5 +379,5 @@ def test_a_network_that_answers_nan_is_refused() -> None:
     weights = model.get_weights()
     weights[0][0, 0] = np.nan
     model.set_weights(weights)
-    with pytest.raises(InputError, match="answers NaN or infinity on clean images"):
+    with pytest.raises(InputError, match="answers NaN or infinity: expected finite outputs"):
         quick_scan(model)

@@ -67,8 +67,9 @@ def damaged(folder: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("kind", ["truncated", "empty", "text", "no label", "pickle", "two labels", "folder"])
 def test_a_broken_file(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(InputError, match=rf"{kind}\.npz cannot be read .*: expected an \.npz with mask, pattern and label"):
+    with pytest.raises(InputError, match=rf"{kind}\.npz cannot be read .*: expected an \.npz with mask, pattern and label") as caught:
         load_trigger(damaged(tmp_path)[kind])
+    assert "unsafe" not in str(caught.value), "advice to unpickle what a stranger wrote"
 
 
 def test_a_single_array_is_no_trigger(tmp_path: Path) -> None:
@@ -91,4 +92,19 @@ def test_a_single_array_is_no_trigger(tmp_path: Path) -> None:
 def test_shapes_and_values_that_do_not_fit(tmp_path: Path, mask: np.ndarray, pattern: np.ndarray) -> None:
     np.savez(tmp_path / "t.npz", mask=mask, pattern=pattern, label=1)
     with pytest.raises(InputError, match=r"holds a mask .* and a pattern .*: expected finite \(H, W\) and \(H, W, C\)"):
+        load_trigger(tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize(
+    ("mask", "pattern", "message"),
+    [
+        (np.full((2, 2), 255.0), np.zeros((2, 2, 3)), r"a mask from 255 to 255 and a pattern from 0 to 0: expected \[0, 1\] and raw"),
+        (np.full((2, 2), -0.1), np.zeros((2, 2, 3)), "a mask from -0.1 to -0.1"),
+        (np.zeros((2, 2)), np.full((2, 2, 3), 510), "a pattern from 510 to 510"),
+        (np.zeros((2, 2)), np.full((2, 2, 3), -1), "a pattern from -1 to -1"),
+    ],
+)
+def test_another_range_is_refused(tmp_path: Path, mask: np.ndarray, pattern: np.ndarray, message: str) -> None:
+    np.savez(tmp_path / "t.npz", mask=mask, pattern=pattern, label=1)
+    with pytest.raises(InputError, match=message):
         load_trigger(tmp_path / "t.npz")

@@ -277,3 +277,15 @@ def test_a_model_that_cannot_be_copied_is_refused() -> None:
 def test_a_name_that_keras_cannot_save_to_is_refused(repaired: Mitigation, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected a name that ends in \.keras or \.h5"):
         save_mitigation(repaired, tmp_path / "repaired.pt", TEST, Preprocessing())
+
+
+def test_training_that_goes_astray_is_no_repair(infected: keras.Model) -> None:
+    with pytest.raises(InputError, match=r"unlearning made weights of NaN or infinity: expected .*; lower the learning rate"):
+        unlearn(infected, *TRAIN, [REVERSED], **{**QUICKLY, "learning_rate": 1e30})
+
+
+def test_a_model_that_answers_nan_is_refused_though_its_weights_are_finite(infected: keras.Model) -> None:
+    model = small_network()
+    model.set_weights([np.full_like(weights, 3e38) for weights in infected.get_weights()])
+    with pytest.raises(InputError, match="the model answers NaN or infinity: expected finite outputs; check its weights"):
+        unlearn(model, *TRAIN, [REVERSED], **QUICKLY)

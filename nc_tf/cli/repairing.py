@@ -1,7 +1,9 @@
 """What the commands that repair a model share: unlearn, prune, filter, nft."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nc_tf.cli.options import add_model_options, preprocessing_of, seed
@@ -9,7 +11,9 @@ from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
     from nc_tf.datasets.files import LabelledImages
-    from nc_tf.results import Mitigation, Trigger
+    from nc_tf.results import Measurement, Mitigation, Trigger
+
+LITTLE = 0.5
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, fraction: float) -> None:
@@ -34,11 +38,16 @@ def repair(
     from nc_tf.mitigation.saving import save_mitigation, table
     from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file
+    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.scan_record import sha256_of
 
-    check_model_file(arguments.out)
+    if check_model_file(arguments.out).resolve() in (Path(arguments.model).resolve(), Path(arguments.data).resolve()):
+        raise InputError(f"--out {arguments.out} is what is read: expected another name; the given model and data stay as they are")
     triggers = found_triggers(arguments, needs_triggers)
     known = {"true": load_backdoor(arguments.true_trigger)} if arguments.true_trigger else {}
     model = load_model(arguments.model, trust_model=arguments.trust_model)
+    if arguments.scan:
+        ScanFolder(arguments.scan).check_model(sha256_of(arguments.model))
     train, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
     preprocess = preprocessing_of(arguments)
     mitigation = method(
@@ -55,8 +64,21 @@ def repair(
     )
     saved = save_mitigation(mitigation, arguments.out, _pair(test), preprocess, trust_model=arguments.trust_model)
     print(table(saved))
+    for doubt in doubts(saved.before, len(triggers)):
+        print(f"doubtful: {doubt}", file=sys.stderr)
     print(f"written: {arguments.out}, and mitigation.json beside it")
     return saved
+
+
+def doubts(before: "Measurement", num_triggers: int) -> list[str]:
+    """What makes a table worthless though nothing failed: a model that recognises little, given triggers that move little."""
+    found = []
+    if before.clean_accuracy < LITTLE:
+        found.append(f"the given model recognises {before.clean_accuracy:.0%} of the test images; check --intensity-range and the labels")
+    for name, rate in list(before.attack_success_rate.items())[:num_triggers]:
+        if rate < LITTLE:
+            found.append(f"the {name} trigger moves {rate:.0%} of the test images in the given model; check that it was found in this one")
+    return found
 
 
 def found_triggers(arguments: argparse.Namespace, needed: bool) -> Sequence["Trigger"]:

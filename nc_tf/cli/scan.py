@@ -144,8 +144,7 @@ def scan_into(
         out: the scan folder.
         model_file, data_file: where model and data are from, for the record.
         model, data, targets, preset, settings, starts, unseen, best, precision, intensity_range, upsample_size, per_frame, seed, engine,
-        callbacks: as
-            `nc_tf.scan` takes them.
+            callbacks: as `nc_tf.scan` takes them.
         fresh: start over, whatever lies in the folder.
 
     Raises:

@@ -62,12 +62,14 @@ def input_filter(
         the units, clean and by trigger (the paper's table III).
 
     Raises:
-        InputError: bad images, shares or layer, no trigger, or a model that cannot be copied.
+        InputError: bad images, shares or layer, no trigger, or a model that cannot be copied or has a filter.
     """
     if not (0 < units <= 1 and 0 < false_positive_rate < 1):
         raise InputError(f"units {units}, false positive rate {false_positive_rate}: expected shares above 0; the paper's are .01 and .05")
     repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
     repair.required("the filter")
+    if any(layer.name == "filter" for layer in model.layers):
+        raise InputError("the model has an input filter already: expected one without; give the model that this one was made of")
     images, labels = repair.some(images, labels, fraction)
     network = repair.copy()
     chosen = find_layer(network, layer)

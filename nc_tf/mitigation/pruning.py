@@ -80,6 +80,8 @@ def prune(
     # A copy is one graph from end to end; in a Sequential from a file the layers remember others, and it cannot be cut in two.
     network = repair.copy()
     chosen = find_layer(network, layer)
+    if any(other.name == f"{chosen.name}_pruned" for other in network.layers):
+        raise InputError(f"layer '{chosen.name}' is pruned already: expected another; choose {chosen.name}_pruned, the units that are left")
     order = suspicious_units(network, chosen, images, labels, repair.triggers, repair.preprocess)
     counts = np.unique(np.minimum(np.round(np.arange(0.0, most + step, step) * len(order)), np.floor(most * len(order))).astype(int))
     classify = _classifier(network, chosen, order, counts, repair.preprocess)

@@ -9,7 +9,7 @@ import numpy as np
 from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
-from nc_tf.models.network import are_probabilities
+from nc_tf.models.network import are_probabilities, check_finite
 from nc_tf.preprocessing import Preprocessing, preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger, fits
 
@@ -60,7 +60,7 @@ class Repair:
         self.test = check_images(*test, image_shape=model.input_shape[1:], num_classes=self.num_classes, name="test images")
         self.image_shape = self.test[0].shape[1:]  # a network may take images of any size
         probe = self.preprocess(self.test[0][:4].astype(np.float32))
-        self.probabilities = are_probabilities(np.asarray(model(probe, training=False)))
+        self.probabilities = are_probabilities(check_finite(np.asarray(model(probe, training=False))))
         self.measured = named_triggers(triggers, known_triggers)
         for name, trigger in self.measured.items():
             check_backdoor(name, trigger, self.image_shape, self.num_classes)
@@ -102,7 +102,13 @@ class Repair:
         return copy
 
     def done(self, repaired: keras.Model, method: str, details: dict[str, Any] | None = None, **settings: Any) -> Mitigation:
-        """Measure both models, and pack everything up."""
+        """Measure both models, and pack everything up.
+
+        Raises:
+            InputError: training went astray and left NaN or infinity in the weights.
+        """
+        if not all(np.isfinite(weights).all() for weights in repaired.get_weights()):
+            raise InputError(f"{method} made weights of NaN or infinity: expected training that settles; lower the learning rate")
         return Mitigation(
             model=repaired,
             before=measure(self.model, *self.test, self.measured, self.preprocess),
@@ -123,7 +129,7 @@ def check_backdoor(name: str, backdoor: Backdoor, image_shape: tuple[int, ...], 
     if not fits(backdoor, image_shape) or wanted.min() < 0 or wanted.max() >= num_classes:
         raise InputError(
             f"{name} trigger of shape {backdoor.image_shape} for label {wanted.max()}: expected {image_shape} and 0 to {num_classes - 1}, "
-            "what the model has; choose a scan of this model"
+            "what the model has; choose one that was made for it"
         )
 
 

@@ -38,6 +38,17 @@ def are_probabilities(answers: np.ndarray) -> bool:
     return bool((answers >= 0).all() and np.allclose(answers.sum(-1), 1.0, atol=1e-3))
 
 
+def check_finite(answers: np.ndarray) -> np.ndarray:
+    """Answers of a model, which must be finite: the largest of NaNs is the first, as if the model had said class 0.
+
+    Raises:
+        InputError: they are not.
+    """
+    if not np.isfinite(answers).all():
+        raise InputError("the model answers NaN or infinity: expected finite outputs; check its weights and --intensity-range")
+    return answers
+
+
 class _NoSoftmax(keras.layers.Softmax):
     """Stands where a closing Softmax layer stood; takes its arguments, `mask` among them, and changes nothing."""
 
@@ -61,12 +72,7 @@ class FrozenNetwork:
     def __init__(self, model: keras.Model, preprocess: Preprocessing, precision: str, probe: np.ndarray) -> None:
         """`probe`: a few raw images (N, ..., C), N >= 1, to look at the answers of."""
         self.preprocess, self.precision = preprocess, resolve_precision(precision)
-        answers = np.asarray(model(preprocess(probe.astype(np.float32)), training=False), np.float32)
-        if not np.isfinite(answers).all():
-            raise InputError(
-                "the model answers NaN or infinity on clean images: expected finite outputs; "
-                "check its weights and --intensity-range"
-            )
+        answers = check_finite(np.asarray(model(preprocess(probe.astype(np.float32)), training=False), np.float32))
         self.num_classes = answers.shape[-1]
         try:
             self.model, self.output = _copy_up_to_logits(model, "mixed_bfloat16" if self.precision == "bfloat16" else "float32")

@@ -1,5 +1,6 @@
 """Writing Keras models whole or not at all."""
 
+import os
 from pathlib import Path
 
 import keras
@@ -9,14 +10,19 @@ from nc_tf.files import whole_file
 
 
 def check_model_file(path: str | Path) -> Path:
-    """Refuse a name that Keras could not save to, before hours are spent on what should go there.
+    """Refuse a place that Keras could not save to, before hours are spent on what should go there.
 
     Raises:
-        InputError: the suffix is neither .keras nor .h5.
+        InputError: the suffix is neither .keras nor .h5, it is a folder, or the folder cannot be made or written to.
     """
     path = Path(path)
     if path.suffix not in (".keras", ".h5"):
         raise InputError(f"{path}: expected a name that ends in .keras or .h5, the two formats of Keras; rename it")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        what = path if path.is_dir() else folder
+        why = "a folder" if path.is_dir() else "no folder to write to"
+        raise InputError(f"{path} cannot be written ({what} is {why}): expected the name of a file in a writable folder; choose another")
     return path
 
 
