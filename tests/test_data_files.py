@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nc_tf.datasets import files
+from nc_tf.datasets import arrays, files
 from nc_tf.datasets.checks import check_images
 from nc_tf.datasets.files import read
 from nc_tf.errors import InputError
@@ -368,7 +368,7 @@ def test_too_little_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def exhausted(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(files, "check_size", exhausted)
+    monkeypatch.setattr(arrays, "check_size", exhausted)
     with pytest.raises(InputError, match="does not fit into memory: expected fewer or smaller images"):
         read(save(tmp_path / "data.npz", {"x": IMAGES, "y": LABELS}))
 

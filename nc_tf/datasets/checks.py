@@ -10,6 +10,10 @@ from nc_tf.errors import InputError
 # No array that is larger when unpacked is read: a file of a few kilobytes can declare terabytes. All of GTSRB takes 0.15 GiB.
 MEMORY_BOUND = 32 * 2**30
 
+LARGEST_PICTURE = 2**26  # pixels; a small PNG can unpack to gigabytes
+
+NUMBERS = "buif"  # NumPy's kinds of type: truth values, whole numbers with and without sign, floats
+
 # Floats up to here are taken for images in [0, 1], with room for augmentation that overshoots. A raw image this dark shows nothing.
 LARGEST_UNIT_PIXEL = 1.5
 
@@ -90,23 +94,25 @@ def check_images(
     return images, labels
 
 
-def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
+def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str, kinds: str = NUMBERS) -> None:
     """Refuse an array by its header alone, before any memory is spent on it.
 
     Args:
         shape: what the file declares.
         dtype: what the file declares.
         name: what error messages call the array.
+        kinds: the letters of NumPy's kinds of type that are let in.
 
     Raises:
-        InputError: Python objects (reading those can run code), anything but numbers, or more bytes than `MEMORY_BOUND`.
+        InputError: Python objects (reading those can run code), another kind, or more bytes than `MEMORY_BOUND`.
     """
     if dtype.hasobject:
         raise InputError(
             f"{name} holds objects or strings, and unpickling objects can run code: expected an array of numbers; save it as one"
         )
-    if dtype.kind not in "buif":
-        raise InputError(f"{name} has type {dtype}: expected an array of numbers; save it as one")
+    if dtype.kind not in kinds:
+        expected = "numbers" if kinds == NUMBERS else "text"
+        raise InputError(f"{name} has type {dtype}: expected an array of {expected}; save it as one")
     size = prod(shape) * dtype.itemsize
     if size > MEMORY_BOUND:
         raise InputError(

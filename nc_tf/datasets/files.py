@@ -1,26 +1,27 @@
 """Labelled images from a file or a folder: the DATA argument of every command."""
 
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import h5py
 import numpy as np
 from PIL import Image
 from sklearn.model_selection import train_test_split
 
-from nc_tf.datasets.checks import check_images, check_size
+from nc_tf.datasets import jpegs
+from nc_tf.datasets.arrays import DAMAGE, Arrays, h5_arrays, npz_arrays
+from nc_tf.datasets.checks import LARGEST_PICTURE, check_images, check_size
+from nc_tf.datasets.jpegs import Found
+from nc_tf.datasets.splits import split_folder
 from nc_tf.errors import InputError
 
 __all__ = ["LabelledImages", "check_images", "read"]
 
 Subset = Literal["test", "train"]
 ImageShape = tuple[int | None, ...]
-Arrays = tuple[list[str], Callable[[str], np.ndarray]]  # the names in a file, and how to read one
 
 # (images, labels) of the two subsets, then of files that hold one set only. X_test is the original's spelling, x_test that of Keras.
 PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -32,14 +33,10 @@ CHANNELS_FIRST = ("data",)  # the poisoned YouTube Face files: (N, C, H, W)
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp")
 IMAGE_FORMATS = ("PNG", "JPEG", "PPM", "BMP")  # by content: a suffix may lie, and Pillow has decoders that no data set needs
-LARGEST_PICTURE = 2**26  # pixels; a small PNG can unpack to gigabytes
 
 # Pillow's bilinear widens its kernel when shrinking, so every pixel of the frame counts and nothing aliases; unlike bicubic and
 # Lanczos it never overshoots, so it draws no halo round the edge of a sign that a trigger search could lean on.
 RESIZE_FILTER = Image.Resampling.BILINEAR
-
-# What the readers raise on damaged files. zlib.error and BadZipFile derive from Exception directly.
-DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, zlib.error, zipfile.BadZipFile, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +79,7 @@ def read_both(path: str | Path, *, seed: int, image_shape: ImageShape | None = N
     Raises:
         InputError: as `read`; or too few images to set some aside.
     """
-    train, test = (read(path, subset=subset, image_shape=image_shape) for subset in ("train", "test"))
+    train, test = _read(Path(path), ("train", "test"), image_shape)
     if train.subset != test.subset:
         return train, test
     try:
@@ -95,15 +92,16 @@ def read_both(path: str | Path, *, seed: int, image_shape: ImageShape | None = N
 def read(
     path: str | Path, *, subset: Subset = "test", image_shape: ImageShape | None = None, one_class: bool = False
 ) -> LabelledImages:
-    """Read labelled images from an `.h5`/`.hdf5` file, an `.npz` file, or a folder with one sub-folder a class.
+    """Read labelled images from an `.h5`/`.hdf5` file, an `.npz` file, a folder with one sub-folder a class, or a folder of UCF-101.
 
     docs/data-files.md says which names and layouts are understood and what is refused. Nothing in the data is run or followed
-    elsewhere: no pickle, no HDF5 link, no external or virtual HDF5 storage.
+    elsewhere: no pickle, no HDF5 link, no external or virtual HDF5 storage, no playlist in the place of a video.
 
     Args:
         path: the file or folder.
         subset: which set to take where there are two; where it is missing, the only set there is.
-        image_shape: (H, W, C), for clips (T, H, W, C), None for any size. Pictures in a folder are resized to it; arrays must have it.
+        image_shape: (H, W, C), for clips (T, H, W, C), None for any size. Pictures and videos in a folder are brought to it; what lies
+            in a file must have it.
         one_class: whether all images may have the same label, as triggered ones have.
 
     Returns:
@@ -112,27 +110,15 @@ def read(
     Raises:
         InputError: the path, the format or the content is not as described; the message names what was found.
     """
-    path = Path(path)
     if subset not in ("test", "train"):
         raise InputError(f"subset {subset!r}: expected 'test' or 'train'; choose one of them")
+    return _read(Path(path), (subset,), image_shape, one_class)[0]
+
+
+def _read(path: Path, subsets: Sequence[Subset], image_shape: ImageShape | None, one_class: bool = False) -> list[LabelledImages]:
     try:
-        if path.is_dir():
-            images, labels, names, found = _read_folder(path, subset, image_shape)
-        elif not path.exists():
-            raise InputError(
-                f"{path} does not exist: expected an .h5 or .npz file, or a folder with one sub-folder a class; check the path"
-            )
-        elif path.suffix.lower() in (".h5", ".hdf5"):
-            with _h5_arrays(path) as arrays:
-                images, labels, names, found = _read_pair(path, arrays, subset)
-        elif path.suffix.lower() == ".npz":
-            with _npz_arrays(path) as arrays:
-                images, labels, names, found = _read_pair(path, arrays, subset)
-        else:
-            raise InputError(
-                f"{path} ends in {path.suffix or 'no suffix'!r}: expected .h5, .hdf5, .npz, or a folder with one sub-folder a class; "
-                "save the images in one of these"
-            )
+        with _source(path, image_shape) as find:
+            sets = [find(subset) for subset in subsets]
     except InputError:
         raise
     except MemoryError as error:
@@ -140,65 +126,64 @@ def read(
     except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} cannot be read ({reason}): expected a whole file of its kind; copy or download it again") from error
-    images, labels = check_images(images, labels, image_shape=image_shape, name=str(path), one_class=one_class)
-    return LabelledImages(images, labels, names, found)
+    checked = []
+    for images, labels, names, found in sets:
+        images, labels = check_images(images, labels, image_shape=image_shape, name=str(path), one_class=one_class)
+        checked.append(LabelledImages(images, labels, names, found))
+    return checked
 
 
-Found = tuple[np.ndarray, np.ndarray, tuple[str, ...] | None, Literal["test", "train", "only"]]
+@contextmanager
+def _source(path: Path, image_shape: ImageShape | None) -> Iterator[Callable[[Subset], Found]]:
+    """Open whatever lies at `path`; what it yields reads one subset."""
+    suffix = path.suffix.lower()
+    if path.is_dir() and split_folder(path):
+        from nc_tf.datasets import ucf101  # with TensorFlow, which nothing else here needs
+
+        clips = ucf101.load_archive(path, ucf101.fitting(image_shape, str(path)))
+        yield partial(clips.subset, name=str(path))
+    elif path.is_dir():
+        yield lambda subset: _read_folder(path, subset, image_shape)
+    elif not path.exists():
+        raise InputError(f"{path} does not exist: expected an .h5 or .npz file, or a folder with one sub-folder a class; check the path")
+    elif suffix in (".h5", ".hdf5"):
+        with h5_arrays(path) as arrays:
+            yield partial(_read_pair, path, arrays)
+    elif suffix == ".npz":
+        with npz_arrays(path, text=jpegs.TEXT) as arrays:
+            packed = jpegs.KEYS.issubset(arrays[0])
+            yield partial(jpegs.unpack(arrays, str(path)).subset, name=str(path)) if packed else partial(_read_pair, path, arrays)
+    else:
+        raise InputError(
+            f"{path} ends in {path.suffix or 'no suffix'!r}: expected .h5, .hdf5, .npz, or a folder with one sub-folder a class; "
+            "save the images in one of these"
+        )
 
 
 def _read_pair(path: Path, arrays: Arrays, subset: Subset) -> Found:
     names, load = arrays
+    images_name, labels_name, found = find_pair(path, names, subset)
+    images, labels = load(images_name), load(labels_name)
+    if images_name in CHANNELS_FIRST and images.ndim == 4:
+        images = images.transpose(0, 2, 3, 1)
+    return images, labels, None, found
+
+
+def find_pair(path: Path, names: Sequence[str], subset: Subset) -> tuple[str, str, Literal["test", "train", "only"]]:
+    """The names of the images and of the labels among those in a file, and which set they are.
+
+    Raises:
+        InputError: none of the pairs that are understood is there.
+    """
     order: tuple[Literal["test", "train", "only"], ...] = (subset, "only", "train" if subset == "test" else "test")
     for found in order:
         for images_name, labels_name in PAIRS[found]:
             if images_name in names and labels_name in names:
-                images, labels = load(images_name), load(labels_name)
-                if images_name in CHANNELS_FIRST and images.ndim == 4:
-                    images = images.transpose(0, 2, 3, 1)
-                return images, labels, None, found
+                return images_name, labels_name, found
     raise InputError(
         f"{path} holds {', '.join(sorted(names)[:10]) or 'no arrays'}: expected X_test and Y_test, X_train and Y_train, x and y, "
         "or data and label; rename the arrays"
     )
-
-
-@contextmanager
-def _h5_arrays(path: Path) -> Iterator[Arrays]:
-    with h5py.File(path, "r") as file:
-
-        def load(name: str) -> np.ndarray:
-            # Asked about the link itself: opening a soft or external one would already read another place of the disk.
-            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-                raise InputError(f"{name} in {path} is a link to another place: expected the data itself; save a copy without links")
-            array = file[name]
-            if not isinstance(array, h5py.Dataset) or array.shape is None:
-                raise InputError(f"{name} in {path} is not an array: expected an array of numbers; save it as one")
-            if array.is_virtual or array.external:
-                raise InputError(f"{name} in {path} keeps its data in other files: expected the data itself; save a copy in one file")
-            check_size(array.shape, array.dtype, f"{name} in {path}")
-            return array[()]
-
-        yield list(file.keys()), load
-
-
-@contextmanager
-def _npz_arrays(path: Path) -> Iterator[Arrays]:
-    # Not np.load: it allocates what a header declares before anybody can ask how much that is.
-    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    with zipfile.ZipFile(path) as archive:
-
-        def load(name: str) -> np.ndarray:
-            with archive.open(f"{name}.npy") as member:
-                version = np.lib.format.read_magic(member)
-                if version not in headers:
-                    raise InputError(f"{name} in {path} is a table with named columns: expected an array of numbers; save it as one")
-                shape, _, dtype = headers[version](member)
-            check_size(shape, dtype, f"{name} in {path}")
-            with archive.open(f"{name}.npy") as member:
-                return np.lib.format.read_array(member, allow_pickle=False)
-
-        yield [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")], load
 
 
 def _read_folder(path: Path, subset: Subset, image_shape: ImageShape | None) -> Found:

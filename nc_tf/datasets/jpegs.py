@@ -1,0 +1,164 @@
+"""Pictures or clips as JPEGs in one `.npz` file: a tenth of the size of their pixels, and every row can be read by itself."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from nc_tf.datasets.arrays import DAMAGE, Arrays
+from nc_tf.datasets.checks import LARGEST_PICTURE, check_size
+from nc_tf.errors import InputError
+from nc_tf.files import whole_file
+
+KEYS = {"buf", "offsets", "labels", "is_test"}  # what makes an `.npz` file one of these
+TEXT = ("classes", "names", "settings", "skipped")
+CHANNELS = {"RGB": 3, "L": 1}  # by Pillow's name of the mode
+
+Found = tuple[np.ndarray, np.ndarray, tuple[str, ...] | None, Literal["test", "train", "only"]]
+
+
+@dataclass(frozen=True, eq=False)
+class JpegArchive:
+    """N pictures, or N clips of T frames, with their classes.
+
+    Attributes:
+        buf: (B,) uint8, the bytes of one JPEG after another.
+        offsets: (N * T + 1,) int64; frame t of row i is `buf[offsets[i * T + t] : offsets[i * T + t + 1]]`.
+        labels: (N,) integers, class numbers from 0.
+        is_test: (N,) bool, which rows are the test set.
+        classes: the name of each class by its number; empty where that is not known.
+        n_frames: (N,) integers, the length of the video that each clip was cut from; None for pictures.
+        names: (N,) the file of each row; empty where that is not known.
+        settings: what the rows were made from and how, for who has to tell whether they are still right; no meaning here.
+        skipped: what could not be read when the rows were made, one message each.
+    """
+
+    buf: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    is_test: np.ndarray
+    classes: tuple[str, ...] = ()
+    n_frames: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    settings: str = ""
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        """T, 1 for pictures."""
+        return (len(self.offsets) - 1) // len(self.labels)
+
+    def subset(self, subset: Literal["test", "train"], name: str) -> Found:
+        """Decode one set; where it is empty, the other one.
+
+        Args:
+            subset: which.
+            name: what error messages call the archive, usually a path.
+
+        Returns:
+            Images (n, H, W, C) or clips (n, T, H, W, C), uint8 in [0, 255]; labels (n,); the names of the classes; and which set it is.
+
+        Raises:
+            InputError: a picture is damaged or unlike the first, or more than fits.
+        """
+        rows = np.flatnonzero(self.is_test == (subset == "test"))
+        if not len(rows):
+            rows, subset = np.arange(len(self.labels)), "train" if subset == "test" else "test"
+        return self._decode(rows, name), self.labels[rows], self.classes or None, subset
+
+    def _decode(self, rows: np.ndarray, name: str) -> np.ndarray:
+        pictures = (rows[:, None] * self.frames + np.arange(self.frames)).reshape(-1)
+        first = self._picture(pictures[0], name)
+        shape = (len(rows), *([] if self.n_frames is None else [self.frames]), first.height, first.width, CHANNELS[first.mode])
+        check_size(shape, np.dtype(np.uint8), name)
+        images = np.empty((len(pictures), *shape[-3:]), np.uint8)
+        for image, number in zip(images, pictures, strict=True):
+            picture = self._picture(number, name)
+            if (picture.size, picture.mode) != (first.size, first.mode):
+                raise InputError(
+                    f"{name}: JPEG {number} is {picture.width}x{picture.height} pixels ({picture.mode}), JPEG {pictures[0]} "
+                    f"{first.width}x{first.height} ({first.mode}): expected one size; make the file again"
+                )
+            try:
+                image[...] = np.asarray(picture).reshape(image.shape)
+            except DAMAGE as error:
+                raise InputError(f"{name}: JPEG {number} is damaged ({error}): expected whole JPEGs; make the file again") from error
+        return images.reshape(shape)
+
+    def _picture(self, number: np.integer, name: str) -> Image.Image:
+        """Open one JPEG by its header, without decoding a pixel."""
+        try:
+            picture = Image.open(io.BytesIO(self.buf[self.offsets[number] : self.offsets[number + 1]].tobytes()), formats=["JPEG"])
+        except DAMAGE as error:
+            raise InputError(f"{name}: JPEG {number} is none ({type(error).__name__}): expected JPEGs; make the file again") from error
+        if picture.width * picture.height > LARGEST_PICTURE or picture.mode not in CHANNELS:
+            raise InputError(
+                f"{name}: JPEG {number} has {picture.width}x{picture.height} pixels ({picture.mode}): "
+                f"expected RGB or L, and at most {LARGEST_PICTURE:,}; make the file again"
+            )
+        return picture
+
+
+def unpack(arrays: Arrays, name: str) -> JpegArchive:
+    """Take an archive from the arrays of a file that has `KEYS`; no JPEG is decoded.
+
+    Raises:
+        InputError: the arrays contradict each other; `name` is what the message calls the file.
+    """
+    names, load = arrays
+    buf, offsets, labels = load("buf"), load("offsets"), load("labels")
+    is_test, n_frames = load("is_test"), load("n_frames") if "n_frames" in names else None
+    text = {key: tuple(map(str, np.atleast_1d(load(key)))) if key in names else () for key in TEXT}
+    wrong = _contradiction(buf, offsets, labels, is_test, n_frames)
+    if wrong:
+        raise InputError(f"{name}: {wrong}; make the file again")
+    return JpegArchive(
+        buf,
+        offsets.astype(np.int64),
+        labels,
+        is_test.astype(bool),
+        text["classes"],
+        n_frames,
+        text["names"],
+        "".join(text["settings"]),
+        text["skipped"],
+    )
+
+
+def _contradiction(
+    buf: np.ndarray, offsets: np.ndarray, labels: np.ndarray, is_test: np.ndarray, n_frames: np.ndarray | None
+) -> str | None:
+    if buf.dtype != np.uint8 or buf.ndim != 1:
+        return f"buf is {buf.dtype} {buf.shape}: expected uint8 (B,)"
+    if offsets.dtype.kind not in "ui" or offsets.ndim != 1:
+        return f"offsets is {offsets.dtype} {offsets.shape}: expected whole numbers (N * T + 1,)"
+    if labels.ndim != 1 or not len(labels):
+        return f"labels has shape {labels.shape}: expected (N,), at least one"
+    frames, rest = divmod(len(offsets) - 1, len(labels))
+    if rest or frames < 1 or (n_frames is None and frames > 1):
+        expected = "N + 1" if n_frames is None else "N * T + 1"
+        return f"{len(offsets)} offsets for {len(labels)} labels: expected {expected}"
+    if int(offsets[0]) < 0 or int(offsets[-1]) > len(buf) or (offsets[1:] < offsets[:-1]).any():
+        return f"offsets between {min(offsets)} and {max(offsets)}: expected ascending ones from 0 to {len(buf)}, the length of buf"
+    for key, array in (("is_test", is_test), ("n_frames", n_frames)):
+        if array is not None and array.shape != labels.shape:
+            return f"{key} has shape {array.shape}: expected {labels.shape}, one for each label"
+    return None
+
+
+def save(path: Path, archive: JpegArchive) -> None:
+    """Write an archive, whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    arrays: dict[str, Any] = {
+        **{key: getattr(archive, key) for key in ("buf", "offsets", "labels", "is_test")},
+        **{key: np.array(getattr(archive, key), dtype=str) for key in TEXT},
+        **({} if archive.n_frames is None else {"n_frames": archive.n_frames}),
+    }
+    with whole_file(path) as temporary:
+        np.savez(temporary, **arrays)  # uncompressed: JPEGs do not get any smaller

@@ -1,0 +1,151 @@
+"""The layout of UCF-101 on disk: which clips there are, of which class, for training or for testing.
+
+    FOLDER/videos/<Class>/v_<Class>_gNN_cNN.avi      or FOLDER/UCF-101/<Class>/, as the archive unpacks, or FOLDER/<Class>/
+    FOLDER/splits/trainlist01.txt, testlist01.txt    or FOLDER/ucfTrainTestlist/, as the archive unpacks
+
+Soomro et al., "UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild", CRCV-TR-12-01, 2012.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nc_tf.errors import InputError
+
+VIDEO_FOLDERS = ("videos", "UCF-101")
+SPLIT_FOLDERS = ("splits", "ucfTrainTestlist")
+TRAIN_LIST, TEST_LIST = "trainlist01.txt", "testlist01.txt"
+
+# `Class/v_Class_g08_c01.avi`, in the training list with the official number of the class after it, which nothing here needs: labels count
+# the classes that are there. Neither part can lead out of the folder.
+LINE = re.compile(r"([^\s/\\.][^\s/\\]*)/([^\s/\\.][^\s/\\]*\.avi)(?:\s+\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One video file of a split.
+
+    Attributes:
+        path: where it lies.
+        name: `Class/file`, as the split files write it.
+        label: the number of its class, from 0.
+        is_test: whether it is of the test set.
+    """
+
+    path: Path
+    name: str
+    label: int
+    is_test: bool
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The clips of both split files, in their order: training first.
+
+    Attributes:
+        clips: those whose file is there; whether it can be read is another matter.
+        classes: the name of each class by its label, in alphabetical order. One whose clips are all missing keeps its number.
+        named: how many clips of these classes the split files name.
+        skipped: what is wrong with the other clips and with lines that are of no use, a message each.
+    """
+
+    clips: tuple[Clip, ...]
+    classes: tuple[str, ...]
+    named: int
+    skipped: tuple[str, ...]
+
+
+def split_folder(folder: Path) -> Path | None:
+    """Where the split files of a folder of UCF-101 lie; None where it is something else."""
+    return next((folder / name for name in SPLIT_FOLDERS if (folder / name / TRAIN_LIST).is_file()), None)
+
+
+def video_folder(folder: Path) -> Path:
+    """Where the folders of the classes lie."""
+    return next((folder / name for name in VIDEO_FOLDERS if (folder / name).is_dir()), folder)
+
+
+def list_clips(folder: str | Path, *, classes: Sequence[str] | None = None, num_classes: int | None = None) -> Listing:
+    """List the clips of official split 1.
+
+    Args:
+        folder: the folder of UCF-101, or of a part of it.
+        classes: take these classes alone.
+        num_classes: take the first so many in alphabetical order alone. With neither, all classes of the split files.
+
+    Raises:
+        InputError: no split files; one that is not readable or has no line that can be used; classes that are not in them; no clip.
+    """
+    folder = Path(folder)
+    lists = split_folder(folder)
+    if lists is None:
+        raise InputError(
+            f"{folder} has no {SPLIT_FOLDERS[0]}/{TRAIN_LIST}: expected UCF-101, its videos and its split files; "
+            "check the path, or run `nc-tf data ucf101`"
+        )
+    skipped: list[str] = []
+    lines = {is_test: list(_lines(lists / name, skipped)) for is_test, name in ((False, TRAIN_LIST), (True, TEST_LIST))}
+    for twice in sorted(set(lines[False]) & set(lines[True])):
+        skipped.append(f"{'/'.join(twice)} is in both lists of {lists}: expected one; it is kept for testing only")
+        lines[False].remove(twice)
+    chosen = _chosen(sorted({line[0] for both in lines.values() for line in both}), lists, classes, num_classes)
+    label_of = {name: label for label, name in enumerate(chosen)}
+    videos = video_folder(folder)
+    wanted = [
+        Clip(videos / name / file, f"{name}/{file}", label_of[name], is_test)
+        for is_test, both in lines.items()
+        for name, file in both
+        if name in label_of
+    ]
+    expected = Counter(clip.label for clip in wanted)
+    absent = {label for label, name in enumerate(chosen) if not (videos / name).is_dir()}
+    for label in sorted(absent):
+        skipped.append(
+            f"{videos / chosen[label]} is missing with {expected[label]} clips: expected the folder of a class; "
+            "unpack it, or choose other classes"
+        )
+    present = []
+    for clip in wanted:
+        if clip.path.is_file():
+            present.append(clip)
+        elif clip.label not in absent:
+            skipped.append(f"{clip.path} is missing: expected a clip of the split files; unpack it again")
+    if not present:
+        raise InputError(f"{videos} has none of the {len(wanted)} clips of {lists}: expected <Class>/v_<Class>_gNN_cNN.avi; check the path")
+    return Listing(tuple(present), chosen, len(wanted), tuple(skipped))
+
+
+def _lines(path: Path, skipped: list[str]) -> Iterator[tuple[str, str]]:
+    """(class, file) of every line that can be used; the others go to `skipped`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): expected a list of clips; download the split files again") from error
+    seen = set()
+    for number, line in enumerate(text.splitlines(), 1):
+        match = LINE.fullmatch(line.strip())
+        if match and match.groups() not in seen:
+            seen.add(match.groups())
+            yield match[1], match[2]
+        elif line.strip():
+            said = "a clip named before" if match else repr(line.strip()[:80])
+            skipped.append(f"{path}, line {number}: {said}: expected Class/v_Class_g01_c01.avi, once; correct the line")
+    if not seen:
+        raise InputError(f"{path} names no clip: expected lines such as Class/v_Class_g01_c01.avi; download the split files again")
+
+
+def _chosen(names: Sequence[str], lists: Path, classes: Sequence[str] | None, num_classes: int | None) -> tuple[str, ...]:
+    if classes is not None and num_classes is not None:
+        raise InputError("classes and num_classes: expected one of them; leave the other out")
+    if classes is not None:
+        unknown = sorted(set(classes) - set(names))
+        if unknown:
+            raise InputError(f"class {unknown[0]!r} is not in {lists}: expected some of {', '.join(names)}; choose others")
+        names = sorted(set(classes))
+    if num_classes is not None:
+        if not 2 <= num_classes <= len(names):
+            raise InputError(f"{num_classes} classes: expected 2 to {len(names)}, those in {lists}; choose another number")
+        names = names[:num_classes]
+    return tuple(names)
