@@ -1,18 +1,27 @@
-"""Prepare a data set: gtsrb (official archives, 365 MB), cifar10 (170 MB) or signs (rendered, no download)."""
+"""Prepare a data set: gtsrb (official archives, 365 MB), cifar10 (170 MB), ucf101 (6.9 GB) or signs (rendered, no download)."""
 
 import argparse
 from pathlib import Path
 
-from nc_tf.cli.options import seed
+from nc_tf.cli.options import positive, seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `nc-tf data`."""
-    parser.add_argument("name", choices=("gtsrb", "cifar10", "signs"))
+    parser.add_argument("name", choices=("gtsrb", "cifar10", "signs", "ucf101"))
     parser.add_argument("--out", default="data", metavar="DIR", help="folder for the data files (default: data)")
-    parser.add_argument("--from", dest="source", metavar="PATH", help="instead of a download: gtsrb: the archives; cifar10: JPEGs in .npz")
+    source = "instead of a download: gtsrb: the archives; cifar10: JPEGs in .npz; ucf101: the archives, or videos and split files"
+    parser.add_argument("--from", dest="source", metavar="PATH", help=source)
     parser.add_argument("--crop", action="store_true", help="gtsrb: cut each picture to the sign")
-    parser.add_argument("--seed", type=seed, default=0, help="signs: which pictures to render")
+    parser.add_argument("--seed", type=seed, default=0, help="signs: which pictures to render; ucf101: where random clips begin")
+    clips = parser.add_argument_group("ucf101")
+    clips.add_argument("--frames", type=positive, default=16, metavar="T", help="of a clip (default: 16)")
+    clips.add_argument("--size", type=positive, default=64, metavar="PIXELS", help="height and width of a frame (default: 64)")
+    sampling = "frames over the whole video, or consecutive ones from its middle or a random start (default: even)"
+    clips.add_argument("--sampling", default="even", choices=("even", "central", "random"), help=sampling)
+    clips.add_argument("--num-classes", type=positive, metavar="N", help="the first N classes alone, in alphabetical order")
+    clips.add_argument("--classes", type=lambda text: text.split(","), metavar="A,B", help="these classes alone")
+    clips.add_argument("--decoder", default="pyav", choices=("pyav", "tfio"), help="what reads videos (default: pyav)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.datasets import cifar10, gtsrb, signs
     from nc_tf.files import whole_file
 
+    if arguments.name == "ucf101":
+        return _ucf101(arguments)
     if arguments.name == "gtsrb":
         for path in gtsrb.prepare(arguments.out, source=arguments.source, crop=arguments.crop):
             print(f"written: {path}")
@@ -32,4 +43,18 @@ def run(arguments: argparse.Namespace) -> int:
     with whole_file(out) as temporary:
         np.savez_compressed(temporary, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
     print(f"written: {out}, {len(x_train)} training and {len(x_test)} test images")
+    return 0
+
+
+def _ucf101(arguments: argparse.Namespace) -> int:
+    from nc_tf.datasets.decoding import ClipFormat, check_decoder
+    from nc_tf.datasets.ucf101 import cache_name, load_archive
+    from nc_tf.datasets.ucf101_archives import obtain
+
+    form = ClipFormat(arguments.frames, arguments.size, arguments.size, arguments.sampling, arguments.seed, arguments.decoder)
+    check_decoder(form)  # before a download of hours
+    folder = obtain(arguments.out, arguments.source)
+    clips = load_archive(folder, form, classes=arguments.classes, num_classes=arguments.num_classes, cache=arguments.out)
+    out = Path(arguments.out) / cache_name(len(clips.classes), form)
+    print(f"written: {out}, {(~clips.is_test).sum()} training and {clips.is_test.sum()} test clips of {len(clips.classes)} classes")
     return 0
