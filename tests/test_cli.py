@@ -22,7 +22,8 @@ from nc_tf.attacks.poison_types import POISON_TYPES
 from nc_tf.cli import COMMANDS, options
 from nc_tf.cli.inject import ARCHITECTURES, PUBLISHED
 from nc_tf.cli.scan import STOPPED
-from nc_tf.datasets import gtsrb, signs
+from nc_tf.datasets import gtsrb, moving_shapes, signs
+from nc_tf.datasets.files import read_both
 from nc_tf.evaluation import measure
 from nc_tf.models.architectures import NETWORKS
 from nc_tf.models.loading import load_model
@@ -618,6 +619,19 @@ def test_data_signs_writes_an_npz_that_read_understands(tmp_path: Path, monkeypa
     with np.load(tmp_path / "signs.npz") as saved:
         assert sorted(saved.files) == ["x_test", "x_train", "y_test", "y_train"]
         assert array_hash(saved["x_train"], saved["y_test"]) == array_hash(x_train, y_test)
+
+
+def test_data_moving_shapes_writes_clips_that_read_both_understands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    render = moving_shapes.load_data
+    monkeypatch.setattr(moving_shapes, "load_data", lambda *, seed: render(num_train=16, num_test=8, seed=seed))
+    assert cli.main(["data", "moving-shapes", "--out", str(tmp_path), "--seed", "4"]) == 0
+    assert capsys.readouterr().out == f"written: {tmp_path / 'moving-shapes.npz'}, 16 training and 8 test clips\n"
+    for read, rendered in zip(read_both(tmp_path / "moving-shapes.npz", seed=0), render(num_train=16, num_test=8, seed=4), strict=True):
+        assert read.subset == rendered.subset
+        np.testing.assert_array_equal(read.images, rendered.images)
+        np.testing.assert_array_equal(read.labels, rendered.labels)
 
 
 def test_data_gtsrb_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

@@ -1,4 +1,4 @@
-"""Prepare a data set: gtsrb (official archives, 365 MB), cifar10 (170 MB), ucf101 (6.9 GB) or signs (rendered, no download)."""
+"""Prepare a data set: gtsrb (365 MB), cifar10 (170 MB), ucf101 (6.9 GB), signs or moving-shapes (rendered, no download)."""
 
 import argparse
 from pathlib import Path
@@ -8,12 +8,12 @@ from nc_tf.cli.options import positive, seed
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `nc-tf data`."""
-    parser.add_argument("name", choices=("gtsrb", "cifar10", "signs", "ucf101"))
+    parser.add_argument("name", choices=("gtsrb", "cifar10", "ucf101", "signs", "moving-shapes"))
     parser.add_argument("--out", default="data", metavar="DIR", help="folder for the data files (default: data)")
     source = "instead of a download: gtsrb: the archives; cifar10: JPEGs in .npz; ucf101: the archives, or videos and split files"
     parser.add_argument("--from", dest="source", metavar="PATH", help=source)
     parser.add_argument("--crop", action="store_true", help="gtsrb: cut each picture to the sign")
-    parser.add_argument("--seed", type=seed, default=0, help="signs: which pictures to render; ucf101: where random clips begin")
+    parser.add_argument("--seed", type=seed, default=0, help="signs, moving-shapes: which pictures to render; ucf101: where random clips begin")
     clips = parser.add_argument_group("ucf101")
     clips.add_argument("--frames", type=positive, default=16, metavar="T", help="of a clip (default: 16)")
     clips.add_argument("--size", type=positive, default=64, metavar="PIXELS", help="height and width of a frame (default: 64)")
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf data`."""
     import numpy as np
 
-    from nc_tf.datasets import cifar10, gtsrb, signs
+    from nc_tf.datasets import cifar10, gtsrb, moving_shapes, signs
     from nc_tf.files import whole_file
 
     if arguments.name == "ucf101":
@@ -37,12 +37,17 @@ def run(arguments: argparse.Namespace) -> int:
         for path in gtsrb.prepare(arguments.out, source=arguments.source, crop=arguments.crop):
             print(f"written: {path}")
         return 0
-    rendered = arguments.name == "signs"
-    (x_train, y_train), (x_test, y_test) = signs.load_data(seed=arguments.seed) if rendered else cifar10.load_data(arguments.source)
+    if arguments.name == "moving-shapes":
+        train, test = moving_shapes.load_data(seed=arguments.seed)
+        (x_train, y_train), (x_test, y_test) = ((part.images, part.labels) for part in (train, test))
+    elif arguments.name == "signs":
+        (x_train, y_train), (x_test, y_test) = signs.load_data(seed=arguments.seed)
+    else:
+        (x_train, y_train), (x_test, y_test) = cifar10.load_data(arguments.source)
     out = Path(arguments.out) / f"{arguments.name}.npz"
     with whole_file(out) as temporary:
         np.savez_compressed(temporary, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-    print(f"written: {out}, {len(x_train)} training and {len(x_test)} test images")
+    print(f"written: {out}, {len(x_train)} training and {len(x_test)} test {'clips' if x_train.ndim == 5 else 'images'}")
     return 0
 
 

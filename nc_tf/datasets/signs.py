@@ -5,29 +5,20 @@ over chunks of images; a picture depends on the seed, its position and its label
 """
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nc_tf.datasets._rendering import TEST, TRAIN, Dataset, Floats, check_integer, render_set, smooth_noise
 from nc_tf.datasets._sign_canvas import EXTENT
 from nc_tf.datasets._sign_faces import SIGNS, draw_faces
-from nc_tf.errors import InputError
 
 CLASS_NAMES: tuple[str, ...] = tuple(name for name, _ in SIGNS)
 """The 43 signs in the order of GTSRB's labels."""
 
 SIZE = 32
 """Height and width of an image in pixels."""
-
-Floats = NDArray[np.float32]
-Dataset = tuple[NDArray[np.uint8], NDArray[np.int64]]
-
-# Images drawn together. Always a full chunk, whatever was asked for, so that no picture depends on how many follow it.
-_CHUNK = 64
-# Keys of independent random numbers under one seed: first the stream, then what is drawn from it.
-_TRAIN, _TEST = 0, 1
-_PIXELS, _ORDER = 0, 1
 
 # Faces are sampled from 64 x 64 sheets. A sign of 57 texels shrinks to 20-28 pixels, 2-2.9 texels to a pixel: a Gaussian of 0.9 texels
 # keeps one bilinear sample a pixel from aliasing. The wider ones are lenses out of focus.
@@ -75,9 +66,9 @@ def load_data(*, num_train: int = 12_900, num_test: int = 4_300, seed: int = 0) 
     Raises:
         InputError: a number of images below 1, or a negative seed.
     """
-    _check_integer("num_train", num_train, least=1)
-    _check_integer("num_test", num_test, least=1)
-    return _render(num_train, seed, None, _TRAIN), _render(num_test, seed, None, _TEST)
+    check_integer("num_train", num_train, least=1)
+    check_integer("num_test", num_test, least=1)
+    return _render(num_train, seed, None, TRAIN), _render(num_test, seed, None, TEST)
 
 
 def render(num_images: int, *, seed: int, labels: ArrayLike | None = None) -> Dataset:
@@ -97,47 +88,12 @@ def render(num_images: int, *, seed: int, labels: ArrayLike | None = None) -> Da
     Raises:
         InputError: fewer than one image, a negative seed, or labels that are no class, no integers or not one an image.
     """
-    return _render(num_images, seed, labels, _TRAIN)
+    return _render(num_images, seed, labels, TRAIN)
 
 
 def _render(num_images: int, seed: int, labels: ArrayLike | None, stream: int) -> Dataset:
     """`render`, from one of several streams of random numbers."""
-    _check_integer("num_images", num_images, least=1)
-    _check_integer("seed", seed, least=0)
-    if labels is None:
-        wanted = _random(seed, stream, _ORDER).permutation(np.arange(num_images, dtype=np.int64) % len(SIGNS))
-    else:
-        wanted = _checked_labels(labels, num_images)
-
-    images = np.empty((num_images, SIZE, SIZE, 3), np.uint8)
-    for chunk, start in enumerate(range(0, num_images, _CHUNK)):
-        here = wanted[start : start + _CHUNK]
-        full = np.zeros(_CHUNK, np.int64)
-        full[: len(here)] = here
-        images[start : start + _CHUNK] = _photograph(full, _random(seed, stream, _PIXELS, chunk))[: len(here)]
-    return images, wanted
-
-
-def _check_integer(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} {value!r}: expected an integer of at least {least}; pass {name}={least} or more")
-
-
-def _checked_labels(labels: ArrayLike, num_images: int) -> NDArray[np.int64]:
-    given = np.asarray(labels)
-    if given.shape != (num_images,):
-        raise InputError(f"labels of shape {given.shape}: expected one for each of {num_images} images; pass shape ({num_images},)")
-    if not np.issubdtype(given.dtype, np.integer):
-        raise InputError(f"labels of type {given.dtype}: expected integers; convert one-hot labels by argmax, others by astype(int)")
-    wrong = given[(given < 0) | (given >= len(SIGNS))]
-    if len(wrong):
-        raise InputError(f"label {wrong[0]}: expected 0 to {len(SIGNS) - 1}; leave out what is no class of CLASS_NAMES")
-    return given.astype(np.int64)
-
-
-def _random(seed: int, *key: int) -> np.random.Generator:
-    """An independent generator for each key under one seed."""
-    return np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=key))
+    return render_set(_photograph, num_images, num_classes=len(SIGNS), seed=seed, labels=labels, stream=stream)
 
 
 # One chunk: N images, all arrays float32, colours in [0, 1] until the last line.
@@ -156,7 +112,7 @@ def _photograph(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[
     ink, opacity = face[..., :3], face[..., 3:]
     grey = ink.mean(axis=-1, keepdims=True)
     ink += _uniform(rng, count, 0.0, 0.35) * (grey - ink)
-    ink *= _uniform(rng, count, 0.7, 1.1) * (1 + 0.16 * _noise(count, 3, rng))
+    ink *= _uniform(rng, count, 0.7, 1.1) * (1 + 0.16 * smooth_noise(count, 3, SIZE, rng))
     picture *= 1 - opacity
     picture += ink
 
@@ -235,22 +191,6 @@ def _sample(sheet: NDArray[np.int64], u: Floats, v: Floats) -> Floats:
     return upper
 
 
-@cache
-def _stretch(cells: int) -> Floats:
-    """The matrix (32, cells) that stretches a row of numbers over an image, smoothly."""
-    places = np.linspace(0, cells - 1, SIZE)[:, None] - np.arange(cells)
-    weights = np.exp(-0.5 * (places / 0.55) ** 2)
-    # Averaging makes noise weaker; the factor makes up for that, once across and once down.
-    return np.asarray(1.35 * weights / weights.sum(axis=1, keepdims=True), np.float32)
-
-
-def _noise(count: int, cells: int, rng: np.random.Generator) -> Floats:
-    """Smooth noise of about unit variance with so many cells across, (N, 32, 32, 1)."""
-    stretch = _stretch(cells)
-    smooth = stretch @ rng.standard_normal((count, cells, cells), dtype=np.float32) @ stretch.T
-    return np.asarray(smooth, np.float32)[..., None]
-
-
 def _background(count: int, rng: np.random.Generator) -> Floats:
     """Scenery without a sign, (N, 32, 32, 3)."""
     table = [_SCENERIES[i] for i in rng.integers(len(_SCENERIES), size=count)]
@@ -261,7 +201,7 @@ def _background(count: int, rng: np.random.Generator) -> Floats:
 
     down = np.linspace(-1, 1, SIZE, dtype=np.float32)[None, :, None, None]
     across = np.linspace(-1, 1, SIZE, dtype=np.float32)[None, None, :, None]
-    coarse, medium = _noise(count, 4, rng), _noise(count, 8, rng)
+    coarse, medium = smooth_noise(count, 4, SIZE, rng), smooth_noise(count, 8, SIZE, rng)
     edge = down - horizon - _uniform(rng, count, -0.5, 0.5) - 0.3 * coarse - 0.12 * medium
     picture = top + (0.5 * sharpness * edge + 0.5).clip(0, 1) * (bottom - top)
 
@@ -272,7 +212,7 @@ def _background(count: int, rng: np.random.Generator) -> Floats:
     thing = rng.uniform(0.12, 0.75, (count, 1, 1, 1)) + rng.normal(0, 0.06, (count, 1, 1, 3))
     picture += there * (thing.astype(np.float32) - picture)
 
-    picture *= 1 + rough * coarse + middle * medium + fine * _noise(count, 20, rng)
+    picture *= 1 + rough * coarse + middle * medium + fine * smooth_noise(count, 20, SIZE, rng)
     picture *= _uniform(rng, count, 0.7, 1.1)
     return picture
 
