@@ -10,7 +10,7 @@ from quick import published
 from nc_tf.errors import InputError
 from nc_tf.models.architectures import NETWORKS
 from nc_tf.models.deepid import deepid_network, load_published
-from nc_tf.models.residual import preact_resnet18, small_resnet
+from nc_tf.models.residual import preact_resnet18, resnet18_features, small_resnet
 
 
 def test_deepid_has_the_parameters_of_the_published_weights() -> None:
@@ -56,9 +56,19 @@ def test_preact_resnet18_is_the_fields() -> None:
     assert [layer for layer in model.layers if isinstance(layer, keras.layers.Add)][-1].output.shape == (None, 4, 4, 512)
 
 
+def test_resnet18_is_torchvisions() -> None:
+    """11,689,512 parameters with a classifier of 1,000 classes; moving averages are not counted."""
+    model = resnet18_features()
+    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert trainable == 11_689_512 - 1000 * (512 + 1) + 512 * (512 + 1)
+    assert [layer for layer in model.layers if isinstance(layer, keras.layers.Add)][-1].output.shape == (None, 7, 7, 512)
+    assert model.layers[3].output.shape == (None, 112, 112, 64)
+    assert model.get_layer(index=6).output.shape == (None, 56, 56, 64)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_answers_probabilities(name: str) -> None:
-    shape = (55, 47, 3) if name == "deepid" else (32, 32, 3)
+    shape = {"deepid": (55, 47, 3), "cnn_lstm": (3, 32, 32, 3)}.get(name, (32, 32, 3))
     model = NETWORKS[name](7, shape)
     answers = np.asarray(model(np.random.default_rng(0).uniform(0, 1, (2, *shape)).astype(np.float32)))
     assert answers.shape == (2, 7)

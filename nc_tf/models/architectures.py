@@ -1,8 +1,14 @@
-"""The networks that the examples use: the paper's for GTSRB, and a small one for the rendered signs; and all networks by their names."""
+"""The networks that the examples use: the paper's for GTSRB, and a small one for the rendered signs; and all networks by their names.
+
+Each is called with the number of classes and the shape of an image, (H, W, C); cnn_lstm with that of a clip, (T, H, W, C).
+"""
+
+from collections.abc import Callable
 
 import keras
 from keras import layers
 
+from nc_tf.models.cnn_lstm import cnn_lstm
 from nc_tf.models.deepid import deepid_network
 from nc_tf.models.residual import preact_resnet18, small_resnet
 
@@ -41,10 +47,11 @@ def signs_network(num_classes: int = 43, image_shape: tuple[int, int, int] = (32
     return keras.Sequential([keras.Input(image_shape), *blocks, *head], name="signs")
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[..., keras.Model]] = {
     "gtsrb": gtsrb_network,
     "signs": signs_network,
     "small_resnet": small_resnet,
     "preact_resnet18": preact_resnet18,
     "deepid": deepid_network,
+    "cnn_lstm": cnn_lstm,
 }

@@ -1,4 +1,4 @@
-"""Residual networks with BatchNormalization for images of 32x32: the field's PreAct-ResNet18, and a small one that trains on two cores."""
+"""Residual networks with BatchNormalization: PreAct-ResNet18 for 32x32 and a small one like it, and the classic ResNet-18 for clips."""
 
 import keras
 from keras import layers
@@ -40,3 +40,32 @@ def _block(features: keras.KerasTensor, filters: int, strides: int) -> keras.Ker
 
 def _convolution(filters: int, strides: int = 1) -> layers.Layer:
     return layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal")
+
+
+def resnet18_features(image_shape: Shape = (224, 224, 3), units: int = 512) -> keras.Model:
+    """ResNet-18 (He et al., 2015) up to a Dense layer in place of its classifier: images in [-1, 1] -> (N, units).
+
+    Sizes, padding and BatchNormalization as torchvision has them, so that its weights could be carried over.
+    """
+    inputs = keras.Input(image_shape)
+    features = layers.Conv2D(64, 7, strides=2, use_bias=False, kernel_initializer="he_normal")(layers.ZeroPadding2D(3)(inputs))
+    features = layers.ReLU()(_normalised(features))
+    features = layers.MaxPooling2D(3, strides=2)(layers.ZeroPadding2D(1)(features))  # zeros do not win: there is nothing below them
+    for stage, filters in enumerate((64, 128, 256, 512)):
+        for block in range(2):
+            features = _classic_block(features, filters, strides=2 if stage and not block else 1)
+    features = layers.GlobalAveragePooling2D()(features)
+    return keras.Model(inputs, layers.Dense(units)(features), name="resnet18")
+
+
+def _classic_block(features: keras.KerasTensor, filters: int, strides: int) -> keras.KerasTensor:
+    """Convolve, normalise, activate, convolve, normalise; add the input, and activate the sum."""
+    same = strides == 1 and features.shape[-1] == filters
+    around = features if same else _normalised(layers.Conv2D(filters, 1, strides=strides, use_bias=False)(features))
+    inner = layers.Conv2D(filters, 3, strides=strides, use_bias=False, kernel_initializer="he_normal")(layers.ZeroPadding2D(1)(features))
+    inner = _convolution(filters)(layers.ReLU()(_normalised(inner)))
+    return layers.ReLU()(layers.Add()([_normalised(inner), around]))
+
+
+def _normalised(features: keras.KerasTensor) -> keras.KerasTensor:
+    return layers.BatchNormalization(epsilon=1e-5)(features)

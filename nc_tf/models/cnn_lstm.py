@@ -1,0 +1,155 @@
+"""CNN and LSTM for video clips: one network looks at every frame, a second one at what it says of them in their order."""
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from nc_tf.errors import InputError
+from nc_tf.models.containers import check_hdf5, open_hdf5
+from nc_tf.models.loading import keras_reason
+from nc_tf.models.residual import Shape, resnet18_features
+
+RAW, FRAMES = "raw", "frames"
+"""Names of the layers that scale raw pixels and that hold the network of the frames, a `TimeDistributed`."""
+
+
+def cnn_lstm(
+    num_classes: int = 10,
+    clip_shape: tuple[int, ...] = (16, 64, 64, 3),
+    backbone: str = "small",
+    weights: str | Path | None = None,
+    *,
+    lstm_units: int = 256,
+    dropout: float = 0.3,
+) -> keras.Model:
+    """A network for every frame, two LSTMs whose last step counts, softmax: raw [0, 255] clips (N, T, H, W, C) -> (N, num_classes).
+
+    The backbone is wrapped as a whole, and Keras repeats it for each of the T frames: the graph is T times as large and takes seconds to
+    trace, but then runs at least as fast as one call on all N * T frames would, for what is in flight at a time is smaller. Layer by
+    layer, several times as slow. In training BatchNormalization sees the frames of one time at once, and moves its averages T times an
+    update.
+
+    Args:
+        num_classes: K.
+        clip_shape: (T, H, W, C).
+        backbone: "small" for frames up to about 64x64; for 224x224 "resnet18", or the name of a network in `keras.applications` (RGB
+            only), whose `preprocess_input` is done inside.
+        weights: an `.h5` file with weights of the backbone, of a network in `keras.applications` without its top; None for random ones.
+        lstm_units: of each of the two LSTMs.
+        dropout: share of the second LSTM's answers that training leaves out.
+
+    Raises:
+        InputError: no clip shape, no backbone of this name, frames too small for it, weights that are missing or do not fit.
+    """
+    if len(clip_shape) != 4:
+        raise InputError(f"images of shape {tuple(clip_shape)}: the network cnn_lstm expects clips (T, H, W, C); choose another network")
+    raw, frames = _backbone(backbone, (clip_shape[1], clip_shape[2], clip_shape[3]), weights)
+    clips = keras.Input(clip_shape)
+    features = layers.TimeDistributed(frames, name=FRAMES)(raw(clips))
+    features = layers.LSTM(lstm_units, return_sequences=True)(features)
+    features = layers.Dropout(dropout)(layers.LSTM(lstm_units)(features))
+    return keras.Model(clips, layers.Dense(num_classes, activation="softmax")(features), name="cnn_lstm")
+
+
+def frame_classifier(model: keras.Model) -> keras.Model:
+    """A classifier of single raw frames (N, H, W, C) around the backbone of a `cnn_lstm`: what it learns, the clip network has learned.
+
+    The frames of a clip are much alike, so that training on one of them teaches the backbone nearly what training on all does, at a
+    T-th of the cost. Donahue et al. (2015) start from such a network too.
+
+    Raises:
+        InputError: the model is no `cnn_lstm`.
+    """
+    if not {RAW, FRAMES} <= {layer.name for layer in model.layers}:
+        raise InputError(f"network {model.name}: expected one with a network for its frames; make it by cnn_lstm")
+    raw = layers.Rescaling.from_config(model.get_layer(RAW).get_config())
+    frame = keras.Input(model.input_shape[2:])
+    features = layers.Dropout(0.3)(model.get_layer(FRAMES).layer(raw(frame)))
+    return keras.Model(frame, layers.Dense(model.output_shape[-1], activation="softmax")(features), name="frame_classifier")
+
+
+def small_features(image_shape: Shape = (64, 64, 3)) -> keras.Model:
+    """Six convolutions with BatchNormalization for frames of 16x16 to 64x64: images in [-1, 1] -> (N, 128).
+
+    It ends in a Dense layer over a map of at least 4x4 places where the frame has 16. A global mean over the map would forget where
+    things are, and with it which way they go.
+    """
+    inputs = keras.Input(image_shape)
+    features = _convolved(inputs, 24, 5, strides=2)
+    for stage in ((48, 64), (96, 128), (160,)):
+        if min(features.shape[1:3]) > 4:
+            features = layers.MaxPooling2D()(features)
+        for filters in stage:
+            features = _convolved(features, filters)
+    features = layers.Dropout(0.3)(layers.Flatten()(features))
+    return keras.Model(inputs, layers.Dense(128, activation="relu")(features), name="small")
+
+
+def _convolved(features: keras.KerasTensor, filters: int, size: int = 3, strides: int = 1) -> keras.KerasTensor:
+    convolution = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal")
+    return layers.ReLU()(layers.BatchNormalization()(convolution(features)))
+
+
+BACKBONES: dict[str, Callable[[Shape], keras.Model]] = {"small": small_features, "resnet18": resnet18_features}
+
+
+def _backbone(name: str, frame_shape: Shape, weights: str | Path | None) -> tuple[layers.Rescaling, keras.Model]:
+    """How raw pixels are scaled, and the network (N, H, W, C) -> (N, features)."""
+    scaling, bgr = layers.Rescaling(1 / 127.5, -1.0, name=RAW), False
+    if name in BACKBONES:
+        network = BACKBONES[name](frame_shape)
+    else:
+        application = getattr(keras.applications, name, None)
+        if not inspect.isfunction(application):
+            known = ", ".join(BACKBONES)
+            raise InputError(f"backbone {name!r}: expected {known} or a network of keras.applications such as MobileNetV2; choose one")
+        scaling, bgr = _published_scaling(application)
+        network = _without_top(application, frame_shape)
+    if weights is not None:
+        _load_weights(network, Path(weights))
+        if bgr:
+            # Turning the first kernel round does to its answers what turning every frame round would do, once.
+            first = next(layer for layer in network.layers if isinstance(layer, layers.Conv2D))
+            kernel, *bias = first.get_weights()
+            first.set_weights([kernel[:, :, ::-1], *bias])
+    return scaling, network
+
+
+def _without_top(application: Callable[..., keras.Model], frame_shape: Shape) -> keras.Model:
+    name = application.__name__
+    if frame_shape[-1] != 3:
+        raise InputError(f"frames of shape {frame_shape}: the backbone {name} expects three channels; use small or resnet18")
+    try:
+        return application(include_top=False, weights=None, input_shape=frame_shape, pooling="avg")
+    except ValueError as error:
+        raise InputError(f"frames of shape {frame_shape}: too small for the backbone {name} ({keras_reason(error)}); use small") from error
+
+
+def _published_scaling(application: Callable[..., keras.Model]) -> tuple[layers.Rescaling, bool]:
+    """What a network's own `preprocess_input` does to raw RGB pixels, seen by trying it, and whether it turns them into BGR."""
+    pixels = np.array([[[[0, 0, 0], [255, 0, 0], [255, 255, 255]]]], np.float32)
+    black, red, white = np.asarray(sys.modules[application.__module__].preprocess_input(pixels), np.float64)[0, 0]
+    bgr = bool(red[0] == black[0])
+    if bgr:
+        black, white = black[::-1], white[::-1]
+    return layers.Rescaling(((white - black) / 255).tolist(), black.tolist(), name=RAW), bgr
+
+
+def _load_weights(network: keras.Model, path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"{path} does not exist: expected an .h5 file with weights of {network.name}; check the path")
+    with open_hdf5(path, path) as file:
+        check_hdf5(file, path, path.stat().st_size)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only remarks on layers that it leaves as they were
+            network.load_weights(path)
+    except Exception as error:  # Keras raises whatever a wrong file happens to hit
+        reason = keras_reason(error)
+        raise InputError(f"{path}: expected weights of {network.name}, without its top ({reason}); choose the file made for it") from error
