@@ -14,6 +14,7 @@ from networks import IMAGE_SHAPE, corner_images, corner_network
 from nc_tf.errors import InputError
 from nc_tf.models import network as network_module
 from nc_tf.models.architectures import gtsrb_network, signs_network
+from nc_tf.models.cnn_lstm import cnn_lstm
 from nc_tf.models.network import FrozenNetwork, are_probabilities, has_bfloat16, resolve_precision
 from nc_tf.preprocessing import Preprocessing, preprocessing
 
@@ -137,7 +138,11 @@ def test_probabilities_of_zero_have_finite_logits() -> None:
     np.testing.assert_allclose(network(tf.constant(FLOATS[:1])), [[0.0, np.log(1e-7), np.log(1e-7)]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("build", [lambda: corner_network(2), branches, signs_network], ids=["corner", "branches", "signs"])
+def clips() -> keras.Model:
+    return cnn_lstm(5, (3, 16, 16, 3), lstm_units=8)
+
+
+@pytest.mark.parametrize("build", [lambda: corner_network(2), branches, signs_network, clips], ids=["corner", "branches", "signs", "clips"])
 def test_bfloat16_answers_nearly_the_same(build: Callable[[], keras.Model]) -> None:
     model = build()
     images = np.random.default_rng(1).integers(0, 256, (6, *model.input_shape[1:])).astype(np.uint8)
@@ -150,6 +155,55 @@ def test_bfloat16_answers_nearly_the_same(build: Callable[[], keras.Model]) -> N
     np.testing.assert_allclose(there, here, atol=0.03 * float(tf.reduce_max(tf.abs(here))))
     assert not np.array_equal(there, here)
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+
+
+def every_layer(layer: layers.Layer) -> list[layers.Layer]:
+    """A layer and all that it holds, nested models and what TimeDistributed wraps included; but not models and inputs themselves."""
+    held = layer.layers if isinstance(layer, keras.Model) else [layer.layer] if isinstance(layer, layers.Wrapper) else []
+    itself = [] if isinstance(layer, layers.InputLayer | keras.Model) else [layer]
+    return [found for child in held for found in every_layer(child)] + itself
+
+
+@pytest.mark.parametrize("wrapped", ["model", "layer", "twice"])
+def test_what_is_repeated_over_time_is_rebuilt_too(wrapped: str) -> None:
+    clip = keras.Input((3, 8, 8, 3))
+    if wrapped == "layer":
+        body = [layers.TimeDistributed(layers.Conv2D(4, 3)), layers.TimeDistributed(layers.Flatten())]
+    else:
+        frame: layers.Layer = sequential(layers.Dense(6))
+        body = [layers.TimeDistributed(keras.Sequential([keras.Input(IMAGE_SHAPE), frame]) if wrapped == "twice" else frame)]
+    answers = clip
+    for layer in [*body, layers.GRU(4, return_sequences=True), layers.LSTM(4), layers.Dense(3, activation="softmax")]:
+        answers = layer(answers)
+    model = keras.Model(clip, answers)
+    images = np.random.default_rng(2).integers(0, 256, (4, 3, 8, 8, 3)).astype(np.uint8)
+    exact, coarse = (FrozenNetwork(model, Preprocessing(), precision, images) for precision in ("float32", "bfloat16"))
+    here, there = (np.asarray(network(tf.constant(images, tf.float32))) for network in (exact, coarse))
+    np.testing.assert_allclose(tf.nn.softmax(here), model(images.astype(np.float32), training=False), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(there, here, atol=0.03 * np.abs(here).max())
+    for network, dtype in ((exact, "float32"), (coarse, "bfloat16")):
+        inner = every_layer(network.model)
+        assert {layer.compute_dtype for layer in inner} == {dtype}
+        assert {type(layer) for layer in inner} >= {layers.GRU, layers.LSTM, layers.TimeDistributed, layers.Conv2D}
+        assert not any(layer.use_cudnn for layer in inner if isinstance(layer, layers.GRU | layers.LSTM))
+    assert {layer.compute_dtype for layer in every_layer(model)} == {"float32"}
+
+
+def test_the_search_can_be_compiled_by_xla_through_time() -> None:
+    """As on a GPU: the gradient of the recurrent loop, with an open number of clips."""
+    body = [layers.TimeDistributed(layers.Flatten()), layers.LSTM(4, return_sequences=True), layers.LSTM(4)]
+    model = keras.Sequential([keras.Input((3, 2, 2, 3)), layers.Rescaling(1 / 255), *body, layers.Dense(2, activation="softmax")])
+    images = tf.constant(np.random.default_rng(3).uniform(0, 255, (2, 3, 2, 2, 3)), tf.float32)
+    network = FrozenNetwork(model, Preprocessing(), "float32", images.numpy())
+
+    def slope(images: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            answers = network(images)[:, 1]
+        return tape.gradient(answers, images)
+
+    compiled = tf.function(slope, jit_compile=True, input_signature=[tf.TensorSpec((None, *images.shape[1:]))])(images)
+    np.testing.assert_allclose(compiled, slope(images), atol=1e-4 * float(tf.reduce_max(tf.abs(compiled))))
 
 
 def test_the_search_can_differentiate_it() -> None:
