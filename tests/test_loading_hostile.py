@@ -18,7 +18,7 @@ import pytest
 from keras import layers
 
 from nc_tf.errors import InputError
-from nc_tf.models import containers, inspection
+from nc_tf.models import containers, inspection, loading
 from nc_tf.models.loading import load_model
 
 Config = dict[str, Any]
@@ -235,6 +235,17 @@ def test_absurd_activations(honest: Path, tmp_path: Path) -> None:
         del config["config"]["layers"][-1]["build_config"]
 
     refused(edited_keras(honest, tmp_path, edit), "layer 'evil' puts out 57600000000 values an image")
+
+
+@pytest.mark.parametrize("frames", [None, 5])
+def test_absurd_activations_further_in(frames: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a nested network, and in one that is repeated for every frame of a clip."""
+    values = 90**2 * 3 * (frames or 1)
+    monkeypatch.setattr(loading, "MAX_ACTIVATIONS", values - 1)
+    inner = keras.Sequential([keras.Input((3, 3, 3)), layers.UpSampling2D(30, name="grow"), layers.GlobalAveragePooling2D()])
+    body = [keras.Input((frames, 3, 3, 3)), layers.TimeDistributed(inner), layers.Flatten()] if frames else [keras.Input((3, 3, 3)), inner]
+    keras.Sequential([*body, layers.Dense(2)]).save(tmp_path / "deep.keras")
+    refused(tmp_path / "deep.keras", f"layer 'grow' puts out {values} values an image")
 
 
 def test_too_many_layers(honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,16 +150,21 @@ def _skeleton(config: dict[str, Any], path: Path) -> Iterator[keras.Model]:
         global_state.set_global_attribute("uninitialized_variables", before)
 
 
-def refuse_large_activations(model: keras.Model, path: Path) -> None:
-    """Refuse networks that take no weights to blow up, such as an upsampling by a million."""
+def refuse_large_activations(model: keras.Model, path: Path, frames: int = 1) -> None:
+    """Refuse networks that take no weights to blow up, such as an upsampling by a million; nested ones too, `frames` times an image."""
     for operation in getattr(model, "operations", model.layers):
         for node in operation._inbound_nodes:
             for tensor in node.output_tensors:
-                size = math.prod(side for side in tensor.shape if side)
+                size = frames * math.prod(side for side in tensor.shape if side)
                 if size > MAX_ACTIVATIONS:
                     raise InputError(
                         f"{path}: layer {show(operation.name)} puts out {size} values an image; the limit is {MAX_ACTIVATIONS}; {RESAVE}"
                     )
+        if isinstance(operation, keras.Model):
+            refuse_large_activations(operation, path, frames)
+        elif isinstance(operation, keras.layers.Wrapper) and isinstance(operation.layer, keras.Model):
+            repeated = max((node.input_tensors[0].shape[1] or 1 for node in operation._inbound_nodes), default=1)
+            refuse_large_activations(operation.layer, path, frames * repeated)
 
 
 def refuse_missing_values(model: keras.Model, stored: int, path: Path) -> None:
