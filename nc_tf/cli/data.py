@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = "instead of a download: gtsrb: the archives; cifar10: JPEGs in .npz; ucf101: the archives, or videos and split files"
     parser.add_argument("--from", dest="source", metavar="PATH", help=source)
     parser.add_argument("--crop", action="store_true", help="gtsrb: cut each picture to the sign")
-    parser.add_argument("--seed", type=seed, default=0, help="signs, moving-shapes: which pictures to render; ucf101: where random clips begin")
+    parser.add_argument("--seed", type=seed, default=0, help="what to render; ucf101: where random clips begin")
     clips = parser.add_argument_group("ucf101")
     clips.add_argument("--frames", type=positive, default=16, metavar="T", help="of a clip (default: 16)")
     clips.add_argument("--size", type=positive, default=64, metavar="PIXELS", help="height and width of a frame (default: 64)")
