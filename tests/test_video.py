@@ -126,7 +126,7 @@ def test_step_4_takes_out_what_is_given_and_has_a_control(files: Path, tmp_path:
         assert f"{name}, measured on the saved file" in printed
         rates[name] = written["after"]["attack_success_rate"]["true"]
         assert load_model(tmp_path / name / "cleansed_model.keras").output_shape == (None, NUM_CLASSES)
-        assert written["before"]["attack_success_rate"] == {"reversed": 1.0, "true": 1.0}, "the control is measured with what was found, too"
+        assert written["before"]["attack_success_rate"] == {"reversed": 1.0, "true": 1.0}, "the control is measured with it too"
     assert rates["unlearning"] < 0.1
 
 
