@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 from networks import IMAGE_SHAPE, NUM_CLASSES, clip_network, corner_clips, corner_trigger, smallest_norm
 from PIL import Image
 from quick import QUICK, digest
@@ -22,6 +24,7 @@ from nc_tf.attacks.warp import warp
 from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
 from nc_tf.evaluation import attack_success_rate, predict_classes
+from nc_tf.mitigation.nft import nft
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.pixels import drawable, film_strip
 from nc_tf.preprocessing import Preprocessing
@@ -215,6 +218,18 @@ def test_a_film_strip_has_the_first_and_the_last_frame() -> None:
     assert (strip[0, 0, 0], strip[0, 3, 0], strip[0, -1, 0]) == (0.0, 255.0, 19.0)
     assert film_strip(clip[:1]).shape == (2, 3, 3)
     assert drawable(clip[..., :1]).shape == (2, 38)
+
+
+def test_nft_weighs_the_channels_of_what_looks_at_every_frame() -> None:
+    keras.utils.set_random_seed(0)
+    frame = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Conv2D(4, 3), layers.BatchNormalization(name="inside"), layers.Flatten()])
+    clip = keras.Sequential([keras.Input(CLIP_SHAPE), layers.TimeDistributed(frame), layers.LSTM(8), layers.Dense(NUM_CLASSES, "softmax")])
+    before = digest(clip.get_weights())
+    purified = nft(clip, CLIPS, LABELS, test=(CLIPS, LABELS), fraction=1.0, steps=3, batch_size=8, verbose=0)
+    assert [mask["layer"] for mask in purified.details["masks"]] == ["inside"]
+    assert digest(clip.get_weights()) == before
+    assert digest(purified.model.get_weights()) != before
+    assert digest(purified.model.layers[-1].get_weights()) == digest(clip.layers[-1].get_weights())
 
 
 def test_frozen_layers_stay_as_they_are_and_only_they() -> None:

@@ -67,7 +67,7 @@ def mitigate(arguments: argparse.Namespace) -> int:
     fit = {"epochs": arguments.nb_epochs_mitigate, "batch_size": arguments.batch_size, "learning_rate": arguments.lr_mitigate}
     fit |= {"ratio": arguments.stamped_ratio, "frozen_layers": arguments.freeze}
     for name in arguments.methods:
-        method, settings = (nft, {}) if name == "nft" else (unlearn, fit)
+        method, settings = (nft, {"batch_size": arguments.batch_size}) if name == "nft" else (unlearn, fit)
         # The control is measured with the found trigger, and is not taught it.
         taught, beside = ([], named_triggers(triggers)) if name == "fine-tuning" else (triggers, {})
         done = method(

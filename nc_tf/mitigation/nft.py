@@ -203,8 +203,9 @@ def _channels(network: keras.Model) -> list[tuple[str, keras.Variable]]:
 
 
 def _all_layers(network: keras.Model) -> list[layers.Layer]:
-    """Layers in the network's order, those of nested models in the place of the model."""
+    """Layers in the network's order, those of nested models, and of what looks at every frame of a clip, in the place of the whole."""
     found: list[layers.Layer] = []
     for layer in network.layers:
-        found += _all_layers(layer) if isinstance(layer, keras.Model) else [layer]
+        inner = layer.layer if isinstance(layer, layers.TimeDistributed) else layer
+        found += _all_layers(inner) if isinstance(inner, keras.Model) else [inner]
     return found
