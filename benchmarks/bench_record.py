@@ -18,7 +18,7 @@ from nc_tf.files import whole_file
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 # Names in the package index; tensorflow-cpu and the like report themselves as the first of a group.
-PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "torch")
+PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "torch", "av", "pillow", "opencv-python-headless")
 
 
 def machine() -> dict[str, Any]:

@@ -23,7 +23,7 @@ def stream(path: str | Path, *, subset: Subset = "train") -> tf.data.Dataset:
         subset: "train" or "test"; where it is missing, the only set there is.
 
     Returns:
-        (image (H, W, C) uint8 or float32, raw [0, 255]; label () int64), one by one, in the order of the file, their number known. Clips
+        (image (H, W, C) uint8 or float32, raw [0, 255]; label () int64), one by one, in the order of the file, their number known; clips
         are refused. `.batch(n)` makes what `nc_tf.unlearn` takes in the place of arrays.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pictures or clips as JPEGs in one `.npz` file: a tenth of the size of their pixels, and every row can be read by itself."""
+"""Pictures or clips as JPEGs in one `.npz` file: a fraction of the size of their pixels, and any row can be had without the others."""
 
 import io
 from dataclasses import dataclass
