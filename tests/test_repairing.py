@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.mitigation import rounds as rounds_module
 from nc_tf.mitigation.rounds import unlearn_in_rounds
-from nc_tf.models.deepid import deepid_network
 from nc_tf.models.loading import load_model
 from nc_tf.models.saving import save_model
 from nc_tf.results import Trigger
@@ -173,17 +171,6 @@ def test_evaluate_measures_what_there_is(folder: Path, tmp_path: Path, capsys: C
         **{f"ASR, {name}": f"{rate:.4f}" for name, rate in expected.attack_success_rate.items()},
         **{f"robust accuracy, {name}": f"{rate:.4f}" for name, rate in expected.robust_accuracy.items()},
     }
-
-
-def test_evaluate_opens_the_weights_of_the_competition(tmp_path: Path, capsys: Captured) -> None:
-    """Random weights and faces-like noise at the published sizes: one in 1,283 is right by chance."""
-    published(tmp_path / "sunglasses_bd_weights.h5", deepid_network())
-    rng = np.random.default_rng(0)
-    with h5py.File(tmp_path / "clean_test_data.h5", "w") as file:
-        file["data"], file["label"] = rng.integers(0, 256, (60, 3, 55, 47)), rng.integers(0, 1283, 60)
-    command = ["evaluate", str(tmp_path / "sunglasses_bd_weights.h5"), str(tmp_path / "clean_test_data.h5"), "--weights-of", "deepid"]
-    assert cli.main([*command, "--intensity-range", "mnist"]) == 0
-    assert re.search(r"^clean accuracy +0\.0\d{3}, 60 images$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
