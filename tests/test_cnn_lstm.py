@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from nc_tf.errors import InputError
-from nc_tf.models.cnn_lstm import FRAMES, RAW, _published_scaling, cnn_lstm, frame_classifier
+from nc_tf.models.cnn_lstm import FRAMES, _published_scaling, cnn_lstm, frame_classifier
 from nc_tf.models.loading import load_model
 
 CLIP = (3, 16, 16, 3)
@@ -22,13 +23,14 @@ def small(**options: Any) -> keras.Model:
     return cnn_lstm(5, CLIP, lstm_units=6, **options)
 
 
-def test_its_parts() -> None:
-    model = cnn_lstm(7, (4, 32, 32, 3))
+@pytest.mark.parametrize(("backbone", "seen"), [("small", (None, 3, 32, 32, 6)), ("resnet18", (None, 4, 32, 32, 3))])
+def test_its_parts(backbone: str, seen: tuple[int | None, ...]) -> None:
+    model = cnn_lstm(7, (4, 32, 32, 3), backbone)
     assert model.output_shape == (None, 7)
-    kinds = [type(layer).__name__ for layer in model.layers]
-    assert kinds == ["InputLayer", "Rescaling", "TimeDistributed", "LSTM", "LSTM", "Dropout", "Dense"]
-    assert [layer.units for layer in model.layers if isinstance(layer, layers.LSTM)] == [256, 256]
-    assert model.get_layer(FRAMES).layer.input_shape == (None, 32, 32, 3)
+    assert model.get_layer(FRAMES).input.shape == seen
+    after = model.layers[model.layers.index(model.get_layer(FRAMES)) + 1 :]
+    assert [type(layer).__name__ for layer in after] == ["LSTM", "LSTM", "Dropout", "Dense"]
+    assert [layer.units for layer in after[:2]] == [256, 256]
 
 
 def test_the_order_of_frames_counts() -> None:
@@ -38,20 +40,27 @@ def test_the_order_of_frames_counts() -> None:
     assert not np.allclose(model(CLIPS[:, ::-1], training=False), answers, atol=1e-4)
 
 
+def test_the_small_backbone_sees_frames_and_what_has_changed() -> None:
+    model = small()
+    seen = np.asarray(keras.Model(model.inputs[0], model.get_layer(FRAMES).input)(CLIPS))
+    scaled = CLIPS / 127.5 - 1
+    np.testing.assert_allclose(seen[..., :3], scaled[:, 1:], atol=1e-6)
+    np.testing.assert_allclose(seen[..., 3:], scaled[:, 1:] - scaled[:, :-1], atol=1e-6)
+
+
 def test_every_frame_is_seen_by_the_same_network() -> None:
     model = small()
-    features = keras.Model(model.inputs[0], model.get_layer(FRAMES).output)
-    together = np.asarray(features(CLIPS, training=False))
-    frames = model.get_layer(RAW)(CLIPS.reshape(-1, *CLIP[1:]))
-    np.testing.assert_allclose(together.reshape(12, -1), model.get_layer(FRAMES).layer(frames, training=False), rtol=1e-4, atol=1e-5)
+    frames = model.get_layer(FRAMES)
+    seen, features = keras.Model(model.inputs[0], [frames.input, frames.output])(CLIPS, training=False)
+    alone = frames.layer(tf.reshape(seen, (8, 16, 16, 6)), training=False)
+    np.testing.assert_allclose(np.asarray(features).reshape(8, 160), alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("side", "places"), [(64, 4), (48, 3), (32, 4), (16, 4), (4, 2)])
-def test_the_small_backbone_keeps_places(side: int, places: int) -> None:
+def test_the_small_backbone_halves_down_to_four_places(side: int, places: int) -> None:
     frames = cnn_lstm(5, (2, side, side, 3)).get_layer(FRAMES).layer
-    flatten = next(layer for layer in frames.layers if isinstance(layer, layers.Flatten))
-    assert flatten.input.shape == (None, places, places, 160)
-    assert frames.output_shape == (None, 128)
+    assert frames.layers[-1].input.shape == (None, places, places, 160)
+    assert frames.output_shape == (None, 160)
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
@@ -86,15 +95,16 @@ def test_an_application_that_wants_bgr_gets_rgb(tmp_path: Path) -> None:
     np.testing.assert_allclose(answers[:, 0], expected, rtol=1e-3, atol=1e-4 * expected.max())
 
 
-def test_the_classifier_of_frames_and_the_clip_network_share_their_backbone() -> None:
-    model = small()
-    backbone = model.get_layer(FRAMES).layer
-    frames = frame_classifier(model)
-    assert (frames.input_shape, frames.output_shape) == ((None, *CLIP[1:]), (None, 5))
-    assert {id(weight) for weight in backbone.weights} < {id(weight) for weight in frames.weights}
-    images = CLIPS[:, 0]
-    head = frames.layers[-1]
-    np.testing.assert_allclose(frames(images), head(backbone(model.get_layer(RAW)(images))), rtol=1e-5)
+@pytest.mark.parametrize(("backbone", "num_frames"), [("small", 2), ("resnet18", 1)])
+def test_the_classifier_of_frames_and_the_clip_network_share_their_backbone(backbone: str, num_frames: int) -> None:
+    model = cnn_lstm(5, CLIP, backbone, lstm_units=6)
+    shared = model.get_layer(FRAMES).layer
+    classifier = frame_classifier(model)
+    assert (classifier.input_shape, classifier.output_shape) == ((None, num_frames, *CLIP[1:]), (None, 5))
+    assert {id(weight) for weight in shared.weights} < {id(weight) for weight in classifier.weights}
+    features = keras.Model(model.inputs[0], model.get_layer(FRAMES).output)(CLIPS, training=False)
+    expected = classifier.layers[-1](features[:, 0])
+    np.testing.assert_allclose(classifier(CLIPS[:, :num_frames], training=False), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_clip_network_is_whole_beside_its_frames(tmp_path: Path) -> None:
@@ -111,6 +121,7 @@ def test_the_clip_network_is_whole_beside_its_frames(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ((5, (32, 32, 3)), "images of shape (32, 32, 3): the network cnn_lstm expects clips (T, H, W, C)"),
+        ((5, (1, 32, 32, 3)), "clips of 1 frame: the backbone small expects two or more; use resnet18"),
         ((5, CLIP, "resnet81"), "backbone 'resnet81': expected small, resnet18 or a network of keras.applications"),
         ((5, CLIP, "imagenet_utils"), "backbone 'imagenet_utils': expected small"),
         ((5, CLIP, "MobileNetV2"), "frames of shape (16, 16, 3): too small for the backbone MobileNetV2 (ValueError: "),

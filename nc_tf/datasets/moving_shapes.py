@@ -23,12 +23,12 @@ _BOUNCE = np.array([0, 0, 0, 0, 0, 0, 1, 0]) * 0.45  # ways up or down a frame
 _PULSE = np.array([0, 0, 0, 0, 0, 0, 0, 1]) * 0.5  # swellings or shrinkings a frame
 _PACE = (0.5, 1.0)
 _HEIGHT = (0.2, 0.3)  # of a bounce, in heights of the image
-_RADIUS = (0.14, 0.28)  # of the shape, in widths of the image
+_RADIUS = (0.18, 0.3)  # of the shape, in widths of the image
 
 # Unions of convex polygons with the corners in clockwise order (x right, y down), about the size of the unit circle. None comes to lie
 # on itself before a whole turn: a step of a spin looks like nothing else.
 _SHAPES: tuple[tuple[tuple[tuple[float, float], ...], ...], ...] = (
-    (((0.0, -1.0), (0.6, 0.8), (-0.6, 0.8)),),  # wedge
+    (((0.0, -1.0), (0.45, 0.8), (-0.45, 0.8)),),  # wedge
     (((-0.7, -0.9), (-0.2, -0.9), (-0.2, 0.9), (-0.7, 0.9)), ((-0.7, 0.4), (0.7, 0.4), (0.7, 0.9), (-0.7, 0.9))),  # L
     (((0.0, -1.0), (0.8, -0.1), (-0.8, -0.1)), ((-0.3, -0.1), (0.3, -0.1), (0.3, 0.9), (-0.3, 0.9))),  # arrow
     (((-0.8, -0.9), (0.8, -0.9), (0.8, -0.4), (-0.8, -0.4)), ((-0.25, -0.4), (0.25, -0.4), (0.25, 0.9), (-0.25, 0.9))),  # T
@@ -115,11 +115,9 @@ def _uniform(rng: np.random.Generator, count: int, low: float, high: float) -> F
 
 
 def _colours(count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Colours (N, 1, 1, 1, 3) of wall and shape: one of the two is dark, the other bright, each with a tint."""
-    dark, bright = _uniform(rng, count, 0.1, 0.4), _uniform(rng, count, 0.6, 0.9)
-    night = rng.random((count, 1, 1, 1, 1)) < 0.5
+    """Colours (N, 1, 1, 1, 3) of wall and shape, which is the brighter one."""
     tints = rng.uniform(-0.2, 0.2, (2, count, 1, 1, 1, 3)).astype(np.float32)
-    wall, ink = np.where(night, dark, bright) + tints[0], np.where(night, bright, dark) + tints[1]
+    wall, ink = _uniform(rng, count, 0.1, 0.4) + tints[0], _uniform(rng, count, 0.6, 0.9) + tints[1]
     return wall.clip(0.05, 0.95), ink.clip(0.05, 0.95)
 
 

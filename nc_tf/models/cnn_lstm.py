@@ -15,8 +15,8 @@ from nc_tf.models.containers import check_hdf5, open_hdf5
 from nc_tf.models.loading import keras_reason
 from nc_tf.models.residual import Shape, resnet18_features
 
-RAW, FRAMES = "raw", "frames"
-"""Names of the layers that scale raw pixels and that hold the network of the frames, a `TimeDistributed`."""
+RAW, CHANGE, FRAMES = "raw", "change", "frames"
+"""Names of the layers that scale raw pixels, that take each frame from the next, and that hold the backbone, a `TimeDistributed`."""
 
 
 def cnn_lstm(
@@ -30,6 +30,9 @@ def cnn_lstm(
 ) -> keras.Model:
     """A network for every frame, two LSTMs whose last step counts, softmax: raw [0, 255] clips (N, T, H, W, C) -> (N, num_classes).
 
+    The small backbone sees beside each frame what has changed since the one before, and so begins with the second: a shape that moves
+    left and one that moves right differ in no frame, and from frames alone LSTMs did not learn to tell them apart in reasonable time.
+
     The backbone is wrapped as a whole, and Keras repeats it for each of the T frames: the graph is T times as large and takes seconds to
     trace, but then runs at least as fast as one call on all N * T frames would, for what is in flight at a time is smaller. Layer by
     layer, several times as slow. In training BatchNormalization sees the frames of one time at once, and moves its averages T times an
@@ -37,7 +40,7 @@ def cnn_lstm(
 
     Args:
         num_classes: K.
-        clip_shape: (T, H, W, C).
+        clip_shape: (T, H, W, C); for the small backbone T is at least 2.
         backbone: "small" for frames up to about 64x64; for 224x224 "resnet18", or the name of a network in `keras.applications` (RGB
             only), whose `preprocess_input` is done inside.
         weights: an `.h5` file with weights of the backbone, of a network in `keras.applications` without its top; None for random ones.
@@ -45,50 +48,63 @@ def cnn_lstm(
         dropout: share of the second LSTM's answers that training leaves out.
 
     Raises:
-        InputError: no clip shape, no backbone of this name, frames too small for it, weights that are missing or do not fit.
+        InputError: no clip shape, no backbone of this name, frames too small or too few for it, weights that are missing or do not fit.
     """
     if len(clip_shape) != 4:
         raise InputError(f"images of shape {tuple(clip_shape)}: the network cnn_lstm expects clips (T, H, W, C); choose another network")
+    if backbone == "small" and clip_shape[0] < 2:
+        raise InputError(f"clips of {clip_shape[0]} frame: the backbone small expects two or more; use resnet18")
     raw, frames = _backbone(backbone, (clip_shape[1], clip_shape[2], clip_shape[3]), weights)
     clips = keras.Input(clip_shape)
-    features = layers.TimeDistributed(frames, name=FRAMES)(raw(clips))
+    steps = raw(clips) if backbone != "small" else _with_changes(raw(clips))
+    features = layers.TimeDistributed(frames, name=FRAMES)(steps)
     features = layers.LSTM(lstm_units, return_sequences=True)(features)
     features = layers.Dropout(dropout)(layers.LSTM(lstm_units)(features))
     return keras.Model(clips, layers.Dense(num_classes, activation="softmax")(features), name="cnn_lstm")
 
 
+def _with_changes(clips: keras.KerasTensor) -> keras.KerasTensor:
+    """Every frame but the first, and what has changed since the one before: (N, T, H, W, C) -> (N, T - 1, H, W, 2 C)."""
+    now = layers.Cropping3D(((1, 0), (0, 0), (0, 0)))(clips)
+    before = layers.Cropping3D(((0, 1), (0, 0), (0, 0)))(clips)
+    return layers.Concatenate()([now, layers.Subtract(name=CHANGE)([now, before])])
+
+
 def frame_classifier(model: keras.Model) -> keras.Model:
-    """A classifier of single raw frames (N, H, W, C) around the backbone of a `cnn_lstm`: what it learns, the clip network has learned.
+    """A classifier around the backbone of a `cnn_lstm`: what it learns, the clip network has learned.
 
     The frames of a clip are much alike, so that training on one of them teaches the backbone nearly what training on all does, at a
     T-th of the cost. Donahue et al. (2015) start from such a network too.
 
+    Returns:
+        A network of raw clips of a single frame, (N, 1, H, W, C), or of two where the backbone sees changes.
+
     Raises:
         InputError: the model is no `cnn_lstm`.
     """
-    if not {RAW, FRAMES} <= {layer.name for layer in model.layers}:
+    names = {layer.name for layer in model.layers}
+    if not {RAW, FRAMES} <= names:
         raise InputError(f"network {model.name}: expected one with a network for its frames; make it by cnn_lstm")
     raw = layers.Rescaling.from_config(model.get_layer(RAW).get_config())
-    frame = keras.Input(model.input_shape[2:])
-    features = layers.Dropout(0.3)(model.get_layer(FRAMES).layer(raw(frame)))
-    return keras.Model(frame, layers.Dense(model.output_shape[-1], activation="softmax")(features), name="frame_classifier")
+    clips = keras.Input((2 if CHANGE in names else 1, *model.input_shape[2:]))
+    step = _with_changes(raw(clips)) if CHANGE in names else raw(clips)
+    # Wrapped anew: called a second time the model's own layer would have two outputs.
+    features = layers.Flatten()(layers.TimeDistributed(model.get_layer(FRAMES).layer)(step))
+    answers = layers.Dense(model.output_shape[-1], activation="softmax")(layers.Dropout(0.3)(features))
+    return keras.Model(clips, answers, name="frame_classifier")
 
 
 def small_features(image_shape: Shape = (64, 64, 3)) -> keras.Model:
-    """Six convolutions with BatchNormalization for frames of 16x16 to 64x64: images in [-1, 1] -> (N, 128).
-
-    It ends in a Dense layer over a map of at least 4x4 places where the frame has 16. A global mean over the map would forget where
-    things are, and with it which way they go.
-    """
-    inputs = keras.Input(image_shape)
+    """Six convolutions with BatchNormalization for frames of 16x16 to 64x64: images and changes (N, H, W, 2 C) in [-1, 1] -> (N, 160)."""
+    height, width, channels = image_shape
+    inputs = keras.Input((height, width, 2 * channels))
     features = _convolved(inputs, 24, 5, strides=2)
     for stage in ((48, 64), (96, 128), (160,)):
         if min(features.shape[1:3]) > 4:
             features = layers.MaxPooling2D()(features)
         for filters in stage:
             features = _convolved(features, filters)
-    features = layers.Dropout(0.3)(layers.Flatten()(features))
-    return keras.Model(inputs, layers.Dense(128, activation="relu")(features), name="small")
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(features), name="small")
 
 
 def _convolved(features: keras.KerasTensor, filters: int, size: int = 3, strides: int = 1) -> keras.KerasTensor:
