@@ -19,7 +19,7 @@ FLOORS = [
     {"models", "datasets"},
     {"triggers", "schedule", "outliers"},
     {"inversion", "evaluation"},
-    {"search"},
+    {"search", "clip_training"},
     {"racing", "engines"},
     {"ranking"},
     {"callbacks", "presets", "verdicts", "scan_state", "visualizer"},

@@ -1,0 +1,90 @@
+"""Training a `cnn_lstm` on few real clips, from nothing: first what single frames show, then what their order adds."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nc_tf.datasets.augmentation import film_anew, mix_pairs
+from nc_tf.datasets.checks import check_images
+from nc_tf.errors import InputError
+from nc_tf.evaluation import accuracy
+from nc_tf.models.cnn_lstm import FRAMES, frame_classifier
+
+FRAME_BATCH, FRAME_RATE = 64, 2e-3
+WEIGHT_DECAY, SMOOTHING = 0.03, 0.1
+
+
+def train_clips(
+    model: keras.Model,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    *,
+    frame_epochs: int = 12,
+    epochs: int = 5,
+    batch_size: int = 16,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    verbose: int | str = "auto",
+) -> float:
+    """Train a `cnn_lstm` in place, with `model.fit`, so that it is still good on clips it has not seen.
+
+    The backbone learns first, as a classifier of short clips (`frame_classifier`): steps cost a T-th of what they cost on whole clips, and
+    see as many different clips. Then it stands still while the LSTMs and the head learn. Both times with AdamW along a cosine, label
+    smoothing, MixUp and clips filmed anew; see `augmentation` for what that is of no use to.
+
+    Args:
+        model: from `cnn_lstm`.
+        train: raw clips (N, T, H, W, C) in [0, 255] and integer labels (N,).
+        test: likewise; measured at the end.
+        frame_epochs: passes over the short clips that the training clips are cut into.
+        epochs: passes over the training clips.
+        batch_size: clips an update.
+        learning_rate: of AdamW, at the start.
+        seed: of order, choice and dropout. Initial weights are the caller's.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        Share of the test clips whose class the model names.
+
+    Raises:
+        InputError: bad clips, labels or settings, or a model that is no `cnn_lstm`.
+    """
+    if min(frame_epochs, epochs, batch_size) < 1 or learning_rate <= 0:
+        raise InputError(
+            f"{frame_epochs} and {epochs} epochs, batch size {batch_size}, learning rate {learning_rate}: expected 1 or more, and a rate "
+            "above 0; the defaults are 12, 5, 16 and .001"
+        )
+    frames = frame_classifier(model)
+    num_classes = model.output_shape[-1]
+    clips, labels = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training clips")
+    test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test clips")
+    keras.utils.set_random_seed(seed)
+    short = frames.input_shape[1]
+    pieces = clips.shape[1] // short
+    cut = clips[:, : pieces * short].reshape(-1, short, *clips.shape[2:])
+    _fit(frames, cut, labels.repeat(pieces), frame_epochs, FRAME_BATCH, FRAME_RATE, seed, verbose)
+    backbone = model.get_layer(FRAMES)
+    backbone.trainable = False
+    _fit(model, clips, labels, epochs, batch_size, learning_rate, seed, verbose)
+    backbone.trainable = True
+    return accuracy(model, *test)
+
+
+def _fit(
+    model: keras.Model, clips: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int, rate: float, seed: int, verbose: int | str
+) -> None:
+    resident, one_hot = tf.constant(clips), tf.one_hot(labels, model.output_shape[-1])
+
+    def draw(number: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), number]))
+        return mix_pairs(film_anew(tf.gather(resident, rows), seeds[0]), tf.gather(one_hot, rows), seeds[1])
+
+    rows = tf.data.Dataset.range(len(clips)).shuffle(len(clips), seed=seed).repeat().batch(batch_size)
+    batches = tf.data.Dataset.zip(tf.data.Dataset.counter(), rows).map(draw, num_parallel_calls=2, deterministic=True).prefetch(2)
+    steps = -(-len(clips) // batch_size)
+    model.compile(
+        optimizer=keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(rate, epochs * steps), weight_decay=WEIGHT_DECAY),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=SMOOTHING),
+        metrics=["accuracy"],
+    )
+    model.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=verbose, shuffle=False)
