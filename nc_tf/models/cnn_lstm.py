@@ -30,8 +30,8 @@ def cnn_lstm(
 ) -> keras.Model:
     """A network for every frame, two LSTMs whose last step counts, softmax: raw [0, 255] clips (N, T, H, W, C) -> (N, num_classes).
 
-    The small backbone sees beside each frame what has changed since the one before, and so begins with the second. Rendered shapes that
-    move left and right differ in no frame: six epochs taught a network of frames alone nothing about them, where this one is nearly done.
+    The small backbone sees beside each frame what has changed since the one before, and so begins with the second. What moves left and
+    what moves right differ in no frame, and LSTMs learn that from changes long before they do from frames alone.
 
     The backbone is wrapped as a whole, and Keras repeats it for each of the T frames: the graph is T times as large and takes seconds to
     trace, but then runs at least as fast as one call on all N * T frames would, for what is in flight at a time is smaller. Layer by
