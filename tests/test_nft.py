@@ -154,6 +154,32 @@ def test_a_frozen_network_is_purified_and_stays_frozen() -> None:
     assert [layer.name for layer in found.model.layers if not layer.trainable] == ["outer"]
 
 
+def pooled() -> keras.Model:
+    """Features of an image, with one BatchNormalization."""
+    stack = [layers.Rescaling(1 / 255), layers.Conv2D(4, 2), layers.BatchNormalization(name="inner"), layers.GlobalAveragePooling2D()]
+    return keras.Sequential([keras.Input(IMAGE_SHAPE), *stack])
+
+
+def clips(frames: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Images that stand still for so many frames, (60, T, H, W, C)."""
+    return np.repeat(TRAIN[0][:60, None], frames, axis=1), TRAIN[1][:60]
+
+
+@pytest.mark.parametrize("frozen", ["nothing", "the whole", "the first layer"])
+@pytest.mark.parametrize("video", [False, True])
+def test_what_nested_models_and_wrappers_hold_is_masked_frozen_or_not(frozen: str, video: bool) -> None:
+    first = [layers.TimeDistributed(pooled()), layers.GlobalAveragePooling1D()] if video else [pooled()]
+    data = clips() if video else (TRAIN[0][:60], TRAIN[1][:60])
+    model = keras.Sequential([keras.Input(data[0].shape[1:]), *first, layers.Dense(NUM_CLASSES, activation="softmax")])
+    if frozen != "nothing":
+        (model if frozen == "the whole" else model.layers[0]).trainable = False
+    before = len(model.trainable_variables)
+    found = nft(model, *data, test=data, fraction=1.0, steps=3, batch_size=16, verbose=0)
+    assert [row["layer"] for row in found.details["masks"]] == ["inner"]
+    assert found.details["masks"][0]["mean"] < 1
+    assert len(found.model.trainable_variables) == before
+
+
 def test_logits_and_a_residual_network_are_purified_too() -> None:
     model = small_resnet(NUM_CLASSES, IMAGE_SHAPE)
     model.layers[-1].activation = keras.activations.linear

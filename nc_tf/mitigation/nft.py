@@ -90,8 +90,8 @@ def nft(
     images, labels = repair.some(images, labels, fraction)
     keras.utils.set_random_seed(seed)
     purified = repair.copy()
-    frozen = [layer for layer in _all_layers(purified) if not layer.trainable]
-    for layer in frozen:  # their channels are weighed too
+    flags = [(layer, layer.trainable) for layer in (purified, *purified.layers, *_all_layers(purified))]
+    for layer, _ in flags:  # the channels of frozen ones are weighed too; each by itself, because a copied model hands no flag on
         layer.trainable = True
     masked = MaskedNetwork(purified, regularization * repair.num_classes / len(images), alpha, beta)
     masked.compile(
@@ -102,8 +102,8 @@ def nft(
     batches = _mixed(images, labels, repair, mix, batch_size)
     masked.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=verbose)
     masks = masked.fold()
-    for layer in frozen:
-        layer.trainable = False
+    for layer, trainable in flags:  # from the outside in: where a flag is handed on, the inner layer's own comes after it
+        layer.trainable = trainable
     return repair.done(
         purified,
         "NFT",
