@@ -7,8 +7,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["MPLBACKEND"] = "Agg"
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import keras
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,3 +40,11 @@ def _seeds() -> None:
     import keras
 
     keras.utils.set_random_seed(2019)
+
+
+@pytest.fixture(scope="module")
+def infected() -> "keras.Model":
+    """`planted.infected_network`, trained anew for every file, so that no file sees what another did to it."""
+    from planted import infected_network
+
+    return infected_network()

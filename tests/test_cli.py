@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from networks import IMAGE_SHAPE, corner_images, corner_network
 from PIL import Image
+from planted import TEST, TRUE, finished_scan
 from quick import QUICK, data_file, digest, uneven_network
 
 from nc_tf import __version__, cli, presets, scanning
@@ -31,7 +32,7 @@ from nc_tf.results import LabelResult
 from nc_tf.scan_folder import ScanFolder
 from nc_tf.scan_record import array_hash, sha256_of
 from nc_tf.search import ArmResult
-from nc_tf.trigger_file import load_trigger, save_trigger
+from nc_tf.trigger_file import load_trigger
 
 ROOT = Path(__file__).resolve().parent.parent
 # The paper's rule, because six labels are too few for the other.
@@ -461,10 +462,6 @@ def injected(files: Path) -> Path:
     return out
 
 
-TRUE = patch(IMAGE_SHAPE, 2, size=2, margin=0)
-TEST = corner_images(120, seed=2)
-
-
 def test_inject_writes_a_network_with_a_backdoor_and_its_trigger(injected: Path) -> None:
     measured = measure(load_model(injected), *TEST, {"true": TRUE})
     assert measured.clean_accuracy > 0.9
@@ -548,14 +545,6 @@ def test_inject_refuses_what_cannot_be(files: Path, tmp_path: Path, more: list[s
     assert not list(tmp_path.iterdir())
 
 
-def finished_scan(path: Path, flagged: list[int]) -> Path:
-    """A scan folder that flags what it is told to, with the true trigger as the one found."""
-    more = {"status": "converged", "attack_success_rate": 1.0, "zero_trigger_rate": 0.0, "starts": 1, "rounds": 1}
-    save_trigger(path / "triggers" / "label_2.npz", TRUE, **more)  # type: ignore[arg-type]
-    (path / "verdict.json").write_text(json.dumps({"flagged": flagged}))
-    return path
-
-
 def unlearn(files: Path, injected: Path, scan_dir: Path, out: Path, *more: str) -> int:
     command = ["unlearn", str(injected), str(files / "data.npz"), "--scan", str(scan_dir), "--out", str(out)]
     return cli.main([*command, "--fraction", "1", "--epochs", "3", "--learning-rate", "0.003", *more])
@@ -600,9 +589,7 @@ def test_unlearn_refuses_bad_options(files: Path, injected: Path, tmp_path: Path
 
 
 def test_unlearn_refuses_the_scan_of_another_model(files: Path, injected: Path, tmp_path: Path, capsys: Captured) -> None:
-    folder = finished_scan(tmp_path / "scan", [2])
-    more = {"status": "converged", "attack_success_rate": 1.0, "zero_trigger_rate": 0.0, "starts": 1, "rounds": 1}
-    save_trigger(folder / "triggers" / "label_2.npz", patch((32, 32, 3), 2), **more)  # type: ignore[arg-type]
+    folder = finished_scan(tmp_path / "scan", [2], patch((32, 32, 3), 2))
     assert unlearn(files, injected, folder, tmp_path / "m.keras") == 2
     assert "reversed trigger of shape (32, 32, 3)" in one_line(capsys)
 

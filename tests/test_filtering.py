@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from keras import layers
 from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images
+from planted import TRAIN, TRUE, infected_network, plant
 from quick import digest, small_network
 
-from nc_tf.attacks.injection import inject
-from nc_tf.attacks.patch import patch
 from nc_tf.errors import InputError
 from nc_tf.evaluation import predict_classes
 from nc_tf.mitigation.filtering import FALSE_POSITIVE_RATES, input_filter
@@ -19,17 +18,14 @@ from nc_tf.mitigation.saving import save_mitigation
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Mitigation
 
-TRAIN, TEST = corner_images(600, seed=1), corner_images(600, seed=2)
-TRUE = patch(IMAGE_SHAPE, 2, size=2, margin=0)
+TEST = corner_images(600, seed=2)  # more than others need, to measure rates of a few percent
 OPTIONS: dict[str, Any] = {"test": TEST, "fraction": 1.0, "units": 0.1}
 
 
 @pytest.fixture(scope="module", params=["softmax", None])
 def infected(request: pytest.FixtureRequest) -> keras.Model:
     """Once with softmax, once with logits."""
-    keras.utils.set_random_seed(3)
-    model = small_network()
-    inject(model, TRAIN, TEST, TRUE, rate=0.2, epochs=6, learning_rate=5e-3, verbose=0)
+    model = infected_network()
     if request.param:
         return model
     logits = small_network(activation=None)
@@ -102,8 +98,7 @@ def test_the_saved_file_filters_as_well_and_needs_no_nc_tf(filtered: Mitigation,
 def test_a_convolution_is_looked_at_by_its_means() -> None:
     keras.utils.set_random_seed(0)
     stack = [layers.Rescaling(1 / 255), layers.Conv2D(12, 3, padding="same", activation="relu", name="conv"), layers.Flatten()]
-    model = keras.Sequential([keras.Input(IMAGE_SHAPE), *stack, layers.Dense(NUM_CLASSES, "softmax")])
-    inject(model, TRAIN, TEST, TRUE, rate=0.2, epochs=6, learning_rate=5e-3, verbose=0)
+    model = plant(keras.Sequential([keras.Input(IMAGE_SHAPE), *stack, layers.Dense(NUM_CLASSES, "softmax")]))
     found = input_filter(model, *TRAIN, [TRUE], layer="conv", **OPTIONS)
     assert found.settings["layer"] == "conv"
     assert found.after.attack_success_rate["reversed"] < 0.3 < found.before.attack_success_rate["reversed"]

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from keras import layers
 from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images, corner_trigger
+from planted import TRAIN, TRUE, plant
 from quick import digest, eight_classes
 
 from nc_tf.attacks.backdoor_file import save_backdoor
-from nc_tf.attacks.injection import inject
-from nc_tf.attacks.patch import patch
 from nc_tf.evaluation import measure
 from nc_tf.mitigation.filtering import input_filter
 from nc_tf.mitigation.goodnet import GoodNet
@@ -29,10 +28,9 @@ from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.models.saving import save_model
 from nc_tf.preprocessing import Preprocessing
 
-TRAIN, (CLEAN, LABELS) = corner_images(600, seed=1), corner_images(400, seed=2)
+CLEAN, LABELS = corner_images(400, seed=2)
 # With much noise, so that not all is right or wrong, and each defence moves some figure.
 TEST = np.clip(CLEAN + np.random.default_rng(0).normal(0, 100, CLEAN.shape), 0, 255).astype(np.uint8), LABELS
-TRUE = patch(IMAGE_SHAPE, 2, size=2, margin=0)
 # GoodNet scans, and with six labels a scan suspects nothing.
 EIGHT, EIGHT_TEST = (corner_images(640, seed=seed, num_classes=8) for seed in (1, 2))
 METHODS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -53,13 +51,11 @@ class Done(NamedTuple):
     repaired: Figures
 
 
-def infected() -> keras.Model:
+def normalised() -> keras.Model:
     """With BatchNormalization, whose moving averages are saved and loaded as well."""
     keras.utils.set_random_seed(3)
     hidden = [layers.Flatten(), layers.Dense(32, use_bias=False), layers.BatchNormalization(), layers.ReLU()]
-    model = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Rescaling(1 / 255), *hidden, layers.Dense(NUM_CLASSES, "softmax")])
-    inject(model, TRAIN, TEST, TRUE, rate=0.2, epochs=6, learning_rate=5e-3, verbose=0)
-    return model
+    return plant(keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Rescaling(1 / 255), *hidden, layers.Dense(NUM_CLASSES, "softmax")]))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +65,7 @@ def repaired(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     for name, (images, labels), trigger in (("six", TEST, TRUE), ("eight", EIGHT_TEST, corner_trigger(5))):
         np.savez(folder / f"{name}.npz", x=images, y=labels)
         save_backdoor(folder / f"trigger_{name}.npz", trigger)
-    source, done = infected(), dict[str, Done]()
+    source, done = normalised(), dict[str, Done]()
     for name, (method, options) in METHODS.items():
         before = digest(source.get_weights())
         mitigation = method(source, *TRAIN, [TRUE], test=TEST, **options)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images
+from networks import IMAGE_SHAPE, NUM_CLASSES
+from planted import TEST, TRAIN
 from quick import digest, small_network
 
 from nc_tf.errors import InputError
@@ -16,7 +17,6 @@ from nc_tf.mitigation.nft import MaskedNetwork, mixup, nft
 from nc_tf.models.residual import small_resnet
 from nc_tf.results import Mitigation
 
-TRAIN, TEST = corner_images(600, seed=1), corner_images(120, seed=2)
 QUICKLY: dict[str, Any] = {"test": TEST, "fraction": 0.2, "steps": 60, "batch_size": 32, "verbose": 0}
 
 

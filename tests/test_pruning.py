@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images, corner_network, corner_trigger
+from networks import IMAGE_SHAPE, NUM_CLASSES, corner_network, corner_trigger
+from planted import TEST, TRAIN, TRUE
 from quick import digest, small_network
 
 from nc_tf.attacks.goals import SourceSpecific
-from nc_tf.attacks.injection import inject
 from nc_tf.attacks.patch import patch
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure, predict_classes
@@ -25,16 +25,6 @@ from nc_tf.preprocessing import INTENSITY_RANGES, Preprocessing
 from nc_tf.results import Mitigation
 
 RAW = Preprocessing()
-TRAIN, TEST = corner_images(600, seed=1), corner_images(120, seed=2)
-TRUE = patch(IMAGE_SHAPE, 2, size=2, margin=0)
-
-
-@pytest.fixture(scope="module")
-def infected() -> keras.Model:
-    keras.utils.set_random_seed(3)
-    model = small_network()
-    inject(model, TRAIN, TEST, TRUE, rate=0.2, epochs=6, learning_rate=5e-3, verbose=0)
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import pytest
 from networks import IMAGE_SHAPE, corner_images
+from planted import TEST, TRAIN, TRUE, finished_scan, infected_network
 from quick import eight_classes, published, small_network
 
 from nc_tf import cli
 from nc_tf.attacks.backdoor_file import save_backdoor
 from nc_tf.attacks.goals import AllToAll
-from nc_tf.attacks.injection import inject
 from nc_tf.attacks.patch import patch
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
@@ -27,26 +27,20 @@ from nc_tf.scan_record import sha256_of
 from nc_tf.trigger_file import save_trigger
 
 Captured = pytest.CaptureFixture[str]
-TRAIN, TEST = corner_images(600, seed=1), corner_images(120, seed=2)
-TRUE = patch(IMAGE_SHAPE, 2, size=2, margin=0)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`infected.keras`, `data.npz`, the true trigger and one of another goal, `scan`, which flags label 2, and scans for wrong uses."""
     folder = tmp_path_factory.mktemp("repairing")
-    keras.utils.set_random_seed(3)
-    model = small_network()
-    inject(model, TRAIN, TEST, TRUE, rate=0.2, epochs=6, learning_rate=5e-3, verbose=0)
-    save_model(model, folder / "infected.keras")
+    save_model(infected_network(), folder / "infected.keras")
     np.savez(folder / "data.npz", x_train=TRAIN[0], y_train=TRAIN[1], x_test=TEST[0], y_test=TEST[1])
     save_backdoor(folder / "true.npz", TRUE)
     save_backdoor(folder / "next.npz", AllToAll(TRUE, 6))
-    more: dict[str, Any] = {"status": "converged", "attack_success_rate": 1.0, "zero_trigger_rate": 0.0, "starts": 1, "rounds": 1}
-    this, other = ({"model": {"sha256": value}} for value in (sha256_of(folder / "infected.keras"), "0" * 64))
-    for name, flagged, known in (("scan", [2], {}), ("nothing", [], {}), ("named", [2], this), ("other", [2], other)):
-        save_trigger(folder / name / "triggers" / "label_2.npz", TRUE, **more)
-        (folder / name / "verdict.json").write_text(json.dumps({"flagged": flagged, **known}))
+    for name, flagged in (("scan", [2]), ("nothing", [])):
+        finished_scan(folder / name, flagged)
+    for name, sha256 in (("named", sha256_of(folder / "infected.keras")), ("other", "0" * 64)):
+        finished_scan(folder / name, [2], model={"sha256": sha256})
     (folder / "folder.h5").mkdir()
     return folder
 

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images
+from networks import IMAGE_SHAPE, NUM_CLASSES
+from planted import TEST, TRAIN, TRUE, plant
 from quick import digest, small_network
 
-from nc_tf.attacks.injection import inject
 from nc_tf.attacks.patch import patch
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
@@ -24,19 +24,9 @@ from nc_tf.models.loading import load_model
 from nc_tf.preprocessing import INTENSITY_RANGES, Preprocessing
 from nc_tf.results import Measurement, Mitigation, Trigger
 
-TRAIN, TEST = corner_images(600, seed=1), corner_images(120, seed=2)
-TRUE = patch(IMAGE_SHAPE, 2, size=2, margin=0)
 # What a search would find of it: paler, and with specks elsewhere.
 REVERSED = Trigger(2, np.clip(0.9 * TRUE.mask + 0.02, 0, 1).astype(np.float32), np.maximum(TRUE.pattern, 60.0).astype(np.float32))
 QUICKLY: dict[str, Any] = {"test": TEST, "fraction": 0.5, "epochs": 2, "batch_size": 16, "learning_rate": 2e-3, "verbose": 0}
-
-
-@pytest.fixture(scope="module")
-def infected() -> keras.Model:
-    keras.utils.set_random_seed(3)
-    model = small_network()
-    inject(model, TRAIN, TEST, TRUE, rate=0.2, epochs=6, learning_rate=5e-3, verbose=0)
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +108,7 @@ def test_a_dataset_is_used_whole(infected: keras.Model) -> None:
 
 def test_several_triggers_are_unlearned_together() -> None:
     keras.utils.set_random_seed(4)
-    model, second = small_network(), patch(IMAGE_SHAPE, 4, size=2, margin=0, corner="bottom-left")
-    inject(model, TRAIN, TEST, TRUE, rate=0.2, epochs=6, learning_rate=5e-3, verbose=0)
+    model, second = plant(small_network()), patch(IMAGE_SHAPE, 4, size=2, margin=0, corner="bottom-left")
     both = {"reversed": TRUE, "reversed 2": second}
     # Taught in turns: plant the second without losing the first.
     images = np.concatenate([TRAIN[0], TRUE(TRAIN[0]).astype(np.uint8), second(TRAIN[0]).astype(np.uint8)])
@@ -145,7 +134,7 @@ def test_a_network_of_logits_is_unlearned_too(infected: keras.Model) -> None:
 def test_a_network_that_wants_other_pixels_is_fed_them() -> None:
     keras.utils.set_random_seed(5)
     inception = keras.Sequential([keras.Input(IMAGE_SHAPE), *small_network().layers[1:]])  # without the Rescaling
-    inject(inception, TRAIN, TEST, TRUE, rate=0.2, epochs=6, learning_rate=5e-3, preprocess=INTENSITY_RANGES["inception"], verbose=0)
+    plant(inception, preprocess=INTENSITY_RANGES["inception"])
     mitigation = unlearn(inception, *TRAIN, [TRUE], intensity_range="inception", **QUICKLY)
     assert mitigation.before.attack_success_rate["reversed"] > 0.95
     assert mitigation.after.attack_success_rate["reversed"] < 0.05
