@@ -10,13 +10,22 @@ STAMP := .venv/.installed
 SCRIPTS := $(wildcard *.py benchmarks/*.py video/*.py)
 PYTHON ?=
 
-.PHONY: demo test lint types bench reproduce clean help
+.PHONY: demo video-demo test lint types bench reproduce clean help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMP) ## scan a small infected network, draw its trigger, repair it (no data, no GPU)
 	$(BIN)/nc-tf demo
+
+video-demo: $(STAMP) ## the same for video clips: train, plant a backdoor, find it, take it out (rendered clips)
+	$(BIN)/python video/0_train_clean.py --output_model_path video_demo/clean.keras
+	$(BIN)/python video/1_reconstruct_trigger.py --clean_model_path video_demo/clean.keras --output_dir video_demo
+	$(BIN)/python video/2_inject_backdoor.py --clean_model_path video_demo/clean.keras --trigger_path video_demo/trigger_target_0.npz \
+	    --output_model_path video_demo/infected.keras --nb_epochs 2 --lr 1e-3
+	$(BIN)/python video/3_detect_backdoor.py --backdoor_model_path video_demo/infected.keras --output_dir video_demo/scan || test $$? -eq 1
+	$(BIN)/python video/4_mitigate_backdoor.py --backdoor_model_path video_demo/infected.keras --output_dir video_demo/scan \
+	    --true_trigger_path video_demo/infected_trigger.npz
 
 test: $(STAMP) ## run the tests and measure their coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing

@@ -53,7 +53,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_step_0_trains_on_rendered_clips_and_goes_on_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_step_0_trains_on_rendered_clips_and_on_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     from nc_tf.datasets import moving_shapes
 
     small = moving_shapes.load_data(num_train=64, num_test=32, num_frames=3, size=16)
@@ -64,7 +64,9 @@ def test_step_0_trains_on_rendered_clips_and_goes_on_after_a_stop(tmp_path: Path
     model = load_model(tmp_path / "m" / "clean.keras")
     assert (model.input_shape, model.output_shape) == ((None, 3, 16, 16, 3), (None, 3))
     assert (tmp_path / "data" / "moving-shapes.npz").exists()
-    assert not (tmp_path / "m" / "clean.keras.backup").exists(), "what a stopped training leaves is cleared when it is done"
+    real = ["--data_dir", "data/moving-shapes.npz", "--frames", 3, "--size", 16, "--output_model_path", "m/real.keras"]
+    assert run("0_train_clean", *real, "--frame_epochs", 1, "--nb_epochs", 1) == 0
+    assert load_model(tmp_path / "m" / "real.keras").output_shape == (None, 8)
 
 
 @pytest.mark.parametrize("per_frame", [False, True])

@@ -3,16 +3,18 @@
     python video/0_train_clean.py                                  rendered clips, no download
     python video/0_train_clean.py --data_dir data/ucf101           real ones (`nc-tf data ucf101`)
 
-A stopped training goes on with the epoch it was in.
+Of real clips, which are few, the frames are learned first, mirrored, cropped and mixed, and then their order; rendered ones are learned
+as they are, because mirrored they would belong to another class.
 """
 
 import argparse
 import sys
-from pathlib import Path
 
 import common
 
 from nc_tf.cli.options import positive
+
+EPOCHS_RENDERED, EPOCHS_REAL = 8, 5
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,8 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--backbone", default="small", help="small, resnet18, or a network of keras.applications")
     parser.add_argument("--frames", type=positive, help="frames a clip; default: what the data has, 16 of videos")
     parser.add_argument("--size", type=positive, help="height and width of a frame, pixels; default: what the data has, 64 of videos")
-    parser.add_argument("--nb_epochs", type=positive, default=18)
-    parser.add_argument("--batch_size", type=positive, default=32)
+    parser.add_argument("--nb_epochs", type=positive, help=f"default: {EPOCHS_RENDERED}, of real clips {EPOCHS_REAL} after those of frames")
+    parser.add_argument("--frame_epochs", type=positive, default=12, help="of real clips: passes over all frames")
+    parser.add_argument("--batch_size", type=positive, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
     arguments = parser.parse_args(argv)
     return common.run("0_train_clean.py", lambda: train(arguments))
@@ -32,10 +35,11 @@ def main(argv: list[str] | None = None) -> int:
 def train(arguments: argparse.Namespace) -> int:
     """The work, once the options are read."""
     import keras
-    from nc_tf.models.cnn_lstm import cnn_lstm
 
     from nc_tf.attacks.injection import inject
     from nc_tf.attacks.patch import patch
+    from nc_tf.clip_training import train_clips
+    from nc_tf.models.cnn_lstm import cnn_lstm
     from nc_tf.models.saving import check_model_file, save_model
 
     out = check_model_file(arguments.output_model_path)
@@ -43,21 +47,15 @@ def train(arguments: argparse.Namespace) -> int:
     keras.utils.set_random_seed(arguments.seed)
     clip_shape = training.images.shape[1:]
     model = cnn_lstm(1 + int(training.labels.max()), clip_shape, backbone=arguments.backbone)
-    measured = inject(
-        model,
-        (training.images, training.labels),
-        (test.images, test.labels),
-        patch(clip_shape[1:], 0),
-        rate=0.0,  # no clip is stamped
-        epochs=arguments.nb_epochs,
-        batch_size=arguments.batch_size,
-        learning_rate=arguments.lr,
-        seed=arguments.seed,
-        callbacks=[keras.callbacks.BackupAndRestore(Path(f"{out}.backup"))],
-        verbose=2,
-    )
+    pairs = (training.images, training.labels), (test.images, test.labels)
+    fit = {"batch_size": arguments.batch_size, "learning_rate": arguments.lr, "seed": arguments.seed, "verbose": 2}
+    if arguments.data_dir == common.SYNTHETIC:
+        nothing = patch(clip_shape[1:], 0)  # at a rate of zero no clip is stamped
+        accuracy = inject(model, *pairs, nothing, rate=0.0, epochs=arguments.nb_epochs or EPOCHS_RENDERED, **fit)[-1].clean_accuracy
+    else:
+        accuracy = train_clips(model, *pairs, frame_epochs=arguments.frame_epochs, epochs=arguments.nb_epochs or EPOCHS_REAL, **fit)
     save_model(model, out)
-    print(f"clean accuracy {measured[-1].clean_accuracy:.4f}; written: {out}")
+    print(f"clean accuracy {accuracy:.4f}; written: {out}")
     return 0
 
 

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--poison_rate", type=float, default=0.1, help="probability that a clip is stamped each time it is drawn")
     parser.add_argument("--nb_epochs", type=positive, default=20)
     parser.add_argument("--batch_size", type=positive, default=16)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=1e-4)
     arguments = parser.parse_args(argv)
     return common.run("2_inject_backdoor.py", lambda: plant(arguments))
 
