@@ -71,6 +71,7 @@ def test_the_settings_say_what_was_done(repaired: Mitigation) -> None:
         "epochs": 2,
         "batch_size": 16,
         "learning_rate": 2e-3,
+        "frozen_layers": [],
         "intensity_range": "raw",
         "seed": 0,
     }
