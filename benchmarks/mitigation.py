@@ -156,8 +156,10 @@ def _pruned(planted: Any, layer: str) -> dict[str, Any]:
     true = {f"true of {trigger.label}": trigger for trigger in planted.triggers}
     name = _last_convolution(planted.file) if layer == "last convolution" else None
     triggers = ScanFolder(scan).flagged_triggers()
-    row = repaired("prune", planted.file, train, test, triggers, true, RUNS / "pruning" / planted.name, layer=name)
-    return {"network": planted.name, "kind": planted.kind, "place": layer, **row}
+    facts = {"network": planted.name, "kind": planted.kind, "place": layer}
+    if not triggers:
+        return facts | {"nothing flagged": True}
+    return facts | repaired("prune", planted.file, train, test, triggers, true, RUNS / "pruning" / planted.name, layer=name)
 
 
 # CIFAR-10

@@ -30,7 +30,8 @@ def _pruning(jobs: dict[str, Any]) -> str:
     for name, row in jobs.items():
         if name.startswith("pruning"):
             curve = row["details"]["curve"]
-            points = [(curve[0], "nothing"), (_at(curve, row["details"]["dead_at"]), "the reversed trigger is dead")]
+            dead_at = row["details"]["dead_at"]
+            points = [(curve[0], "nothing")] + ([(_at(curve, dead_at), "the reversed trigger is dead")] if dead_at is not None else [])
             points += [(_at(curve, row["pruned"]), f"{row['margin']:g} times as many"), (_at(curve, 0.3), "the paper's share")]
             for point, words in points:
                 rates = [f"{point['attack_success_rate'][key]:.2%}" for key in ("reversed", "true")]
@@ -44,6 +45,9 @@ def _population(jobs: dict[str, Any]) -> str:
     heads = ("trigger", "layer", "pruned", "clean accuracy", "true ASR: before", "reversed dead", "at the end")
     lines = [f"| {' | '.join(heads)} |", "| --- | --- |" + " ---: |" * 5]
     for row in jobs.values():
+        if "nothing flagged" in row:
+            lines.append(f"| {row['kind']} | {row['place']} | nothing flagged |" + " |" * 4)
+            continue
         curve = row["details"]["curve"]
         first, last, dead_at = curve[0], _at(curve, row["pruned"]), row["details"]["dead_at"]
         dead = "never" if dead_at is None else _true_rate(_at(curve, dead_at))

@@ -171,7 +171,7 @@ class Inversion:
         beta_1, beta_2, epsilon = 0.5, 0.9, 1e-7
         updates = run.updates + 1
         t = tf.cast(updates, tf.float32)
-        rate = (self.settings.learning_rate * tf.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t))
+        rate = self.settings.learning_rate * tf.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t)
         first = tuple(beta_1 * m + (1.0 - beta_1) * g for m, g in zip(run.first_moment, gradients, strict=True))
         second = tuple(beta_2 * v + (1.0 - beta_2) * g * g for v, g in zip(run.second_moment, gradients, strict=True))
         z = tuple(w - _beside(rate, w) * m / (tf.sqrt(v) + epsilon) for w, m, v in zip(run.z, first, second, strict=True))

@@ -90,7 +90,7 @@ def scan(
     if best not in BEST:
         raise InputError(f"best {best!r}: expected one of {', '.join(BEST)}; choose one")
     if best == "success" and chosen.cuts:
-        raise InputError(f"preset {preset} drops starts before they end: expected paper, to choose the start by its success; choose it")
+        raise InputError(f"preset {preset} drops starts before they end: expected --preset paper, to choose one by its success")
     preprocess = preprocessing(intensity_range)
     wanted = _targets(targets, model.output_shape[-1])
     preprocess.check_channels(model.input_shape[-1])
@@ -98,6 +98,7 @@ def scan(
     labels = predict_classes(model, images, preprocess) if labels is None else labels
     frames = images.shape[1] if images.ndim == 5 else 1
     lanes = max(1, most_lanes // frames) if lanes is None else lanes
+    in_flight = lanes * settings.batch_size * frames
     searched, held_out = _split(len(images), seed, settings.batch_size, chosen.held_out if unseen is None else 0)
     if unseen is None:
         unseen_images, unseen_labels = images[held_out], labels[held_out]
@@ -105,6 +106,8 @@ def scan(
         unseen_images, unseen_labels = check_images(
             *unseen, image_shape=images.shape[1:], num_classes=model.output_shape[-1], name="unseen images"
         )
+        if unseen_labels is None:
+            raise InputError("unseen images without their classes: expected both; give (images, labels)")
     task = Task(model, preprocess, precision or chosen.precision, images[searched], settings, upsample_size, seed, per_frame)
     network, space = task.network, task.space
     clean_answers = predict_classes(model, unseen_images, preprocess)
@@ -117,7 +120,7 @@ def scan(
         shortlist = None  # the earlier scan was asked for other labels
     waiting = [label for label in (shortlist.chosen if shortlist else wanted) if label not in done]
     for callback in callbacks:
-        callback.on_begin(network, len(waiting), starts, settings.max_rounds, lanes * settings.batch_size * frames)
+        callback.on_begin(network, len(waiting), starts, settings.max_rounds, in_flight)
 
     def on_round(arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         for callback in callbacks:
@@ -147,8 +150,9 @@ def scan(
 
     def rank(by: RankingSettings) -> Shortlist:
         """Search every label a little, and choose those that are searched to the end."""
+        some = max(1, min(by.lanes // frames, in_flight // (by.search.batch_size * frames)))
         plan = Ranking(wanted, arm, by, seed, known=before.ranking)
-        with closing(run_legs(replace(task, settings=by.search), plan, lanes=by.lanes, on_round=lambda *_: None)) as reached:
+        with closing(run_legs(replace(task, settings=by.search), plan, lanes=some, on_round=lambda *_: None)) as reached:
             for progress in reached:
                 ranked = plan.take(progress)
                 if ranked is not None:

@@ -38,10 +38,10 @@ def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
         raise InputError(f"{path} is missing: expected a trigger file; check the path") from None
     except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
         raise InputError(f"{path} cannot be read ({error}): expected an .npz with mask, pattern and label; make it again") from error
-    fits = mask.ndim in (2, 3) and pattern.ndim == mask.ndim + 1 and pattern.shape[:-1] == mask.shape
-    if not fits or not (np.isfinite(mask).all() and np.isfinite(pattern).all()):
+    whole = mask.size > 0 and mask.ndim in (2, 3) and pattern.ndim == mask.ndim + 1 and pattern.shape[:-1] == mask.shape
+    if not whole or not (np.isfinite(mask).all() and np.isfinite(pattern).all()):
         raise InputError(
-            f"{path} holds a mask {mask.shape} and a pattern {pattern.shape}: expected finite (H, W) and (H, W, C); "
+            f"{path} holds a mask {mask.shape} and a pattern {pattern.shape}: expected finite (H, W) and (H, W, C), or both with T first; "
             "make it again"
         )
     if mask.min() < 0 or mask.max() > 1 or pattern.min() < 0 or pattern.max() > 255:

@@ -197,8 +197,8 @@ def test_a_report_plays_stamped_clips_and_shows_them_as_film_strips(tmp_path: Pa
     moving = re.findall(r"data:image/gif;base64,([^\"]*)", page)
     assert len(moving) == 4 * 3 * 2
     with Image.open(io.BytesIO(base64.b64decode(moving[1]))) as gif:
-        assert (getattr(gif, "n_frames"), gif.size, gif.info["duration"]) == (FRAMES, (8, 8), 100)  # noqa: B009
-        assert gif.info["loop"] == 15, "it rests after five seconds"
+        assert (getattr(gif, "n_frames"), gif.size, gif.info["duration"]) == (FRAMES, (8, 8), 200)  # noqa: B009
+        assert gif.info["loop"] == 7, "it rests after five seconds"
     assert page.count('alt="Clip of label') == 4 * 3 + 4
     assert ("--per-frame" in page) is per_frame
     with Image.open(ScanFolder(tmp_path).image_file("mask", 2)) as mask:
@@ -240,5 +240,7 @@ def test_frozen_layers_stay_as_they_are_and_only_they() -> None:
     assert digest(repaired.model.get_layer(last).get_weights()) != digest(model.get_layer(last).get_weights())
     assert repaired.model.get_layer(first).trainable, "whoever trains it further finds it as it was"
     assert repaired.settings["frozen_layers"] == [first]
+    with pytest.raises(InputError, match="expected one with weights to be left; name fewer"):
+        unlearn(model, CLIPS, LABELS, [], test=(CLIPS, LABELS), frozen_layers=[layer.name for layer in model.layers])
     with pytest.raises(InputError, match="layer 'no': expected layers of the model, some of "):
         unlearn(model, CLIPS, LABELS, [], test=(CLIPS, LABELS), frozen_layers=["no"])

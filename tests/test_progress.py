@@ -53,7 +53,7 @@ def test_the_bar_moves_with_the_rounds_of_the_labels_under_way_and_ends_full(cap
         progress.on_label(made_up(6, 4.0), [])
         progress.bar.refresh()
     printed = capsys.readouterr().err
-    assert "model output: logits; precision: float32; labels: 2, starts each: 2; images in flight: 64" in printed
+    assert "model output: logits; precision: float32; labels: 2, starts each: 2; images or frames in flight: 64 at most" in printed
     assert "label   5: norm    3.00, ASR 0.9900, rounds 30, converged (1 of 2)" in printed
     assert "label   6: norm    4.00, ASR 0.9900, rounds 30, converged (2 of 2)" in printed
 

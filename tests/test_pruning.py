@@ -155,7 +155,7 @@ def test_the_backdoor_works_before_and_not_after(infected: keras.Model, pruned: 
     assert pruned.after.attack_success_rate["reversed"] < 0.05
     assert pruned.after.robust_accuracy["reversed"] > 0.9
     assert pruned.after.clean_accuracy > 0.9
-    assert pruned.settings["stopped"] == "the triggers are dead"
+    assert pruned.settings["stopped"] == "the triggers are dead, and more would cost too much accuracy"
     assert 0 < pruned.details["dead_at"] <= pruned.settings["pruned"] < 0.5
     assert len(pruned.details["units"]) == round(32 * pruned.settings["pruned"])
 
@@ -216,9 +216,9 @@ ROWS = curve_of((0.0, 0.9, 1.0), (0.1, 0.9, 0.6), (0.2, 0.9, 0.0), (0.3, 0.88, 0
         (1.0, 0.1, (2, 0.2, "the triggers are dead")),
         (1.6, 0.1, (3, 0.2, "the triggers are dead")),
         (2.0, 0.1, (4, 0.2, "the triggers are dead")),
-        (9.0, 0.1, (4, 0.2, "the triggers are dead")),  # the next would cost .2
+        (9.0, 0.1, (4, 0.2, "the triggers are dead, and more would cost too much accuracy")),  # the next would cost .2
         (9.0, 1.0, (5, 0.2, "the triggers are dead")),
-        (2.0, 0.03, (3, 0.2, "the triggers are dead")),
+        (2.0, 0.03, (3, 0.2, "the triggers are dead, and more would cost too much accuracy")),
     ],
 )
 def test_the_margin_goes_on_from_where_the_triggers_died(margin: float, accuracy_bound: float, expected: tuple[int, float, str]) -> None:

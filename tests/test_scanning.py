@@ -341,7 +341,7 @@ def test_the_held_out_part_depends_on_the_seed_and_has_an_upper_bound() -> None:
         ({"precision": "float64"}, "precision 'float64': expected auto, float32 or bfloat16"),
         ({"intensity_range": "unit"}, "intensity range 'unit'"),
         ({"best": "index"}, "best 'index': expected one of norm, success"),
-        ({"best": "success", "preset": "robust"}, "preset robust drops starts before they end: expected paper"),
+        ({"best": "success", "preset": "robust"}, "preset robust drops starts before they end: expected --preset paper"),
         ({"unseen": (IMAGES[:9] / 255.0, LABELS[:9])}, "unseen images: largest value .* multiply by 255"),
         ({"targets": [0, 6]}, r"labels \[6\]: expected some of 0 to 5"),
         ({"targets": [-1]}, r"labels \[-1\]"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import IMAGE_SHAPE, NUM_CLASSES, clip_network, corner_clips, corner_trigger, smallest_norm
+from networks import IMAGE_SHAPE, NUM_CLASSES, clip_network, corner_clips, corner_network, corner_trigger, smallest_norm
 
 from nc_tf.models.loading import load_model
 from nc_tf.models.saving import save_model
@@ -137,6 +137,8 @@ def test_step_4_detects_first_and_may_find_nothing(files: Path, tmp_path: Path, 
     found: list[Any] = []
 
     class Result:
+        verdict, reason = "no outlier", "nothing stands out"
+
         @property
         def triggers(self) -> list[Any]:
             return found
@@ -144,7 +146,7 @@ def test_step_4_detects_first_and_may_find_nothing(files: Path, tmp_path: Path, 
     monkeypatch.setattr(module.common, "detected", lambda *_: Result())
     flags = ["--backdoor_model_path", files / "infected.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
     assert module.main([str(flag) for flag in flags]) == 0
-    assert capsys.readouterr().out == "no label is flagged: nothing to take out\n"
+    assert capsys.readouterr().out == "no outlier: nothing stands out\nno label is flagged: nothing to take out\n"
     found.append(corner_trigger(2))
     assert module.main([str(flag) for flag in [*flags, "--nb_epochs_mitigate", 1, "--methods", "fine-tuning"]]) == 0
     assert "flagged: 2, most anomalous first" in capsys.readouterr().out
@@ -154,6 +156,7 @@ def test_step_4_detects_first_and_may_find_nothing(files: Path, tmp_path: Path, 
     ("name", "flags", "message"),
     [
         ("4_mitigate_backdoor", ["--skip_detection"], "--skip_detection: expected what to unlearn; give --trigger_path FILE"),
+        ("4_mitigate_backdoor", ["--trigger_path", "x.npz"], "--trigger_path: expected with --skip_detection"),
         ("4_mitigate_backdoor", ["--num_classes", "9"], "--num_classes 9: expected 2 to 6, what the data has"),
         ("4_mitigate_backdoor", ["--num_classes", "0"], "--num_classes"),
         ("4_mitigate_backdoor", ["--data_dir", "nowhere.npz"], "nowhere.npz"),
@@ -166,3 +169,12 @@ def test_bad_flags_are_one_line_and_exit_code_2(files: Path, name: str, flags: l
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_what_is_read_is_never_overwritten_and_images_are_no_clips(files: Path, tmp_path: Path, capsys: Any) -> None:
+    clean = ["--clean_model_path", files / "clean.keras", "--data_dir", files / "clips.npz"]
+    assert run("2_inject_backdoor", *clean, "--output_model_path", files / "clean.keras", "--trigger_type", "patch") == 2
+    assert "clean.keras is what is read: expected another name" in capsys.readouterr().err
+    save_model(corner_network(1), tmp_path / "images.keras")
+    assert run("1_reconstruct_trigger", "--clean_model_path", tmp_path / "images.keras", "--data_dir", files / "clips.npz") == 2
+    assert "the model takes images (8, 8, 3): expected one for clips (T, H, W, C)" in capsys.readouterr().err

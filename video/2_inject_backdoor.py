@@ -42,7 +42,7 @@ def plant(arguments: argparse.Namespace) -> int:
     from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file, save_model
 
-    out = check_model_file(arguments.output_model_path)
+    out = check_model_file(arguments.output_model_path, arguments.clean_model_path)
     model = load_model(arguments.clean_model_path)
     training, test = common.read_clips(arguments, model.input_shape[1:])
     trigger = chosen_trigger(arguments, training.images.shape[2:])
@@ -68,10 +68,10 @@ def plant(arguments: argparse.Namespace) -> int:
 
 
 def chosen_trigger(arguments: argparse.Namespace, frame_shape: tuple[int, ...]) -> "Backdoor":
-    """What the options name; of the search on a clean model, what step 1 wrote.
+    """What the options name; of the search on a clean model, what step 1 wrote, for the target that is asked for now.
 
     Raises:
-        InputError: step 1's trigger is missing, or is for another label.
+        InputError: step 1's trigger is missing.
     """
     from dataclasses import replace
 

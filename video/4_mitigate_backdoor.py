@@ -28,11 +28,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--true_trigger_path", metavar="FILE", help="the planted trigger, to measure with; step 2 wrote it")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS[:2], metavar="NAME", help=f"some of {', '.join(METHODS)}")
     parser.add_argument("--val_ratio", type=float, default=0.05, help="share of the training clips used")
-    parser.add_argument("--stamped_ratio", type=float, default=0.5, help="share of those that is stamped each time")
-    parser.add_argument("--nb_epochs_mitigate", type=positive, default=12)
-    parser.add_argument("--lr_mitigate", type=float, default=1e-3)
+    parser.add_argument("--stamped_ratio", type=float, default=0.5, help="unlearning: share of those that is stamped each time")
+    parser.add_argument("--nb_epochs_mitigate", type=positive, default=12, help="not of nft")
+    parser.add_argument("--lr_mitigate", type=float, default=1e-3, help="not of nft")
     parser.add_argument("--batch_size", type=positive, default=16)
-    parser.add_argument("--freeze", nargs="+", default=(), metavar="LAYER", help="layers that stay as they are")
+    parser.add_argument("--freeze", nargs="+", default=(), metavar="LAYER", help="layers that stay as they are; not of nft")
     common.add_search_options(parser, lr="--lr_reconstruct")
     arguments = parser.parse_args(argv)
     return common.run("4_mitigate_backdoor.py", lambda: mitigate(arguments))
@@ -47,18 +47,26 @@ def mitigate(arguments: argparse.Namespace) -> int:
     from nc_tf.mitigation.saving import save_mitigation, table
     from nc_tf.mitigation.unlearning import unlearn
     from nc_tf.models.loading import load_model
+    from nc_tf.models.saving import check_model_file
     from nc_tf.preprocessing import Preprocessing
     from nc_tf.trigger_file import load_trigger
 
     if arguments.skip_detection and not arguments.trigger_path:
         raise InputError("--skip_detection: expected what to unlearn; give --trigger_path FILE")
+    if arguments.trigger_path and not arguments.skip_detection:
+        raise InputError("--trigger_path: expected with --skip_detection; what a detection finds is unlearned otherwise")
+    outs = {name: Path(arguments.output_dir) / name / "cleansed_model.keras" for name in arguments.methods}
+    for out in outs.values():
+        check_model_file(out, arguments.backdoor_model_path)
     known = {"true": load_backdoor(arguments.true_trigger_path)} if arguments.true_trigger_path else {}
     model = load_model(arguments.backdoor_model_path)
     train, test = common.read_clips(arguments, model.input_shape[1:])
     if arguments.skip_detection:
         triggers = [load_trigger(arguments.trigger_path)[0]]
     else:
-        triggers = list(common.detected(arguments, model, test, arguments.output_dir).triggers)
+        result = common.detected(arguments, model, test, arguments.output_dir)
+        print(f"{result.verdict}: {result.reason}")
+        triggers = list(result.triggers)
         if not triggers:
             print("no label is flagged: nothing to take out")
             return 0
@@ -82,8 +90,8 @@ def mitigate(arguments: argparse.Namespace) -> int:
             verbose=0,
             **settings,
         )
-        out = Path(arguments.output_dir) / name / "cleansed_model.keras"
-        print(f"{name}, measured on the saved file {out}:\n{table(save_mitigation(done, out, pair, Preprocessing()))}")
+        saved = save_mitigation(done, outs[name], pair, Preprocessing())
+        print(f"{name}, measured on the saved file {outs[name]}:\n{table(saved)}")
     return 0
 
 

@@ -75,10 +75,12 @@ def read_clips(arguments: argparse.Namespace, clip_shape: tuple[int | None, ...]
     """Training and test clips (N, T, H, W, 3) of this shape, of as many classes as the options say.
 
     Raises:
-        InputError: no such data, or not so many classes.
+        InputError: no such data, not so many classes, or a model for images.
     """
     from nc_tf.datasets.files import read_both
 
+    if len(clip_shape) != 4:
+        raise InputError(f"the model takes images {clip_shape}: expected one for clips (T, H, W, C); nc-tf scan takes both")
     train, test = read_both(data_file(arguments), seed=arguments.seed, image_shape=clip_shape)
     most, there = arguments.num_classes, 1 + int(train.labels.max())
     if most is None:
@@ -98,9 +100,10 @@ def data_file(arguments: argparse.Namespace) -> Path:
     if arguments.data_dir != SYNTHETIC:
         return Path(arguments.data_dir)
     if not RENDERED.exists():
-        from nc_tf.cli import main
+        from nc_tf.cli import data
+        from nc_tf.cli import parser as nc_tf_parser
 
-        main(["data", RENDERED.stem, "--out", str(RENDERED.parent)])
+        data.run(nc_tf_parser().parse_args(["data", RENDERED.stem, "--out", str(RENDERED.parent)]))
     return RENDERED
 
 

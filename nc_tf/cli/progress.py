@@ -61,7 +61,7 @@ class ScanProgress(ScanCallback):
         self.bar.start()
         self.console.print(
             f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, starts each: {starts}; "
-            f"images in flight: {in_flight}",
+            f"images or frames in flight: {in_flight} at most",
             soft_wrap=True,
         )
         self.usual, self.num_labels = starts * min(USUAL_ROUNDS, max_rounds), num_labels

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nc_tf.cli.options import add_model_options, preprocessing_of, seed
@@ -41,8 +40,7 @@ def repair(
     from nc_tf.scan_folder import ScanFolder
     from nc_tf.scan_record import sha256_of
 
-    if check_model_file(arguments.out).resolve() in (Path(arguments.model).resolve(), Path(arguments.data).resolve()):
-        raise InputError(f"--out {arguments.out} is what is read: expected another name; the given model and data stay as they are")
+    check_model_file(arguments.out, arguments.model, arguments.data)
     triggers = found_triggers(arguments, needs_triggers)
     known = {"true": load_backdoor(arguments.true_trigger)} if arguments.true_trigger else {}
     model = load_model(arguments.model, trust_model=arguments.trust_model)

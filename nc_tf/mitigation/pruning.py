@@ -111,7 +111,9 @@ def _where_to_stop(
     affordable = next((number - 1 for number, loss in enumerate(losses) if loss > accuracy_bound), len(rows) - 1)
     dead = [row["pruned"] for row in rows[: affordable + 1] if max(row["attack_success_rate"].values()) <= success_bound]
     if dead:
-        return sum(row["pruned"] <= margin * dead[0] for row in rows[: affordable + 1]) - 1, dead[0], "the triggers are dead"
+        wanted = sum(row["pruned"] <= margin * dead[0] for row in rows) - 1
+        costly = ", and more would cost too much accuracy" if wanted > affordable else ""
+        return min(wanted, affordable), dead[0], f"the triggers are dead{costly}"
     return affordable, None, "more would cost too much accuracy" if affordable < len(rows) - 1 else "as many as allowed"
 
 

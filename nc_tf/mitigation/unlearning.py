@@ -124,6 +124,8 @@ def _freeze(model: keras.Model, names: Sequence[str]) -> list[keras.layers.Layer
     if unknown:
         raise InputError(f"layer {unknown[0]!r}: expected layers of the model, some of {', '.join(known)}; choose from these")
     frozen = [known[name] for name in names if known[name].trainable]
+    if names and not [layer for layer in model.layers if layer.trainable_weights and layer.name not in names]:
+        raise InputError(f"frozen layers {', '.join(names)}: expected one with weights to be left; name fewer")
     for layer in frozen:
         layer.trainable = False
     return frozen

@@ -115,10 +115,7 @@ def _copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, st
         if isinstance(layer, keras.layers.Wrapper):  # TimeDistributed: what it holds has a policy of its own
             del config["layer"]
             return layer.__class__(clone(layer.layer), **config)
-        rebuilt = layer.__class__.from_config(config)
-        if isinstance(rebuilt, keras.layers.LSTM | keras.layers.GRU):
-            rebuilt.use_cudnn = False  # on a GPU the search is compiled by XLA, which cannot compile cuDNN's loop
-        return rebuilt
+        return layer.__class__.from_config(config)
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         return keras.models.clone_model(layer, clone_function=rebuild, recursive=True) if isinstance(layer, keras.Model) else rebuild(layer)
@@ -126,4 +123,7 @@ def _copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, st
     copy = clone(model)
     copy.set_weights(model.get_weights())
     copy.trainable = False
+    for layer in copy._flatten_layers():  # those inside Bidirectional, too, which makes its own
+        if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
+            layer.use_cudnn = False  # on a GPU the search is compiled by XLA, which cannot compile cuDNN's loop
     return copy, cut

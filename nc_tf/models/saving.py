@@ -9,11 +9,11 @@ from nc_tf.errors import InputError
 from nc_tf.files import whole_file
 
 
-def check_model_file(path: str | Path) -> Path:
-    """Refuse a place that Keras could not save to, before hours are spent on what should go there.
+def check_model_file(path: str | Path, *read: str | Path) -> Path:
+    """Refuse a place that Keras could not save to, before hours are spent on what should go there; and any of what is `read`.
 
     Raises:
-        InputError: the suffix is neither .keras nor .h5, it is a folder, or the folder cannot be made or written to.
+        InputError: the suffix is neither .keras nor .h5, it is a folder, the folder cannot be made or written to, or it is what is read.
     """
     path = Path(path)
     if path.suffix not in (".keras", ".h5"):
@@ -23,6 +23,8 @@ def check_model_file(path: str | Path) -> Path:
         what = path if path.is_dir() else folder
         why = "a folder" if path.is_dir() else "no folder to write to"
         raise InputError(f"{path} cannot be written ({what} is {why}): expected the name of a file in a writable folder; choose another")
+    if path.resolve() in [Path(other).resolve() for other in read]:
+        raise InputError(f"{path} is what is read: expected another name; the given model and data stay as they are")
     return path
 
 
