@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from videos import cut_short, write_lines, write_sound, write_ucf101, write_vide
 from nc_tf.datasets import jpegs, ucf101
 from nc_tf.datasets.decoding import ClipFormat
 from nc_tf.datasets.files import read, read_both
-from nc_tf.datasets.splits import list_clips
+from nc_tf.datasets.splits import LARGEST_LIST, list_clips
 from nc_tf.datasets.ucf101 import load_archive, load_data
 from nc_tf.errors import InputError
 
@@ -61,6 +62,18 @@ def test_some_classes_are_numbered_among_themselves(folder: Path) -> None:
     listing = list_clips(folder, classes=["Typing", "Archery"])
     assert listing.classes == ("Archery", "Typing")
     assert {clip.name.split("/")[0]: clip.label for clip in listing.clips} == {"Archery": 0, "Typing": 1}
+
+
+def test_the_alphabet_is_that_of_the_official_list(tmp_path: Path) -> None:
+    """Capitals do not go before small letters."""
+    names = ("Hammering", "HammerThrow", "JumpingJack", "JumpRope")
+    for name in ("trainlist01.txt", "testlist01.txt"):
+        write_lines(tmp_path / "splits" / name, [f"{c}/v_{c}_{name[:4]}.avi" for c in reversed(names)])
+    for c in names:
+        (tmp_path / "videos" / c).mkdir(parents=True)
+        (tmp_path / "videos" / c / f"v_{c}_test.avi").touch()
+    assert list_clips(tmp_path).classes == names
+    assert list_clips(tmp_path, classes=["JumpRope", "JumpingJack"]).classes == names[2:]
 
 
 def test_one_clip_a_class_is_enough(tmp_path: Path) -> None:
@@ -153,7 +166,10 @@ def test_a_clip_in_both_lists_is_for_testing_only(folder: Path, capsys: Captured
 
 @pytest.mark.parametrize(
     "line",
-    ["Typing", "Typing/v.mp4 3", "Typing\\v.avi 3", "Typing/v.avi three", "../Typing/v.avi 3", "/etc/v.avi", "a/v.avi 3 3"],
+    [
+        *("Typing", "Typing/v.mp4 3", "Typing\\v.avi 3", "Typing/v.avi three", "../Typing/v.avi 3", "/etc/v.avi", "a/v.avi 3 3"),
+        "Typing/\x1b[2J.avi",  # would clear the screen
+    ],
 )
 def test_a_wrong_line_is_named_and_left_out(folder: Path, line: str, capsys: Captured) -> None:
     path = folder / "splits" / "trainlist01.txt"
@@ -162,6 +178,13 @@ def test_a_wrong_line_is_named_and_left_out(folder: Path, line: str, capsys: Cap
     assert len(train.images) == 6
     (reason,) = said(capsys)
     assert reason.endswith(f"trainlist01.txt, line 3: {line!r}: expected Class/v_Class_g01_c01.avi, once; correct the line")
+
+
+def test_a_name_that_no_file_can_have_is_left_out(folder: Path, capsys: Captured) -> None:
+    path = folder / "splits" / "trainlist01.txt"
+    write_lines(path, [*path.read_text().splitlines(), f"Typing/{'ä' * 130}.avi"])  # 264 bytes
+    assert len(load_data(folder, SMALL)[0].images) == 6
+    assert "trainlist01.txt, line 7: 'Typing/" in said(capsys)[0]
 
 
 def test_a_clip_named_twice_counts_once(folder: Path, capsys: Captured) -> None:
@@ -178,9 +201,20 @@ def only_test_clips(folder: Path) -> None:
         path.unlink()
 
 
+def endless(folder: Path) -> None:
+    (folder / "splits" / "testlist01.txt").unlink()
+    os.mkfifo(folder / "splits" / "testlist01.txt")
+
+
+def immense(folder: Path) -> None:
+    os.truncate(folder / "splits" / "testlist01.txt", LARGEST_LIST + 1)
+
+
 REFUSED: list[tuple[str, Callable[[Path], object], str]] = [
     ("no test list", lambda f: (f / "splits" / "testlist01.txt").unlink(), r"testlist01.txt cannot be read .*: expected a list of clips"),
     ("binary", lambda f: (f / "splits" / "testlist01.txt").write_bytes(b"\xff\xfe"), r"testlist01.txt cannot be read .*: expected a list"),
+    ("a pipe", endless, r"testlist01.txt cannot be read \(no regular file of at most 16,777,216 bytes\): expected a list of clips"),
+    ("too large", immense, r"testlist01.txt cannot be read \(no regular file of at most 16,777,216 bytes\): expected a list of clips"),
     ("no line", lambda f: write_lines(f / "splits" / "testlist01.txt", ["# none"]), r"testlist01.txt names no clip: expected lines"),
     ("no videos", lambda f: shutil.rmtree(f / "videos"), r"has none of the 9 clips of .*splits: expected <Class>/v_<Class>_gNN_cNN.avi"),
     ("all bad", lambda f: [cut_short(p) for p in f.glob("videos/*/*.avi")], r"none of 9 clips can be read, the first because .* cut short"),
@@ -228,9 +262,17 @@ def resized(folder: Path) -> None:
     write_video(clip(folder), 21)
 
 
-def relabelled(folder: Path) -> None:
+def reordered(folder: Path) -> None:
     path = folder / "splits" / "testlist01.txt"
     write_lines(path, reversed(path.read_text().splitlines()))
+
+
+def moved_to_testing(folder: Path) -> None:
+    """The last line of one list becomes the first of the other: the same lines in the same order."""
+    train, test = (folder / "splits" / name for name in ("trainlist01.txt", "testlist01.txt"))
+    *lines, last = train.read_text().splitlines()
+    write_lines(test, [last, *test.read_text().splitlines()])
+    write_lines(train, lines)
 
 
 def of_other_frames(folder: Path) -> None:
@@ -239,8 +281,9 @@ def of_other_frames(folder: Path) -> None:
 
 
 STALE: list[tuple[Callable[[Path], object], str]] = [
-    (resized, "is of other videos"),
-    (relabelled, "is of other splits"),
+    (resized, "is of other clips"),
+    (reordered, "is of other clips"),
+    (moved_to_testing, "is of other clips"),
     (of_other_frames, "is of other frames"),
     (lambda folder: cut_short(folder / CACHE), "is damaged"),
     (lambda folder: np.savez(folder / CACHE, x=np.zeros(3)), "is damaged"),
@@ -261,6 +304,26 @@ def test_a_cache_of_something_else_is_said_to_be_and_made_again(
     np.testing.assert_array_equal(again.labels, fresh.labels)
 
 
+def test_a_video_that_is_mended_is_taken_in_again(folder: Path) -> None:
+    whole = clip(folder).read_bytes()
+    clip(folder).write_bytes(b"X" + whole[1:])  # as long as before, and no AVI
+    os.utime(clip(folder), ns=(0, 0))
+    assert len(load_data(folder, SMALL)[0].images) == 5
+    clip(folder).write_bytes(whole)
+    assert len(load_data(folder, SMALL)[0].images) == 6
+
+
+def test_a_line_that_is_corrected_is_named_no_more(folder: Path, capsys: Captured) -> None:
+    path = folder / "splits" / "trainlist01.txt"
+    lines = path.read_text().splitlines()
+    write_lines(path, [*lines, "Typing"])
+    load_archive(folder, SMALL)
+    assert "line 7: 'Typing'" in said(capsys)[0]
+    write_lines(path, lines)
+    load_archive(folder, SMALL)
+    assert said(capsys) == []
+
+
 @pytest.mark.parametrize("wrong", ["settings", "buf"])
 def test_a_cache_without_its_settings_is_made_again(folder: Path, wrong: str, capsys: Captured) -> None:
     load_archive(folder, SMALL)
@@ -276,7 +339,7 @@ def test_other_classes_share_no_cache_by_mistake(folder: Path, capsys: Captured)
     first = load_archive(folder, SMALL, num_classes=2)
     other = load_archive(folder, SMALL, classes=["Bowling", "Typing"])
     assert (first.classes, other.classes) == (("Archery", "Bowling"), ("Bowling", "Typing"))
-    assert "is of other classes, videos: it is made again" in said(capsys)[0]
+    assert "is of other classes, clips: it is made again" in said(capsys)[0]
 
 
 def test_the_seed_has_a_cache_of_its_own_where_it_matters(folder: Path) -> None:

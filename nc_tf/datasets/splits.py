@@ -17,9 +17,11 @@ from nc_tf.errors import InputError
 VIDEO_FOLDERS = ("videos", "UCF-101")
 SPLIT_FOLDERS = ("splits", "ucfTrainTestlist")
 TRAIN_LIST, TEST_LIST = "trainlist01.txt", "testlist01.txt"
+LARGEST_LIST = 2**24  # bytes; the longest list of the official splits has 0.5 MB, a zip bomb has more
+LONGEST_NAME = 255  # bytes, of a file or a folder; to ask a file system about a longer one is an error
 
 # `Class/v_Class_g08_c01.avi`, in the training list with the official number of the class after it, which nothing here needs: labels count
-# the classes that are there. Neither part can lead out of the folder.
+# the classes that are named, in the same order. Neither part can lead out of the folder.
 LINE = re.compile(r"([^\s/\\.][^\s/\\]*)/([^\s/\\.][^\s/\\]*\.avi)(?:\s+\d+)?", re.IGNORECASE)
 
 
@@ -46,7 +48,8 @@ class Listing:
 
     Attributes:
         clips: those whose file is there; whether it can be read is another matter.
-        classes: the name of each class by its label, in alphabetical order. One whose clips are all missing keeps its number.
+        classes: the name of each class by its label, in alphabetical order whatever the case, which is the official one. One whose clips
+            are all missing keeps its number.
         named: how many clips of these classes the split files name.
         skipped: what is wrong with the other clips and with lines that are of no use, a message each.
     """
@@ -90,7 +93,7 @@ def list_clips(folder: str | Path, *, classes: Sequence[str] | None = None, num_
     for twice in sorted(set(lines[False]) & set(lines[True])):
         skipped.append(f"{'/'.join(twice)} is in both lists of {lists}: expected one; it is kept for testing only")
         lines[False].remove(twice)
-    chosen = _chosen(sorted({line[0] for both in lines.values() for line in both}), lists, classes, num_classes)
+    chosen = _chosen(_alphabetical({line[0] for both in lines.values() for line in both}), lists, classes, num_classes)
     label_of = {name: label for label, name in enumerate(chosen)}
     videos = video_folder(folder)
     wanted = [
@@ -120,12 +123,16 @@ def list_clips(folder: str | Path, *, classes: Sequence[str] | None = None, num_
 def _lines(path: Path, skipped: list[str]) -> Iterator[tuple[str, str]]:
     """(class, file) of every line that can be used; the others go to `skipped`."""
     try:
+        if path.stat().st_size > LARGEST_LIST or not path.is_file():  # a pipe would never end
+            raise ValueError(f"no regular file of at most {LARGEST_LIST:,} bytes")
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # what is no UTF-8 is a ValueError
         raise InputError(f"{path} cannot be read ({error}): expected a list of clips; download the split files again") from error
     seen = set()
     for number, line in enumerate(text.splitlines(), 1):
         match = LINE.fullmatch(line.strip())
+        if match and not all(name.isprintable() and len(name.encode()) <= LONGEST_NAME for name in match.groups()):
+            match = None
         if match and match.groups() not in seen:
             seen.add(match.groups())
             yield match[1], match[2]
@@ -136,6 +143,11 @@ def _lines(path: Path, skipped: list[str]) -> Iterator[tuple[str, str]]:
         raise InputError(f"{path} names no clip: expected lines such as Class/v_Class_g01_c01.avi; download the split files again")
 
 
+def _alphabetical(names: set[str]) -> list[str]:
+    """As the official list of the classes has them: Hammering comes before HammerThrow, JumpingJack before JumpRope."""
+    return sorted(names, key=lambda name: (name.casefold(), name))
+
+
 def _chosen(names: Sequence[str], lists: Path, classes: Sequence[str] | None, num_classes: int | None) -> tuple[str, ...]:
     if classes is not None and num_classes is not None:
         raise InputError("classes and num_classes: expected one of them; leave the other out")
@@ -143,7 +155,7 @@ def _chosen(names: Sequence[str], lists: Path, classes: Sequence[str] | None, nu
         unknown = sorted(set(classes) - set(names))
         if unknown:
             raise InputError(f"class {unknown[0]!r} is not in {lists}: expected some of {', '.join(names)}; choose others")
-        names = sorted(set(classes))
+        names = _alphabetical(set(classes))
     if num_classes is not None:
         if not 2 <= num_classes <= len(names):
             raise InputError(f"{num_classes} classes: expected 2 to {len(names)}, those in {lists}; choose another number")

@@ -22,7 +22,7 @@ from nc_tf.datasets.clips import JPEG_QUALITY, clip_dataset, jpeg_dataset
 from nc_tf.datasets.decoding import ClipFormat, check_decoder
 from nc_tf.datasets.files import ImageShape, LabelledImages, Subset
 from nc_tf.datasets.jpegs import JpegArchive
-from nc_tf.datasets.splits import Listing, list_clips, split_folder
+from nc_tf.datasets.splits import Listing, list_clips
 from nc_tf.errors import InputError
 
 DEFAULT = ClipFormat()
@@ -75,7 +75,7 @@ def load_archive(
         cache: the folder to keep them in; by default `folder`, unless that is marked as read-only: then they are not kept.
 
     Returns:
-        Training clips first. What was left out is in `skipped`, and named on stderr.
+        Training clips first. What is left out is named on stderr; `skipped` holds the part of it that could not be decoded.
 
     Raises:
         InputError: as `splits.list_clips`; no clip can be read; no decoder; or the cache cannot be written.
@@ -83,7 +83,7 @@ def load_archive(
     folder = Path(folder)
     say = Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print
     listing = list_clips(folder, classes=classes, num_classes=num_classes)
-    settings = _settings(folder, listing, form)
+    settings = _settings(listing, form)
     path = Path(cache or folder) / cache_name(len(listing.classes), form)
     archive = None
     if path.exists():
@@ -96,7 +96,7 @@ def load_archive(
             jpegs.save(path, archive)
         else:
             say(f"{folder} is read-only, so nothing is kept: `nc-tf data ucf101 --from {folder}` writes a file to use in its place")
-    for reason in archive.skipped:
+    for reason in (*listing.skipped, *archive.skipped):
         say(reason)
     if len(archive.labels) < listing.named:
         say(f"{listing.named - len(archive.labels)} of {listing.named} clips are left out")
@@ -127,10 +127,13 @@ def fitting(image_shape: ImageShape | None, name: str) -> ClipFormat:
     return ClipFormat(frames or DEFAULT.frames, height or DEFAULT.height, width or DEFAULT.width)
 
 
-def _settings(folder: Path, listing: Listing, form: ClipFormat) -> dict[str, Any]:
+def _settings(listing: Listing, form: ClipFormat) -> dict[str, Any]:
     """Everything that decides what is in the cache; a difference in any of it makes the cache stale."""
-    lists = split_folder(folder) or folder
-    files = "".join(sorted(f"{clip.name} {clip.path.stat().st_size}\n" for clip in listing.clips))
+    clips = hashlib.sha256()
+    for clip in listing.clips:
+        status = clip.path.stat()
+        # With the time: a video that was damaged is often replaced by one of the same size.
+        clips.update(f"{clip.is_test} {clip.label} {clip.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return {
         "frames": form.frames,
         "height": form.height,
@@ -140,13 +143,8 @@ def _settings(folder: Path, listing: Listing, form: ClipFormat) -> dict[str, Any
         "decoder": form.decoder,
         "quality": JPEG_QUALITY,
         "classes": list(listing.classes),
-        "splits": _sha256(b"".join(path.read_bytes() for path in sorted(lists.glob("*list01.txt")))),
-        "videos": _sha256(files.encode()),
+        "clips": clips.hexdigest(),
     }
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _kept(path: Path, settings: dict[str, Any]) -> tuple[JpegArchive | None, str]:
@@ -168,7 +166,7 @@ def _writable(folder: Path) -> bool:
 
 def _decoded(listing: Listing, form: ClipFormat, settings: str) -> JpegArchive:
     check_decoder(form)
-    buf, lengths, totals, clips, skipped = bytearray(), [0], [], [], list(listing.skipped)
+    buf, lengths, totals, clips, skipped = bytearray(), [0], [], [], []
     dataset = jpeg_dataset(clip_dataset([clip.path for clip in listing.clips], form))
     rows = track(dataset.as_numpy_iterator(), "decoding clips", total=len(listing.clips), console=Console(stderr=True))
     for clip, (frames, total, problem) in zip(listing.clips, rows, strict=True):
@@ -180,7 +178,7 @@ def _decoded(listing: Listing, form: ClipFormat, settings: str) -> JpegArchive:
         totals.append(total)
         clips.append(clip)
     if not clips:
-        raise InputError(f"none of {len(listing.clips)} clips can be read, the first because {skipped[len(listing.skipped)]}")
+        raise InputError(f"none of {len(listing.clips)} clips can be read, the first because {skipped[0]}")
     return JpegArchive(
         buf=np.frombuffer(buf, np.uint8),
         offsets=np.cumsum(lengths, dtype=np.int64),
