@@ -265,6 +265,23 @@ def test_a_truncated_file_is_named(file: Path, share: float) -> None:
         read(file)
 
 
+@pytest.mark.parametrize("damage", ["header", "lzma"])
+def test_damage_that_numpy_and_zipfile_do_not_expect_is_named(damage: str, tmp_path: Path) -> None:
+    """An array's header that breaks off within a bracket, and compressed bytes that are none."""
+    path = tmp_path / "data.npz"
+    array = np.lib.format.magic(1, 0) + (12).to_bytes(2, "little") + b"{'shape': (L"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA if damage == "lzma" else zipfile.ZIP_STORED) as file:
+        for name in "xy":
+            file.writestr(f"{name}.npy", array)
+    if damage == "lzma":
+        content = bytearray(path.read_bytes())
+        start = content.index(b"x.npy") + len("x.npy")
+        content[start + 4] = 0xFF  # after two bytes each for version and length: properties that LZMA does not have
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"data.npz cannot be read \(.*\): expected a whole file of its kind"):
+        read(path)
+
+
 def test_a_flipped_bit_in_an_npz_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=IMAGES, y=LABELS)
     content = bytearray((tmp_path / "data.npz").read_bytes())

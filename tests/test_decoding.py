@@ -1,6 +1,7 @@
 """From a video to a clip: which frames, at which size, and what is said of a file that gives none."""
 
 import builtins
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,11 @@ def test_the_jpegs_show_the_clips(tmp_path: Path) -> None:
 # What gives no clip.
 
 
+def header_alone(path: Path) -> None:
+    pytest.importorskip("av")  # the first to look further
+    path.write_bytes(b"RIFF\0\0\0\0AVI ")
+
+
 def unknown_codec(path: Path) -> None:
     path.write_bytes(write_video(path).read_bytes().replace(b"FMP4", b"QQQQ"))
 
@@ -132,8 +138,9 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("text", lambda path: path.write_text("a video, honestly"), r"v.avi is no AVI video"),
     ("playlist", lambda path: path.write_text("#EXTM3U\n#EXTINF:1,\nother.avi\n"), r"v.avi is no AVI video"),
     ("another kind", lambda path: write_video(path.with_suffix(".mp4")).rename(path), r"v.avi is no AVI video"),
+    ("link", lambda path: path.symlink_to(write_video(path.with_name("w.avi"))), r"v.avi is a link to another file: expected the video"),
     ("truncated", lambda path: cut_short(write_video(path)), r"v.avi is cut short, [\d,]+ of [\d,]+ bytes: expected a whole video; unpack"),
-    ("header alone", lambda path: path.write_bytes(b"RIFF\0\0\0\0AVI "), r"v.avi cannot be decoded \(Invalid data .*\): expected a whole"),
+    ("header alone", header_alone, r"v.avi cannot be decoded \(Invalid data .*\): expected a whole"),
     ("zero frames", lambda path: write_video(path, 0), r"v.avi has no frames: expected a video; replace it"),
     ("audio only", lambda path: write_sound(path), r"v.avi has no video stream: expected a video; replace it"),
     ("unknown codec", unknown_codec, r"v.avi is compressed by a codec that FFmpeg does not know: expected MPEG-4 or another; convert it"),
@@ -169,6 +176,13 @@ def test_immense_frames_are_refused_before_decoding(tmp_path: Path, monkeypatch:
 def test_a_clip_that_cannot_be_made_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ClipFormat(**wrong)
+
+
+def test_without_pyav_a_test_that_needs_a_video_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    for write in (write_video, write_sound):
+        with pytest.raises(pytest.skip.Exception, match="could not import 'av'"):
+            write(tmp_path / "v.avi")
 
 
 def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

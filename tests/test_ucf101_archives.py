@@ -14,9 +14,11 @@ from videos import write_ucf101
 
 from nc_tf import cli
 from nc_tf.datasets import ucf101_archives
+from nc_tf.datasets.download import md5_of
 from nc_tf.datasets.splits import list_clips
 from nc_tf.datasets.ucf101_archives import SPLITS, UNPACKERS, VIDEOS, obtain
 from nc_tf.errors import InputError
+from nc_tf.files import whole_file
 
 Captured = pytest.CaptureFixture[str]
 
@@ -29,9 +31,18 @@ python3 -m zipfile -e "$archive" "$folder"
 """
 
 
+def accept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the archives of a folder for the official ones."""
+    for name, archive in (("VIDEOS", VIDEOS), ("SPLITS", SPLITS)):
+        path = folder / archive.name
+        if path.is_file():
+            right = archive._replace(size=path.stat().st_size, md5=md5_of(path))
+            monkeypatch.setattr(ucf101_archives, name, right)
+
+
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the two archives, of three classes."""
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two archives, of three classes."""
     folder = tmp_path_factory.mktemp("archives")
     counts = {"Archery": 1, "Bowling": 1, "Typing": 1}
     tree = write_ucf101(tmp_path_factory.mktemp("tree"), counts, counts, videos="UCF-101", lists="ucfTrainTestlist")
@@ -40,6 +51,13 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for path in sorted((tree / part).rglob("*.*")):
                 file.write(path, path.relative_to(tree))
     return folder
+
+
+@pytest.fixture
+def archives(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, taken for the official ones."""
+    accept(prepared, monkeypatch)
+    return prepared
 
 
 @pytest.fixture
@@ -87,6 +105,7 @@ def test_what_is_unpacked_is_taken_as_it_is(archives: Path, tmp_path: Path, prog
     programs("unar")
     obtain(tmp_path / "out", archives)
     assert obtain(tmp_path / "out") == tmp_path / "out"
+    assert obtain(tmp_path / "out", archives) == tmp_path / "out"
     assert obtain(tmp_path / "elsewhere", tmp_path / "out") == tmp_path / "out"
     assert len(calls(tmp_path)) == 1
 
@@ -102,7 +121,7 @@ def test_archives_are_downloaded_and_checked(archives: Path, tmp_path: Path, pro
 
     monkeypatch.setattr(ucf101_archives, "fetch", fetch)
     assert len(list_clips(obtain(tmp_path / "out")).clips) == 6
-    assert asked == [(archive.url, archive.md5, archive.size) for archive in (VIDEOS, SPLITS)]
+    assert asked == [(archive.url, archive.md5, archive.size) for archive in (ucf101_archives.VIDEOS, ucf101_archives.SPLITS)]
     for archive in (VIDEOS, SPLITS):
         assert archive.url.startswith("https://www.crcv.ucf.edu/")
         assert archive.url.endswith("/" + archive.name)
@@ -122,9 +141,31 @@ def test_a_failed_unpacking_leaves_no_videos(archives: Path, tmp_path: Path, pro
     monkeypatch.setenv("FAILS", "Write error: disk full")
     with pytest.raises(InputError, match=r"unrar could not unpack .*UCF101.rar \(Write error: disk full\): expected the whole archive"):
         obtain(tmp_path / "out", archives)
-    assert os.listdir(tmp_path / "out") == ["ucfTrainTestlist"]
+    assert os.listdir(tmp_path / "out") == []
     monkeypatch.setenv("FAILS", "")
     assert len(list_clips(obtain(tmp_path / "out", archives)).clips) == 6
+
+
+def test_failed_lists_leave_a_folder_that_the_next_call_completes(
+    archives: Path, tmp_path: Path, programs: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs("unar")
+    written: list[str] = []
+
+    def disk_full(path: Path) -> object:
+        written.append(path.name)
+        if path.name == "trainlist01.txt":
+            raise InputError("disk full")
+        return whole_file(path)
+
+    monkeypatch.setattr(ucf101_archives, "whole_file", disk_full)
+    with pytest.raises(InputError, match=r"^disk full$"):
+        obtain(tmp_path / "out", archives)
+    assert written == ["testlist01.txt", "trainlist01.txt"]
+    monkeypatch.undo()
+    accept(archives, monkeypatch)
+    assert len(list_clips(obtain(tmp_path / "out", archives)).clips) == 6
+    assert len(calls(tmp_path)) == 1, "the videos were there"
 
 
 def without_folder(folder: Path) -> None:
@@ -142,21 +183,51 @@ WRONG: list[tuple[str, Callable[[Path], object], str]] = [
 
 @pytest.mark.parametrize(("spoil", "message"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
 def test_other_archives_are_refused(
-    spoil: Callable[[Path], object], message: str, archives: Path, tmp_path: Path, programs: Callable[..., Any]
+    spoil: Callable[[Path], object],
+    message: str,
+    archives: Path,
+    tmp_path: Path,
+    programs: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     programs("unar")
     source = Path(shutil.copytree(archives, tmp_path / "source"))
     spoil(source)
+    accept(source, monkeypatch)
     with pytest.raises(InputError, match=message):
         obtain(tmp_path / "out", source)
 
 
-def test_lists_cannot_leave_their_folder(archives: Path, tmp_path: Path, programs: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("added", [b"", b"more"])
+def test_archives_found_on_the_disk_are_checked(
+    added: bytes, archives: Path, tmp_path: Path, programs: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs("unar")
+    source = Path(shutil.copytree(archives, tmp_path / "source"))
+    content = (source / VIDEOS.name).read_bytes()
+    (source / VIDEOS.name).write_bytes(bytes([content[0] ^ 1]) + content[1:] + added)
+    message = r"UCF101.rar is not the official archive: expected [\d,]+ bytes with MD5 [0-9a-f]{32}; copy or download it again"
+    with pytest.raises(InputError, match=message):
+        obtain(tmp_path / "out", source)
+    assert calls(tmp_path) == []
+
+    def unreadable(_: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(ucf101_archives, "md5_of", unreadable)
+    with pytest.raises(InputError, match=r"rar cannot be read \(Permission denied\): expected the official archive; check the path"):
+        obtain(tmp_path / "out", archives)
+
+
+def test_lists_cannot_leave_their_folder(
+    archives: Path, tmp_path: Path, programs: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     programs("unar")
     source = Path(shutil.copytree(archives, tmp_path / "source"))
     with zipfile.ZipFile(source / SPLITS.name, "a") as file:
         file.writestr("../../escaped.txt", "")
         file.writestr("ucfTrainTestlist/run.sh", "")
+    accept(source, monkeypatch)
     obtain(tmp_path / "out", source)
     assert not list(tmp_path.glob("*.txt"))
     assert sorted(os.listdir(tmp_path / "out" / "ucfTrainTestlist")) == ["escaped.txt", "testlist01.txt", "trainlist01.txt"]
@@ -187,13 +258,14 @@ def test_the_command_writes_a_file_for_every_other(tmp_path: Path, capsys: Captu
     assert cli.main([*command, "--classes", "Typing,Archery"]) == 0
     printed = capsys.readouterr()
     assert "2 training and 2 test clips of 2 classes" in printed.out
-    assert "is of other classes, videos: it is made again" in printed.err
+    assert "is of other classes, clips: it is made again" in printed.err
     with np.load(out / "ucf2_4x12x12_central.npz") as saved:
         assert saved["classes"].tolist() == ["Archery", "Typing"]
     assert sorted(os.listdir(source)) == ["splits", "videos"]
 
 
 def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: Captured) -> None:
+    pytest.importorskip("av")  # asked for first
     assert cli.main(["data", "ucf101", "--from", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "has neither splits/ nor UCF101.rar" in line

@@ -1,5 +1,7 @@
 """Named arrays in a file, HDF5 or `.npz`: nothing is unpickled, no link is followed, and headers are read before memory is spent."""
 
+import lzma
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,8 +17,11 @@ from nc_tf.errors import InputError
 
 Arrays = tuple[list[str], Callable[[str], np.ndarray]]  # the names in a file, and how to read one
 
-# What the readers raise on damaged files. zlib.error and BadZipFile derive from Exception directly.
-DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, zlib.error, zipfile.BadZipFile, Image.DecompressionBombError)
+# What the readers raise on damaged files; those of the second line derive from Exception directly.
+DAMAGE = (
+    OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError,
+    zlib.error, lzma.LZMAError, zipfile.BadZipFile, tokenize.TokenError, Image.DecompressionBombError,
+)
 
 
 @contextmanager

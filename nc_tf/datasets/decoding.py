@@ -94,8 +94,8 @@ def decode(path: Path, form: ClipFormat) -> tuple[np.ndarray, int]:
         (T, H, W, 3) uint8 RGB in [0, 255], and the length of the video in frames.
 
     Raises:
-        InputError: the file is not there, no AVI, cut short, without video, without frames, damaged or immense; or the decoder of `form`
-            is not installed.
+        InputError: the file is not there, a link, no AVI, cut short, without video, without frames, damaged or immense; or the decoder
+            of `form` is not installed.
     """
     _check_whole(path)
     return {"pyav": _with_pyav, "tfio": _with_tfio}[form.decoder](path, form)
@@ -112,6 +112,8 @@ def check_decoder(form: ClipFormat) -> None:
 
 def _check_whole(path: Path) -> None:
     """Refuse what is no AVI, and what is shorter than it says: FFmpeg would make a clip of the part that is there."""
+    if path.is_symlink():
+        raise InputError(f"{path} is a link to another file: expected the video itself; copy it there")
     try:
         with open(path, "rb") as file:
             head = file.read(12)

@@ -64,7 +64,7 @@ def fetch(url: str, path: str | Path, *, md5: str, size: int | None = None) -> P
         raise InputError(f"{url} cannot be downloaded: expected an address that begins with https:// or http://; check it")
     part = path.with_name(path.name + ".part")
     try:
-        if path.is_file() and _md5(path) == md5:
+        if path.is_file() and md5_of(path) == md5:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "ab") as file:
@@ -72,7 +72,7 @@ def fetch(url: str, path: str | Path, *, md5: str, size: int | None = None) -> P
                 _complete(url, file, part, md5, size)
             file.flush()
             os.fsync(file.fileno())
-        found = _md5(part)
+        found = md5_of(part)
         if found != md5:
             part.unlink()
             raise InputError(f"{url} arrived with MD5 {found}: expected {md5}; the bad file was removed, run the command again")
@@ -129,7 +129,7 @@ def _continue(url: str, file: BinaryIO, part: Path, md5: str, size: int | None, 
             ) from error
         # Nothing lies beyond what is here: either it is all here, or it is not this file.
         file.flush()
-        if _md5(part) != md5:
+        if md5_of(part) != md5:
             raise _StartOver("the part on disk does not belong to this file") from error
         return
     except (OSError, http.client.HTTPException) as error:
@@ -189,6 +189,7 @@ def _opener() -> OpenerDirector:
     return opener
 
 
-def _md5(path: Path) -> str:
+def md5_of(path: Path) -> str:
+    """The checksum of a file, 32 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -6,18 +6,17 @@ The videos come as a RAR, a format whose inventor licenses no free unpacker: a p
 import shutil
 import subprocess
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 
-from nc_tf.datasets.download import fetch
-from nc_tf.datasets.splits import SPLIT_FOLDERS, VIDEO_FOLDERS, split_folder, video_folder
+from nc_tf.datasets.arrays import DAMAGE
+from nc_tf.datasets.download import fetch, md5_of
+from nc_tf.datasets.splits import LARGEST_LIST, SPLIT_FOLDERS, TRAIN_LIST, VIDEO_FOLDERS, split_folder, video_folder
 from nc_tf.errors import InputError
-
-LARGEST_LIST = 2**24  # bytes; the longest list of the official splits has 0.5 MB, a zip bomb has more
+from nc_tf.files import whole_file
 
 
 class Archive(NamedTuple):
@@ -59,26 +58,45 @@ def obtain(folder: str | Path, source: str | Path | None = None) -> Path:
         The folder for `ucf101.load_archive`.
 
     Raises:
-        InputError: no such folder, or neither videos nor archives in it; no program to unpack a RAR; a failed download or unpacking.
+        InputError: no such folder, or neither videos nor archives in it; others than the official archives; no program to unpack a RAR; a
+            failed download or unpacking.
     """
     folder, where = Path(folder), Path(source or folder)
     if source is not None and not where.is_dir():
         raise InputError(f"{where} is not a folder: expected UCF-101, or its two archives; check the path")
-    if split_folder(where) and (source is not None or video_folder(where) != where):
+    if source is not None and split_folder(where):
         return where
+    if split_folder(folder) and video_folder(folder) != folder:
+        return folder
     if source is None:
         _unpacker()  # before the download, not after
-        for archive in (VIDEOS, SPLITS):
-            fetch(archive.url, folder / archive.name, md5=archive.md5, size=archive.size)
     for archive in (VIDEOS, SPLITS):
-        if not (where / archive.name).is_file():
-            raise InputError(
-                f"{where} has neither {SPLIT_FOLDERS[0]}/ nor {archive.name}: expected UCF-101, or its two archives; "
-                "check the path, or leave --from out for a download"
-            )
+        if source is None:
+            fetch(archive.url, folder / archive.name, md5=archive.md5, size=archive.size)
+        else:
+            _check_archive(where, archive)
+    # The lists last: a folder that has them is taken for whole.
+    if not (folder / VIDEO_FOLDERS[1]).is_dir():
+        _unpack_videos(where / VIDEOS.name, folder)
     _unpack_splits(where / SPLITS.name, folder)
-    _unpack_videos(where / VIDEOS.name, folder)
     return folder
+
+
+def _check_archive(folder: Path, archive: Archive) -> None:
+    path = folder / archive.name
+    if not path.is_file():
+        raise InputError(
+            f"{folder} has neither {SPLIT_FOLDERS[0]}/ nor {archive.name}: expected UCF-101, or its two archives; "
+            "check the path, or leave --from out for a download"
+        )
+    try:
+        right = path.stat().st_size == archive.size and md5_of(path) == archive.md5  # the size first: the sum takes its time
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): expected the official archive; check the path") from error
+    if not right:
+        raise InputError(
+            f"{path} is not the official archive: expected {archive.size:,} bytes with MD5 {archive.md5}; copy or download it again"
+        )
 
 
 def _unpacker() -> str:
@@ -121,8 +139,11 @@ def _unpack_splits(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
             lists = [info for info in opened.infolist() if info.filename.endswith(".txt") and info.file_size <= LARGEST_LIST]
-            (folder / SPLIT_FOLDERS[1]).mkdir(parents=True, exist_ok=True)
-            for info in lists:
-                (folder / SPLIT_FOLDERS[1] / Path(info.filename).name).write_bytes(opened.read(info))
-    except (OSError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+            for info in sorted(lists, key=lambda info: Path(info.filename).name == TRAIN_LIST):  # last: by it such a folder is known
+                content = opened.read(info)
+                with whole_file(folder / SPLIT_FOLDERS[1] / Path(info.filename).name) as temporary:
+                    temporary.write_bytes(content)
+    except InputError:
+        raise
+    except DAMAGE as error:
         raise InputError(f"{archive} cannot be unpacked to {folder} ({error}): expected the split files; download them again") from error
