@@ -162,9 +162,13 @@ def refuse_large_activations(model: keras.Model, path: Path, frames: int = 1) ->
                     )
         if isinstance(operation, keras.Model):
             refuse_large_activations(operation, path, frames)
-        elif isinstance(operation, keras.layers.Wrapper) and isinstance(operation.layer, keras.Model):
-            repeated = max((node.input_tensors[0].shape[1] or 1 for node in operation._inbound_nodes), default=1)
-            refuse_large_activations(operation.layer, path, frames * repeated)
+        inner, axes = operation, 1
+        while isinstance(inner, keras.layers.Wrapper):
+            axes += isinstance(inner, keras.layers.TimeDistributed)  # the only wrapper that calls its layer on parts of the input
+            inner = inner.layer
+        if inner is not operation and isinstance(inner, keras.Model):
+            parts = (math.prod(side or 1 for side in node.input_tensors[0].shape[1:axes]) for node in operation._inbound_nodes)
+            refuse_large_activations(inner, path, frames * max(parts, default=1))
 
 
 def refuse_missing_values(model: keras.Model, stored: int, path: Path) -> None:
