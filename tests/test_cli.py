@@ -612,13 +612,15 @@ def test_data_moving_shapes_writes_clips_that_read_both_understands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     render = moving_shapes.load_data
-    monkeypatch.setattr(moving_shapes, "load_data", lambda *, seed: render(num_train=16, num_test=8, seed=seed))
+    monkeypatch.setattr(moving_shapes, "load_data", lambda **given: render(num_train=16, num_test=8, **given))
     assert cli.main(["data", "moving-shapes", "--out", str(tmp_path), "--seed", "4"]) == 0
     assert capsys.readouterr().out == f"written: {tmp_path / 'moving-shapes.npz'}, 16 training and 8 test clips\n"
     for read, rendered in zip(read_both(tmp_path / "moving-shapes.npz", seed=0), render(num_train=16, num_test=8, seed=4), strict=True):
         assert read.subset == rendered.subset
         np.testing.assert_array_equal(read.images, rendered.images)
         np.testing.assert_array_equal(read.labels, rendered.labels)
+    assert cli.main(["data", "moving-shapes", "--out", str(tmp_path), "--frames", "4", "--size", "16"]) == 0
+    assert read_both(tmp_path / "moving-shapes.npz", seed=0)[1].images.shape == (8, 4, 16, 16, 3)
 
 
 def test_data_gtsrb_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

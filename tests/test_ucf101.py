@@ -93,6 +93,8 @@ BAD_CLASSES: list[tuple[dict[str, Any], str]] = [
     ({"num_classes": 1}, r"1 classes: expected 2 to 3, those in .*splits; choose another number"),
     ({"num_classes": 4}, r"4 classes: expected 2 to 3"),
     ({"classes": ["Archery", "Chess"]}, r"class 'Chess' is not in .*: expected some of Archery, Bowling, Typing; choose others"),
+    ({"classes": ["Archery"]}, r"1 classes: expected 2 or more of those in .*splits; choose more, or complete the lists"),
+    ({"classes": []}, r"0 classes: expected 2 or more"),
     ({"classes": ["Archery"], "num_classes": 2}, r"classes and num_classes: expected one of them; leave the other out"),
 ]
 
@@ -335,10 +337,23 @@ def test_a_cache_without_its_settings_is_made_again(folder: Path, wrong: str, ca
     assert said(capsys) == [f"{folder / CACHE} is damaged: it is made again"]
 
 
-def test_other_classes_share_no_cache_by_mistake(folder: Path, capsys: Captured) -> None:
+def test_chosen_classes_have_a_cache_of_their_own(folder: Path, capsys: Captured) -> None:
     first = load_archive(folder, SMALL, num_classes=2)
-    other = load_archive(folder, SMALL, classes=["Bowling", "Typing"])
-    assert (first.classes, other.classes) == (("Archery", "Bowling"), ("Bowling", "Typing"))
+    others = [load_archive(folder, SMALL, classes=names) for names in (["Bowling", "Typing"], ["Typing", "Bowling"], ["Archery", "Typing"])]
+    assert first.classes == ("Archery", "Bowling")
+    assert [other.classes for other in others] == [("Bowling", "Typing")] * 2 + [("Archery", "Typing")]
+    assert said(capsys) == []
+    assert (folder / "ucf2_4x12x16_even.npz").exists()
+    assert len(list(folder.glob("ucf2-????????_4x12x16_even.npz"))) == 2
+
+
+def test_classes_by_another_name_make_the_cache_again(folder: Path, capsys: Captured) -> None:
+    load_archive(folder, SMALL, num_classes=2)
+    (folder / "videos" / "Archery").rename(folder / "videos" / "Boxing")
+    for path in (folder / "splits").iterdir():
+        path.write_text(path.read_text().replace("Archery/", "Boxing/"))
+    again = load_archive(folder, SMALL, num_classes=2)
+    assert again.classes == ("Bowling", "Boxing")
     assert "is of other classes, clips: it is made again" in said(capsys)[0]
 
 
@@ -359,6 +374,15 @@ def test_a_read_only_folder_is_left_alone(folder: Path, capsys: Captured) -> Non
     assert not (folder / CACHE).exists()
     lines = [line for line in said(capsys) if "is read-only" in line]
     assert lines == [f"{folder} is read-only, so nothing is kept: `nc-tf data ucf101 --from {folder}` writes a file to use in its place"]
+
+
+def test_clips_that_cannot_be_kept_are_used_all_the_same(folder: Path, capsys: Captured) -> None:
+    (folder / CACHE).mkdir()
+    assert len(load_data(folder, SMALL)[0].images) == 6
+    _, line = said(capsys)
+    assert line.startswith(f"nothing is kept: {folder / CACHE} could not be written (Is a directory): expected a writable folder")
+    with pytest.raises(InputError, match="could not be written"):
+        load_archive(folder, SMALL, cache=folder)
 
 
 @pytest.mark.parametrize("moment", ["decoding", "writing"])

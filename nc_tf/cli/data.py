@@ -14,13 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="source", metavar="PATH", help=source)
     parser.add_argument("--crop", action="store_true", help="gtsrb: cut each picture to the sign")
     parser.add_argument("--seed", type=seed, default=0, help="what to render; ucf101: where random clips begin")
-    clips = parser.add_argument_group("ucf101")
-    clips.add_argument("--frames", type=positive, default=16, metavar="T", help="of a clip (default: 16)")
-    clips.add_argument("--size", type=positive, default=64, metavar="PIXELS", help="height and width of a frame (default: 64)")
+    clips = parser.add_argument_group("ucf101; moving-shapes takes the first two")
+    clips.add_argument("--frames", type=positive, metavar="T", help="of a clip (default: 16; moving-shapes: 8)")
+    clips.add_argument("--size", type=positive, metavar="PIXELS", help="height and width of a frame (default: 64; moving-shapes: 32)")
     sampling = "frames over the whole video, or consecutive ones from its middle or a random start (default: even)"
     clips.add_argument("--sampling", default="even", choices=("even", "central", "random"), help=sampling)
-    clips.add_argument("--num-classes", type=positive, metavar="N", help="the first N classes alone, in alphabetical order")
-    clips.add_argument("--classes", type=lambda text: text.split(","), metavar="A,B", help="these classes alone")
+    classes = clips.add_mutually_exclusive_group()
+    classes.add_argument("--num-classes", type=positive, metavar="N", help="the first N classes alone, in alphabetical order")
+    classes.add_argument("--classes", type=lambda text: text.split(","), metavar="A,B", help="these classes alone")
     clips.add_argument("--decoder", default="pyav", choices=("pyav", "tfio"), help="what reads videos (default: pyav)")
 
 
@@ -38,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"written: {path}")
         return 0
     if arguments.name == "moving-shapes":
-        train, test = moving_shapes.load_data(seed=arguments.seed)
+        given = {"num_frames": arguments.frames, "size": arguments.size}
+        train, test = moving_shapes.load_data(seed=arguments.seed, **{key: value for key, value in given.items() if value is not None})
         (x_train, y_train), (x_test, y_test) = ((part.images, part.labels) for part in (train, test))
     elif arguments.name == "signs":
         (x_train, y_train), (x_test, y_test) = signs.load_data(seed=arguments.seed)
@@ -53,13 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _ucf101(arguments: argparse.Namespace) -> int:
     from nc_tf.datasets.decoding import ClipFormat, check_decoder
-    from nc_tf.datasets.ucf101 import cache_name, load_archive
+    from nc_tf.datasets.ucf101 import DEFAULT, cache_name, load_archive
     from nc_tf.datasets.ucf101_archives import obtain
 
-    form = ClipFormat(arguments.frames, arguments.size, arguments.size, arguments.sampling, arguments.seed, arguments.decoder)
+    frames, height, width = arguments.frames or DEFAULT.frames, arguments.size or DEFAULT.height, arguments.size or DEFAULT.width
+    form = ClipFormat(frames, height, width, arguments.sampling, arguments.seed, arguments.decoder)
     check_decoder(form)  # before a download of hours
     folder = obtain(arguments.out, arguments.source)
     clips = load_archive(folder, form, classes=arguments.classes, num_classes=arguments.num_classes, cache=arguments.out)
-    out = Path(arguments.out) / cache_name(len(clips.classes), form)
+    out = Path(arguments.out) / cache_name(clips.classes, form, chosen=arguments.classes is not None)
     print(f"written: {out}, {(~clips.is_test).sum()} training and {clips.is_test.sum()} test clips of {len(clips.classes)} classes")
     return 0

@@ -146,7 +146,7 @@ def _with_pyav(path: Path, form: ClipFormat) -> tuple[np.ndarray, int]:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be decoded ({reason}): expected a whole AVI video; replace it") from error
-    raise InputError(f"{path} has no frames: expected a video; replace it")
+    raise _no_frames(path)
 
 
 def load_pyav() -> Any:
@@ -194,9 +194,13 @@ def _take(frames: Iterable[Any], wanted: np.ndarray, clip: np.ndarray) -> int:
 def _with_tfio(path: Path, form: ClipFormat) -> tuple[np.ndarray, int]:
     frames = tfio.decode_video(path)
     if not len(frames):
-        raise InputError(f"{path} has no frames: expected a video; replace it")
+        raise _no_frames(path)
     wanted = frames[frame_numbers(len(frames), form, path.name)]
     return np.stack([_resized(Image.fromarray(frame), form.shape) for frame in wanted]), len(frames)
+
+
+def _no_frames(path: Path) -> InputError:
+    return InputError(f"{path} has no frames: expected a video; replace it")
 
 
 def _resized(frame: Image.Image, shape: tuple[int, ...]) -> np.ndarray:

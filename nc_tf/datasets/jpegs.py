@@ -1,7 +1,7 @@
 """Pictures or clips as JPEGs in one `.npz` file: a fraction of the size of their pixels, and any row can be had without the others."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,28 +109,26 @@ def unpack(arrays: Arrays, name: str) -> JpegArchive:
         InputError: the arrays contradict each other; `name` is what the message calls the file.
     """
     names, load = arrays
-    buf, offsets, labels = load("buf"), load("offsets"), load("labels")
-    is_test, n_frames = load("is_test"), load("n_frames") if "n_frames" in names else None
     text = {key: tuple(map(str, np.atleast_1d(load(key)))) if key in names else () for key in TEXT}
-    wrong = _contradiction(buf, offsets, labels, is_test, n_frames)
-    if wrong:
-        raise InputError(f"{name}: {wrong}; make the file again")
-    return JpegArchive(
-        buf,
-        offsets.astype(np.int64),
-        labels,
-        is_test.astype(bool),
+    archive = JpegArchive(
+        load("buf"),
+        load("offsets"),
+        load("labels"),
+        load("is_test"),
         text["classes"],
-        n_frames,
+        load("n_frames") if "n_frames" in names else None,
         text["names"],
         "".join(text["settings"]),
         text["skipped"],
     )
+    wrong = _contradiction(archive)
+    if wrong:
+        raise InputError(f"{name}: {wrong}; make the file again")
+    return replace(archive, offsets=archive.offsets.astype(np.int64), is_test=archive.is_test.astype(bool))
 
 
-def _contradiction(
-    buf: np.ndarray, offsets: np.ndarray, labels: np.ndarray, is_test: np.ndarray, n_frames: np.ndarray | None
-) -> str | None:
+def _contradiction(archive: JpegArchive) -> str | None:
+    buf, offsets, labels, n_frames = archive.buf, archive.offsets, archive.labels, archive.n_frames
     if buf.dtype != np.uint8 or buf.ndim != 1:
         return f"buf is {buf.dtype} {buf.shape}: expected uint8 (B,)"
     if offsets.dtype.kind not in "ui" or offsets.ndim != 1:
@@ -143,9 +141,13 @@ def _contradiction(
         return f"{len(offsets)} offsets for {len(labels)} labels: expected {expected}"
     if int(offsets[0]) < 0 or int(offsets[-1]) > len(buf) or (offsets[1:] < offsets[:-1]).any():
         return f"offsets between {min(offsets)} and {max(offsets)}: expected ascending ones from 0 to {len(buf)}, the length of buf"
-    for key, array in (("is_test", is_test), ("n_frames", n_frames)):
+    for key, array, kinds in (("labels", labels, "ui"), ("is_test", archive.is_test, "bui"), ("n_frames", n_frames, "ui")):
         if array is not None and array.shape != labels.shape:
             return f"{key} has shape {array.shape}: expected {labels.shape}, one for each label"
+        if array is not None and array.dtype.kind not in kinds:
+            return f"{key} is {array.dtype}: expected {'true or false' if 'b' in kinds else 'whole numbers'}"
+    if archive.classes and labels.max() >= len(archive.classes):
+        return f"label {labels.max()}, and the names of {len(archive.classes)} classes: expected a name for each label"
     return None
 
 

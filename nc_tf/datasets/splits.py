@@ -79,7 +79,8 @@ def list_clips(folder: str | Path, *, classes: Sequence[str] | None = None, num_
         num_classes: take the first so many in alphabetical order alone. With neither, all classes of the split files.
 
     Raises:
-        InputError: no split files; one that is not readable or has no line that can be used; classes that are not in them; no clip.
+        InputError: no split files; one that is not readable or has no line that can be used; classes that are not in them; fewer than two
+            classes; no clip.
     """
     folder = Path(folder)
     lists = split_folder(folder)
@@ -160,4 +161,6 @@ def _chosen(names: Sequence[str], lists: Path, classes: Sequence[str] | None, nu
         if not 2 <= num_classes <= len(names):
             raise InputError(f"{num_classes} classes: expected 2 to {len(names)}, those in {lists}; choose another number")
         names = names[:num_classes]
+    if len(names) < 2:
+        raise InputError(f"{len(names)} classes: expected 2 or more of those in {lists}; choose more, or complete the lists")
     return tuple(names)

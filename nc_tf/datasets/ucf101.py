@@ -78,13 +78,13 @@ def load_archive(
         Training clips first. What is left out is named on stderr; `skipped` holds the part of it that could not be decoded.
 
     Raises:
-        InputError: as `splits.list_clips`; no clip can be read; no decoder; or the cache cannot be written.
+        InputError: as `splits.list_clips`; no clip can be read; no decoder; or `cache` cannot be written to.
     """
     folder = Path(folder)
     say = Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print
     listing = list_clips(folder, classes=classes, num_classes=num_classes)
     settings = _settings(listing, form)
-    path = Path(cache or folder) / cache_name(len(listing.classes), form)
+    path = Path(cache or folder) / cache_name(listing.classes, form, chosen=classes is not None)
     archive = None
     if path.exists():
         archive, reason = _kept(path, settings)
@@ -92,8 +92,13 @@ def load_archive(
             say(f"{path} {reason}: it is made again")
     if archive is None:
         archive = _decoded(listing, form, json.dumps(settings))
-        if cache is not None or _writable(folder):
+        if cache is not None:
             jpegs.save(path, archive)
+        elif _writable(folder):
+            try:
+                jpegs.save(path, archive)
+            except InputError as error:  # nobody asked for the file, only for the clips
+                say(f"nothing is kept: {error}")
         else:
             say(f"{folder} is read-only, so nothing is kept: `nc-tf data ucf101 --from {folder}` writes a file to use in its place")
     for reason in (*listing.skipped, *archive.skipped):
@@ -103,10 +108,11 @@ def load_archive(
     return archive
 
 
-def cache_name(num_classes: int, form: ClipFormat) -> str:
-    """What the file of a data set is called: `ucf10_16x64x64_even.npz`."""
+def cache_name(classes: Sequence[str], form: ClipFormat, *, chosen: bool = False) -> str:
+    """What the file of a data set is called: `ucf10_16x64x64_even.npz`; of `chosen` classes, `ucf10-1a2b3c4d_...`, by what they are."""
+    which = f"-{hashlib.sha256('/'.join(classes).encode()).hexdigest()[:8]}" if chosen else ""
     seed = form.seed if form.sampling == "random" else ""
-    return f"ucf{num_classes}_{form.frames}x{form.height}x{form.width}_{form.sampling}{seed}.npz"
+    return f"ucf{len(classes)}{which}_{form.frames}x{form.height}x{form.width}_{form.sampling}{seed}.npz"
 
 
 def fitting(image_shape: ImageShape | None, name: str) -> ClipFormat:

@@ -45,7 +45,8 @@ def _convolution(filters: int, strides: int = 1) -> layers.Layer:
 def resnet18_features(image_shape: Shape = (224, 224, 3), units: int = 512) -> keras.Model:
     """ResNet-18 (He et al., 2015) up to a Dense layer in place of its classifier: images in [-1, 1] -> (N, units).
 
-    Sizes, padding and BatchNormalization as torchvision has them, so that its weights could be carried over.
+    Sizes, padding and the epsilon of BatchNormalization are those of torchvision; its momentum, and the values that shortcuts start from,
+    are Keras's own.
     """
     inputs = keras.Input(image_shape)
     features = layers.Conv2D(64, 7, strides=2, use_bias=False, kernel_initializer="he_normal")(layers.ZeroPadding2D(3)(inputs))
