@@ -1,6 +1,7 @@
 """What every test gets: a quiet TensorFlow, no windows, fixed seeds, and the real data where there is any."""
 
 import os
+import signal
 
 # Before anything imports TensorFlow or matplotlib, which read these once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -13,6 +14,11 @@ import pytest
 
 if TYPE_CHECKING:
     import keras
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C: a shell that starts the tests in the background has them ignore it, and with them every process that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
