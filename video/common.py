@@ -1,4 +1,4 @@
-"""What the five scripts share: options of the same names, where clips come from, a search by the seed's flags, a trigger as two files."""
+"""What the five scripts share: options of the same names, where clips come from, the flags of a search, a trigger as two files."""
 
 import argparse
 from collections.abc import Callable
