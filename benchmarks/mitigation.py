@@ -16,20 +16,22 @@ Every job is kept in runs/mitigation: a stopped run goes on where it was. Writes
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_record import RESULTS, ROOT, header, read_json, write_json
+from bench_jobs import Job, both_sets, check_steps, publish, published, repaired, scanned
+from bench_record import ROOT, read_json, write_json
 from mitigation_tables import figure, tables
 
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
 
-RUNS, POPULATION_RUNS = ROOT / "runs" / "mitigation", ROOT / "runs" / "population"
+BENCHMARK = "mitigation"
+RUNS, POPULATION_RUNS = ROOT / "runs" / BENCHMARK, ROOT / "runs" / "population"
 GTSRB, CIFAR10 = ROOT / "data" / "gtsrb_dataset.h5", ROOT / "data" / "cifar10.npz"
 MODEL = ROOT / "models" / "gtsrb_bottom_right_white_4_target_33.h5"
 STEPS = ("gtsrb", "pruning", "train", "cifar10")
@@ -42,8 +44,6 @@ TRAINING: dict[str, Any] = {"epochs": 6, "batch_size": 128, "learning_rate": 3e-
 KEPT = 0.1  # of the training images, for the defences
 ATTACKS = ("badnets", "blend", "SIG", "TrojanNet", "CLB", "WaNet", "benign")
 
-Job = Callable[[], dict[str, Any]]
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run the steps; 0 when done, 2 for bad input."""
@@ -53,8 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         if arguments.docs:
-            files = {step: RESULTS / f"mitigation-{step}.json" for step in STEPS}
-            print(tables({step: read_json(file, f"run the step {step} again") for step, file in files.items() if file.exists()}))
+            print(tables(published(BENCHMARK, STEPS)))
             return 0
         run(arguments.steps)
     except InputError as error:
@@ -65,39 +64,21 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(steps: Sequence[str]) -> None:
     """Every step asked for."""
-    unknown = [step for step in steps if step not in STEPS]
-    if unknown:
-        raise InputError(f"step {unknown[0]!r}: expected some of {', '.join(STEPS)}; choose from these")
+    check_steps(steps, STEPS)
     for step in steps:
         name, needed = ("gtsrb", GTSRB) if step in ("gtsrb", "pruning") else ("cifar10", CIFAR10)
         if not needed.exists():
             raise InputError(f"{needed} is missing: expected it for the step {step}; run `nc-tf data {name}`")
     load_tensorflow()
     if "gtsrb" in steps:
-        publish("gtsrb", gtsrb_jobs())
+        figure(publish(BENCHMARK, "gtsrb", gtsrb_jobs(), SEED), ROOT / "docs" / "images" / "pruning.png")
     if "pruning" in steps:
-        publish("pruning", pruning_jobs())
+        publish(BENCHMARK, "pruning", pruning_jobs(), SEED)
     if "train" in steps:
         for attack in ATTACKS:
             trained(attack)
     if "cifar10" in steps:
-        publish("cifar10", cifar10_jobs())
-
-
-def publish(step: str, jobs: dict[str, Job]) -> None:
-    """Run what is not done yet, and write all results."""
-    rows = {}
-    for name, job in jobs.items():
-        kept = RUNS / step / f"{name.replace(' ', '_').replace('/', '_')}.json"
-        if not kept.exists():
-            write_json(kept, job())
-            print(f"[{step}] {name}: done", flush=True)
-        rows[name] = read_json(kept, "delete it and run again")
-    results = header(SEED) | {"jobs": rows}
-    write_json(RESULTS / f"mitigation-{step}.json", results)
-    if step == "gtsrb":
-        figure(results, ROOT / "docs" / "images" / "pruning.png")
-    print(f"written to {RESULTS / f'mitigation-{step}.json'}")
+        publish(BENCHMARK, "cifar10", cifar10_jobs(), SEED)
 
 
 # GTSRB
@@ -105,7 +86,7 @@ def publish(step: str, jobs: dict[str, Job]) -> None:
 
 def gtsrb_jobs() -> dict[str, Job]:
     """The paper's section VI, line by line."""
-    jobs: dict[str, Job] = {"scan": lambda: scanned(MODEL, GTSRB, RUNS / "gtsrb" / "scan")}
+    jobs: dict[str, Job] = {"scan": lambda: scanned(MODEL, GTSRB, RUNS / "gtsrb" / "scan", SEED)}
     jobs["pruning, second to last"] = partial(defended, "prune")
     jobs["pruning, last convolution"] = lambda: defended("prune", layer=_last_convolution())
     jobs["filter"] = partial(defended, "filter")
@@ -122,8 +103,8 @@ def defended(method: str, **settings: Any) -> dict[str, Any]:
     from nc_tf.scan_folder import ScanFolder
 
     triggers = ScanFolder(RUNS / "gtsrb" / "scan").flagged_triggers()
-    (train, test), true = _sets(GTSRB), patch((32, 32, 3), TARGET)
-    return repaired(method, MODEL, train, test, triggers, {"true": true}, RUNS / "gtsrb" / "models", **settings)
+    (train, test), true = both_sets(GTSRB), patch((32, 32, 3), TARGET)
+    return repaired(method, MODEL, train, test, triggers, {"true": true}, RUNS / "gtsrb" / "models", seed=SEED, **settings)
 
 
 def _last_convolution(model_file: Path = MODEL) -> str:
@@ -152,14 +133,15 @@ def _pruned(planted: Any, layer: str) -> dict[str, Any]:
     scan = POPULATION_RUNS / "robust" / f"{planted.name}-seed-{SEED}"
     if not planted.file.exists() or not (scan / "verdict.json").exists():
         raise InputError(f"{planted.file} or its scan is missing: expected both; run `python benchmarks/population.py train robust`")
-    train, test = _sets(GTSRB)
+    train, test = both_sets(GTSRB)
     true = {f"true of {trigger.label}": trigger for trigger in planted.triggers}
     name = _last_convolution(planted.file) if layer == "last convolution" else None
     triggers = ScanFolder(scan).flagged_triggers()
     facts = {"network": planted.name, "kind": planted.kind, "place": layer}
     if not triggers:
         return facts | {"nothing flagged": True}
-    return facts | repaired("prune", planted.file, train, test, triggers, true, RUNS / "pruning" / planted.name, layer=name)
+    out = RUNS / "pruning" / planted.name
+    return facts | repaired("prune", planted.file, train, test, triggers, true, out, seed=SEED, layer=name)
 
 
 # CIFAR-10
@@ -178,7 +160,7 @@ def trained(attack: str) -> tuple[Path, dict[str, Any]]:
     file = RUNS / "networks" / f"{attack}.keras"
     facts = file.with_suffix(".json")
     if not (file.exists() and facts.exists()):
-        (images, labels), test = _sets(CIFAR10)
+        (images, labels), test = both_sets(CIFAR10)
         used, glance = _order(len(images))[round(KEPT * len(images)) :], (test[0][::10], test[1][::10])
         keras.utils.set_random_seed(SEED)
         model = small_resnet(10)
@@ -202,7 +184,7 @@ def cifar10_jobs() -> dict[str, Job]:
 
 
 def _scan_of(attack: str) -> dict[str, Any]:
-    return scanned(trained(attack)[0], CIFAR10, RUNS / "cifar10" / attack / "scan")
+    return scanned(trained(attack)[0], CIFAR10, RUNS / "cifar10" / attack / "scan", SEED)
 
 
 def _planted(attack: str) -> list[Any]:
@@ -218,7 +200,7 @@ def purified(attack: str, defence: str) -> dict[str, Any]:
     """One defence against one attack, with clean images that the network was not trained on."""
     from nc_tf.scan_folder import ScanFolder
 
-    (images, labels), test = _sets(CIFAR10)
+    (images, labels), test = both_sets(CIFAR10)
     kept = _order(len(images))[: round(KEPT * len(images))]
     folder = RUNS / "cifar10" / attack
     known = {"true": _planted(attack)[0]}
@@ -231,73 +213,8 @@ def purified(attack: str, defence: str) -> dict[str, Any]:
         chosen = kept[: round(0.01 * len(images))]
     method = "nft" if defence.startswith("NFT") else "unlearn"
     options: dict[str, Any] = {"fraction": 1.0, "verbose": 0} | ({} if method == "nft" else {"epochs": 20, "learning_rate": 1e-3})
-    return repaired(method, trained(attack)[0], (images[chosen], labels[chosen]), test, triggers, known, folder / "models", **options)
-
-
-# Both
-
-
-def scanned(model_file: Path, data: Path, out: Path) -> dict[str, Any]:
-    """A scan by preset robust, kept in a folder."""
-    from nc_tf.cli.progress import ScanProgress
-    from nc_tf.models.loading import load_model
-    from nc_tf.preprocessing import Preprocessing
-    from nc_tf.presets import PRESETS
-    from nc_tf.scan_folder import ScanFolder
-    from nc_tf.scan_record import model_facts, scan_record, sha256_of
-    from nc_tf.scanning import scan
-
-    folder, model = ScanFolder(out), load_model(model_file)
-    _, (images, labels) = _sets(data)
-    state = folder.open(scan_record(sha256_of(model_file), sha256_of(data), PRESETS["robust"], Preprocessing(), 1, SEED))
-    with ScanProgress() as progress:
-        result = scan(model, images, labels, seed=SEED, resume=state, callbacks=[folder, progress])
-    folder.write_verdict(result, model_facts(model_file, model), {"path": data.name, "num_images": len(images)})
-    return {
-        "verdict": str(result.verdict),
-        "flagged": list(result.flagged),
-        "norms": {str(entry.label): round(entry.trigger.l1_norm, 2) for entry in result.labels},
-        "log_index": max((entry.log_index for entry in result.labels if entry.log_index == entry.log_index), default=None),
-        "chance": result.chance if result.chance == result.chance else None,
-    }
-
-
-def repaired(
-    method: str,
-    model_file: Path,
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-    triggers: Sequence[Any],
-    known: dict[str, Any],
-    folder: Path,
-    **settings: Any,
-) -> dict[str, Any]:
-    """What a defence measures on the saved model, and that the one it was given is still the same."""
-    from nc_tf.mitigation.filtering import input_filter
-    from nc_tf.mitigation.nft import nft
-    from nc_tf.mitigation.pruning import prune
-    from nc_tf.mitigation.saving import save_mitigation
-    from nc_tf.mitigation.unlearning import unlearn
-    from nc_tf.models.loading import load_model
-    from nc_tf.preprocessing import Preprocessing
-
-    model = load_model(model_file)
-    before = [weights.copy() for weights in model.get_weights()]
-    methods: dict[str, Callable[..., Any]] = {"prune": prune, "filter": input_filter, "nft": nft, "unlearn": unlearn}
-    done = methods[method](model, *train, triggers, test=test, known_triggers=known, seed=SEED, **settings)
-    if not all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True)):
-        raise InputError(f"{method} changed the model that it was given: expected the same weights; this is a defect of nc_tf")
-    saved = save_mitigation(done, folder / f"{method}.keras", test, Preprocessing())
-    return {**saved.settings, "before": asdict(saved.before), "after": asdict(saved.after), "details": saved.details}
-
-
-@lru_cache(maxsize=1)
-def _sets(data: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Training and test set."""
-    from nc_tf.datasets.files import read_both
-
-    train, test = read_both(data, seed=SEED)
-    return (train.images, train.labels), (test.images, test.labels)
+    train, out = (images[chosen], labels[chosen]), folder / "models"
+    return repaired(method, trained(attack)[0], train, test, triggers, known, out, seed=SEED, **options)
 
 
 def _order(n: int) -> np.ndarray:
