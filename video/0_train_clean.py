@@ -14,7 +14,7 @@ import common
 
 from nc_tf.cli.options import positive
 
-EPOCHS_RENDERED, EPOCHS_REAL = 8, 5
+EPOCHS_RENDERED, REAL = 8, common.TRAINING
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,10 +24,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--backbone", default="small", help="small, resnet18, or a network of keras.applications")
     parser.add_argument("--frames", type=positive, help="frames a clip; default: what the data has, 16 of videos")
     parser.add_argument("--size", type=positive, help="height and width of a frame, pixels; default: what the data has, 64 of videos")
-    parser.add_argument("--nb_epochs", type=positive, help=f"default: {EPOCHS_RENDERED}, of real clips {EPOCHS_REAL} after those of frames")
-    parser.add_argument("--frame_epochs", type=positive, default=12, help="of real clips: passes over all frames")
-    parser.add_argument("--batch_size", type=positive, default=16)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    epochs = f"default: {EPOCHS_RENDERED}, of real clips {REAL['epochs']} after those of frames"
+    parser.add_argument("--nb_epochs", type=positive, help=epochs)
+    parser.add_argument("--frame_epochs", type=positive, default=REAL["frame_epochs"], help="of real clips: passes over all frames")
+    parser.add_argument("--batch_size", type=positive, default=REAL["batch_size"])
+    parser.add_argument("--lr", type=float, default=REAL["learning_rate"])
     arguments = parser.parse_args(argv)
     return common.run("0_train_clean.py", lambda: train(arguments))
 
@@ -53,7 +54,7 @@ def train(arguments: argparse.Namespace) -> int:
         nothing = patch(clip_shape[1:], 0)  # at a rate of zero no clip is stamped
         accuracy = inject(model, *pairs, nothing, rate=0.0, epochs=arguments.nb_epochs or EPOCHS_RENDERED, **fit)[-1].clean_accuracy
     else:
-        accuracy = train_clips(model, *pairs, frame_epochs=arguments.frame_epochs, epochs=arguments.nb_epochs or EPOCHS_REAL, **fit)
+        accuracy = train_clips(model, *pairs, frame_epochs=arguments.frame_epochs, epochs=arguments.nb_epochs or REAL["epochs"], **fit)
     save_model(model, out)
     print(f"clean accuracy {accuracy:.4f}; written: {out}")
     return 0

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = common.parser(__doc__)
     parser.add_argument("--clean_model_path", default="models/cnnlstm_clean.keras", metavar="FILE")
     parser.add_argument("--output_model_path", default="models/backdoor_model_nc.keras", metavar="FILE")
-    parser.add_argument("--trigger_type", default="reconstructed", choices=("reconstructed", "patch", "blend"))
+    parser.add_argument("--trigger_type", default="reconstructed", choices=("reconstructed", *common.PLANTED))
     parser.add_argument("--trigger_path", metavar="FILE", help="default: results/trigger_target_<label>.npz")
     parser.add_argument("--target_label", type=int, default=0)
     parser.add_argument("--poison_rate", type=float, default=0.1, help="probability that a clip is stamped each time it is drawn")
@@ -75,16 +75,10 @@ def chosen_trigger(arguments: argparse.Namespace, frame_shape: tuple[int, ...]) 
     """
     from dataclasses import replace
 
-    from nc_tf.attacks.blend import blend
-    from nc_tf.attacks.patch import patch
     from nc_tf.trigger_file import load_trigger
 
-    height, width, channels = frame_shape
-    if arguments.trigger_type == "patch":
-        side = max(2, min(height, width) // 8)  # as large a part of the frame as the paper's 4x4 is of its signs
-        return patch((height, width, channels), arguments.target_label, size=side)
-    if arguments.trigger_type == "blend":
-        return blend((height, width, channels), arguments.target_label, seed=arguments.seed)
+    if arguments.trigger_type in common.PLANTED:
+        return common.planted(arguments.trigger_type, frame_shape, arguments.target_label, arguments.seed)
     found, _ = load_trigger(arguments.trigger_path or f"results/trigger_target_{arguments.target_label}.npz")
     return replace(found, label=arguments.target_label)
 

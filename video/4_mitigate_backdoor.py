@@ -15,7 +15,7 @@ import common
 
 from nc_tf.cli.options import positive
 
-METHODS = ("unlearning", "fine-tuning", "nft")
+METHODS, USUAL = ("unlearning", "fine-tuning", "nft"), common.MITIGATION
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,11 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trigger_path", metavar="FILE", help="with --skip_detection: what to unlearn")
     parser.add_argument("--true_trigger_path", metavar="FILE", help="the planted trigger, to measure with; step 2 wrote it")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS[:2], metavar="NAME", help=f"some of {', '.join(METHODS)}")
-    parser.add_argument("--val_ratio", type=float, default=0.05, help="share of the training clips used")
-    parser.add_argument("--stamped_ratio", type=float, default=0.5, help="unlearning: share of those that is stamped each time")
-    parser.add_argument("--nb_epochs_mitigate", type=positive, default=12, help="not of nft")
-    parser.add_argument("--lr_mitigate", type=float, default=1e-3, help="not of nft")
-    parser.add_argument("--batch_size", type=positive, default=16)
+    parser.add_argument("--val_ratio", type=float, default=USUAL["fraction"], help="share of the training clips used")
+    parser.add_argument("--stamped_ratio", type=float, default=USUAL["ratio"], help="unlearning: share of those that is stamped each time")
+    parser.add_argument("--nb_epochs_mitigate", type=positive, default=USUAL["epochs"], help="not of nft")
+    parser.add_argument("--lr_mitigate", type=float, default=USUAL["learning_rate"], help="not of nft")
+    parser.add_argument("--batch_size", type=positive, default=USUAL["batch_size"])
     parser.add_argument("--freeze", nargs="+", default=(), metavar="LAYER", help="layers that stay as they are; not of nft")
     common.add_search_options(parser, lr="--lr_reconstruct")
     arguments = parser.parse_args(argv)

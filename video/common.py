@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
     from nc_tf.datasets.files import LabelledImages
     from nc_tf.inversion import SearchSettings
-    from nc_tf.results import ScanResult, Trigger
+    from nc_tf.results import Backdoor, ScanResult, Trigger
 
 SYNTHETIC, RENDERED = "synthetic", Path("data/moving-shapes.npz")
+# What steps 0 (of real clips) and 4 do unless they are told otherwise, and benchmarks/video.py measures: arguments of `train_clips` and
+# `unlearn`.
+TRAINING: dict[str, Any] = {"frame_epochs": 12, "epochs": 5, "batch_size": 16, "learning_rate": 1e-3}
+MITIGATION: dict[str, Any] = {"fraction": 0.05, "ratio": 0.5, "epochs": 12, "batch_size": 16, "learning_rate": 1e-3}
+PLANTED = ("patch", "blend")
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -105,6 +110,18 @@ def data_file(arguments: argparse.Namespace) -> Path:
 
         data.run(nc_tf_parser().parse_args(["data", RENDERED.stem, "--out", str(RENDERED.parent)]))
     return RENDERED
+
+
+def planted(kind: str, frame_shape: tuple[int, ...], label: int, seed: int) -> "Backdoor":
+    """One of `PLANTED` for every frame (H, W, C): a white square, or faint noise that the seed draws."""
+    from nc_tf.attacks.blend import blend
+    from nc_tf.attacks.patch import patch
+
+    height, width, channels = frame_shape
+    if kind == "blend":
+        return blend((height, width, channels), label, seed=seed)
+    side = max(2, min(height, width) // 8)  # as large a part of the frame as the paper's 4x4 is of its signs
+    return patch((height, width, channels), label, size=side)
 
 
 def detected(
