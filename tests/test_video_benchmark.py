@@ -1,0 +1,210 @@
+"""benchmarks/video.py on tiny clips: every step, that it goes on where it was, its tables, and what it says when something is missing."""
+
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from networks import NUM_CLASSES, clip_network, corner_clips, corner_trigger
+
+from nc_tf.errors import InputError
+from nc_tf.presets import PRESETS
+from nc_tf.racing import Cut
+from nc_tf.scan_folder import ScanFolder
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """A module of benchmarks/ by its name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+@pytest.fixture
+def video(module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmark with folders of its own, one clean network that needs no training and an infected one, and the shortest of settings."""
+    found, jobs = module("video"), module("bench_jobs")
+    for one in (found, jobs):
+        monkeypatch.setattr(one, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(jobs, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(found, "CLEAN", (found.Network(0),))
+    monkeypatch.setattr(found, "INFECTED", (found.Network(0, "patch", 2),))
+
+    def made(num_classes: int, clip_shape: tuple[int, ...]) -> keras.Model:
+        assert (num_classes, clip_shape) == (NUM_CLASSES, (3, 8, 8, 3))
+        return clip_network(None)
+
+    def learned(model: keras.Model, train: Any, test: Any, **settings: Any) -> None:
+        assert settings == found.common.TRAINING | {"seed": 0, "verbose": 2}
+
+    monkeypatch.setattr("nc_tf.models.cnn_lstm.cnn_lstm", made)
+    monkeypatch.setattr("nc_tf.clip_training.train_clips", learned)
+    monkeypatch.setitem(found.INJECTION, "epochs", 1)
+    monkeypatch.setitem(found.common.MITIGATION, "epochs", 1)
+    monkeypatch.setitem(found.NFT, "steps", 2)
+    robust = PRESETS["robust"]
+    short = replace(robust.settings, batches_per_round=2, max_rounds=2)
+    monkeypatch.setitem(PRESETS, "robust", replace(robust, settings=short, cuts=(Cut(1, 1),)))
+    return found
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Tiny clips of six classes in a training and a test set."""
+    (x_train, y_train), (x_test, y_test) = corner_clips(60, seed=1), corner_clips(36, seed=2)
+    np.savez(tmp_path / "clips.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return tmp_path / "clips.npz"
+
+
+def test_the_steps_train_scan_and_mend_and_are_not_done_twice(
+    video: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    flags = ["clean", "infect", "scan", "mitigate", "--data", str(data)]
+    assert video.main(flags) == 0, capsys.readouterr().err
+    jobs = {step: json.loads((tmp_path / "results" / f"video-{step}.json").read_text())["jobs"] for step in flags[:4]}
+    assert list(jobs["clean"]) == ["clean-0"]
+    assert list(jobs["infect"]) == ["patch-2-seed-0"]
+    assert {"clean_accuracy_before", "clean_accuracy", "attack_success_rate", "seconds"} <= jobs["infect"]["patch-2-seed-0"].keys()
+    assert list(jobs["scan"]) == ["clean-0", "patch-2-seed-0"]
+    assert set(jobs["scan"]["clean-0"]["norms"]) == set(jobs["scan"]["clean-0"]["attack_success_rate"]) == set("012345")
+    assert [name.partition(", ")[2] for name in jobs["mitigate"]] == list(video.DEFENCES)
+    assert jobs["mitigate"]["patch-2-seed-0, fine-tuning"]["images"] == 3, "5 % of 60"
+    assert "true" in jobs["mitigate"]["patch-2-seed-0, NFT"]["after"]["attack_success_rate"]
+    capsys.readouterr()
+
+    defended = video.defended
+    for job in ("trained", "detected", "defended"):  # what is kept is not asked for again
+        monkeypatch.setattr(video, job, dict)
+    assert video.main(flags) == 0
+    assert ": done" not in capsys.readouterr().out
+
+    monkeypatch.setattr(ScanFolder, "flagged_triggers", lambda folder: (corner_trigger(2),))
+    monkeypatch.setattr(video, "defended", defended)
+    unlearned = video.defended(video.INFECTED[0], "unlearning", data)
+    assert unlearned["method"] == "unlearning"
+    assert set(unlearned["after"]["attack_success_rate"]) == {"reversed", "true"}
+    control = video.defended(video.INFECTED[0], "fine-tuning", data)
+    assert control["method"] == "fine-tuning"
+    assert set(control["after"]["attack_success_rate"]) == {"reversed", "true"}, "the control is measured with the found trigger, too"
+
+    assert video.main(["--docs"]) == 0
+    printed = capsys.readouterr().out
+    assert "of 1 infected networks" in printed
+    assert "| patch | 0 | 2 | fine-tuning |" in printed
+
+    monkeypatch.setitem(video.INJECTION, "epochs", 2)
+    assert video.main(flags) == 2
+    assert "patch-2-seed-0.keras was trained on other clips or with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["cleen"], "step 'cleen': expected some of clean, infect, scan, mitigate, speed; choose from these"),
+        (["clean", "--data", "nowhere.npz"], "nowhere.npz is missing: expected an .npz of clips in a training and a test set"),
+        (["--docs"], "video-STEP.json is missing for every STEP: expected results; run benchmarks/video.py first"),
+    ],
+)
+def test_bad_flags_are_one_line_and_exit_code_2(video: ModuleType, flags: list[str], message: str, capsys: Any) -> None:
+    assert video.main(flags) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("step", "missing"), [("infect", "clean-0.keras"), ("scan", "clean-0.keras"), ("mitigate", "clean-0.keras")])
+def test_a_step_says_which_network_it_lacks(video: ModuleType, data: Path, step: str, missing: str, capsys: Any) -> None:
+    assert video.main([step, "--data", str(data)]) == 2
+    assert f"{missing} or " in (error := capsys.readouterr().err)
+    assert "is missing: expected both; delete the other, and run `python benchmarks/video.py clean infect`" in error
+
+
+def test_a_defence_says_that_the_scan_is_missing(video: ModuleType, data: Path) -> None:
+    with pytest.raises(InputError, match=r"patch-2-seed-0 holds no finished scan: expected one of the network; run `python bench"):
+        video.defended(video.INFECTED[0], "NFT", data)
+
+
+def test_twelve_infected_networks_fifteen_scans_and_nft_with_one_seed(module: Callable[[str], ModuleType]) -> None:
+    video = module("video")
+    assert [network.name for network in video.CLEAN] == ["clean-0", "clean-1", "clean-2"]
+    assert len({network.name for network in video.INFECTED}) == 12
+    jobs = video.mitigation_jobs(video.INFECTED, Path())
+    assert len(jobs) == 12 * 2 + 4
+    assert all(", NFT" not in name or "seed-0" in name for name in jobs)
+
+
+def scan_row(target: int | None, flagged: list[int], smallest: int, failed: int | None = None) -> dict[str, Any]:
+    """A scan of three labels."""
+    status = {str(label): "never_succeeded" if label == failed else "max_rounds" for label in range(3)}
+    return {
+        "network": "x", "seed": 1, "kind": None if target is None else "blend", "target": target,
+        "verdict": "backdoor suspected" if flagged else "no outlier", "flagged": flagged, "status": status,
+        "norms": {str(label): 5.0 if label == smallest else 50.0 + label for label in range(3)},
+        "median": 51.25, "chance": 0.0123, "seconds": 99.6,
+    }  # fmt: skip
+
+
+def test_scans_are_counted_by_what_they_flag(module: Callable[[str], ModuleType]) -> None:
+    rows = [scan_row(0, [0], 0), scan_row(0, [0, 2], 2), scan_row(1, [], 1), scan_row(1, [2], 1, failed=1), scan_row(None, [1], 1)]
+    rows.append(scan_row(None, [], 0))
+    told = module("video_tables").counts({str(number): row for number, row in enumerate(rows)})
+    assert told == (
+        "The right label and no other was flagged in 1 of 4 infected networks, the right one among others in 1; it had the smallest norm "
+        "in 2. False alarms: 1 of 2 clean networks."
+    )
+
+
+def test_the_tables_show_what_was_measured(module: Callable[[str], ModuleType]) -> None:
+    head = {"command": "python benchmarks/video.py", "date": "2026-01-02T03:04:05", "seed": [0, 1], "versions": {"keras": "3"}}
+    head |= {"machine": {"cpu": "a CPU", "cores": 2, "system": "a system", "instructions": ["avx2"]}}
+    clean = {"kind": None, "seed": 1, "target": None, "clean_accuracy": 0.7, "attack_success_rate": None}
+    infected = {"kind": "blend", "seed": 1, "target": 1, "clean_accuracy_before": 0.7, "clean_accuracy": 0.68, "attack_success_rate": 0.96}
+    before = {"clean_accuracy": 0.68, "attack_success_rate": {"reversed": 0.9, "reversed 2": 0.95, "true": 0.96}}
+    after = {"clean_accuracy": 0.66, "attack_success_rate": {"reversed": 0.01, "reversed 2": 0.02, "true": 0.03}}
+    row = {"kind": "blend", "seed": 1, "target": 1}
+    defences = {
+        "a": row | {"defence": "unlearning", "before": before, "after": after},
+        "b": row | {"defence": "unlearning", "nothing flagged": True},
+    }
+    speed = {"frames": 16, "size": 64, "precision": "bfloat16", "lanes": 2, "median": 1.5, "seconds": [1.5, 1.4, 1.6], "other_cores": 0.04}
+    speed |= {"clips_a_second": 85.33, "peak_mib": 1234.5, "imported_mib": 500.0}
+    jobs = {"clean": {"clean-1": clean}, "infect": {"b-1": infected, "b-2": infected}}
+    jobs |= {"scan": {"clean-1": scan_row(None, [], 0), "b-1": scan_row(1, [1], 1)}, "mitigate": defences, "speed": {"s": speed}}
+    drawn = module("video_tables").tables({step: head | {"jobs": rows} for step, rows in jobs.items()})
+    lines = drawn.splitlines()
+    assert lines[0].startswith("a CPU, 2 cores (avx2); keras 3. clean: `python benchmarks/video.py`, 2026-01-02, seeds [0, 1]; infect: ")
+    assert "| clean | 1 |  | 70.0% |  | no outlier | none |  | 51.2 | 0.0123 | 100 |" in lines
+    assert "| blend | 1 | 1 | 70.0% -> 68.0% | 96.0% | backdoor suspected | 1 | 5.0 | 51.2 | 0.0123 | 100 |" in lines
+    assert "| blend | 1 | 1 | 70.0% -> 68.0% | 96.0% | not scanned |  |  |  |  |  |" in lines
+    assert "| blend | 1 | 1 | unlearning | 68.0% -> 66.0% | 95.0% -> 2.0% | 96.0% -> 3.0% |" in lines
+    assert "| blend | 1 | 1 | unlearning | nothing flagged |  |  |" in lines
+    assert "| 16 frames of 64x64 | bfloat16 | 2 | 1.500 | 1.400 | 85.3 | 1234 | 500 |" in lines
+    assert "Cores that others kept busy meanwhile: 0.04 at most." in lines
+    for line in lines:
+        assert not line.startswith("|") or line.count("|") in (12, 8, 9), line
+
+
+def test_a_planted_label_that_no_trigger_reached_has_no_norm(module: Callable[[str], ModuleType]) -> None:
+    assert module("video_tables")._norm(scan_row(1, [], 1, failed=1), 1) == "no trigger"
+
+
+def test_speed_is_measured_in_a_process_of_its_own(module: Callable[[str], ModuleType], capsys: Any) -> None:
+    speed = module("video_speed")
+    assert len(speed.jobs()) == len(speed.CASES) * 2
+    row = speed.alone(2, 16, "float32")
+    assert (row["frames"], row["size"], row["precision"], row["lanes"], row["frames_in_flight"]) == (2, 16, "float32", 16, 256)
+    assert len(row["seconds"]) == speed.REPETITIONS
+    assert row["clips_a_second"] == pytest.approx(128 / row["median"], rel=1e-2)
+    assert 100 < row["imported_mib"] <= row["peak_mib"]
+    with pytest.raises(InputError, match=r"measuring 2 frames of 16x16 in float99 ended with code 2 \(.*\): expected enough memory"):
+        speed.alone(2, 16, "float99")
+    assert speed.main(["1", "16", "float32"]) == 2
+    assert "clips of 1 frame: the backbone small expects two or more" in capsys.readouterr().err
