@@ -14,6 +14,7 @@ import pytest
 from networks import NUM_CLASSES, clip_network, corner_clips, corner_trigger
 
 from nc_tf.errors import InputError
+from nc_tf.models.saving import save_model
 from nc_tf.presets import PRESETS
 from nc_tf.racing import Cut
 from nc_tf.scan_folder import ScanFolder
@@ -208,3 +209,17 @@ def test_speed_is_measured_in_a_process_of_its_own(module: Callable[[str], Modul
         speed.alone(2, 16, "float99")
     assert speed.main(["1", "16", "float32"]) == 2
     assert "clips of 1 frame: the backbone small expects two or more" in capsys.readouterr().err
+
+
+def test_a_defence_that_changes_what_it_is_given_is_told(
+    module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(clip_network(2), tmp_path / "infected.keras")
+
+    def careless(model: keras.Model, *_: Any, **__: Any) -> None:
+        model.set_weights([np.zeros_like(weights) for weights in model.get_weights()])
+
+    monkeypatch.setattr("nc_tf.mitigation.unlearning.unlearn", careless)
+    pair = corner_clips(12)
+    with pytest.raises(InputError, match="unlearn changed the model that it was given: expected the same weights; this is a defect"):
+        module("bench_jobs").repaired("unlearn", tmp_path / "infected.keras", pair, pair, (), {}, tmp_path, seed=0)
