@@ -1,6 +1,7 @@
 """What the scans of the population say: a row a scan, rates with their intervals, and a picture."""
 
 from collections import defaultdict
+from math import log
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from population_networks import Planted
 
 from nc_tf.files import whole_file
+from nc_tf.outliers import find_outliers
+from nc_tf.verdicts import LEAST_NORM
 
 
 def row_of(planted: Planted, preset: str, seed: int, verdict: dict[str, Any]) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "only_right_labels": rate(sum(row["right_label"] and not row["false_labels"] for row in infected), len(infected)),
             "false_alarms": rate(alarms, len(clean)),
             "inconclusive": rate(sum(row["verdict"] == "inconclusive" for row in ours), len(ours)),
+            "spread_of_logarithms": {"clean": _spread(clean), "infected": _spread(infected)},
             "median_seconds": median(row["seconds"] for row in ours if row["seconds"] is not None) if timed else None,
         }
         for key in ("anomaly_index", "log_index"):
@@ -79,6 +83,12 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 entry[f"roc_auc_{key}"] = round(float(roc_auc_score(truth, [row[key] for row in known])), 4)
         found[preset] = entry
     return found
+
+
+def _spread(rows: list[dict[str, Any]]) -> list[float]:
+    """Smallest, median and largest MAD of the logarithms of norms, among scans: what `nc_tf.outliers.USUAL_SPREAD` is to be like."""
+    mads = [find_outliers([log(max(norm, LEAST_NORM)) for norm in row["norms"].values()]).mad for row in rows]
+    return [round(of(mads), 3) for of in (min, median, max)]
 
 
 def table(found: dict[str, Any]) -> str:
@@ -100,6 +110,9 @@ def table(found: dict[str, Any]) -> str:
     for name, key in (("area under ROC, `log_index`", "roc_auc_log_index"), ("area under ROC, `anomaly_index`", "roc_auc_anomaly_index"),
                       ("median seconds", "median_seconds")):  # fmt: skip
         lines.append(f"| {name} | " + " | ".join(str(entry.get(key) or "not known") for entry in found.values()) + " |")
+    for name in ("clean", "infected"):
+        cells = ["{} to {}".format(*entry["spread_of_logarithms"][name][::2]) for entry in found.values()]
+        lines.append(f"| {name}: MAD of the logarithms of norms | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

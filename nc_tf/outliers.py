@@ -10,6 +10,12 @@ import numpy as np
 # Makes the MAD of a normal sample estimate its standard deviation.
 CONSISTENCY = 1.4826
 PAPER_INDEX = 2.0
+# By how much natural logarithms of norms spread in networks without a backdoor: the MAD of sixteen scans of eight clean networks on GTSRB
+# is .16 to .27, that of one on CIFAR-10 .16, and of infected ones up to .35 (docs/scan-presets.md). Other networks may spread by more, so
+# the weight, in degrees of freedom, is low: by five of them one network in ten spreads by .44 or more.
+USUAL_SPREAD, USUAL_WEIGHT = 0.25, 5.0
+# Of a MAD, against the standard deviation of as many normal numbers.
+EFFICIENCY = 0.37
 # Random numbers drawn to learn what chance does: the standard error of a rate of .01 is .0007 up to 200 labels, .0018 with 1,283.
 DRAWS = 4_000_000
 
@@ -54,12 +60,27 @@ def find_outliers(norms: Sequence[float] | np.ndarray, *, reference: Sequence[fl
     return Outliers(median, mad, index, flagged)
 
 
+def moderated_spread(mad: float | np.ndarray, sample: int) -> np.ndarray:
+    """What the logarithms of norms are taken to spread by: their MAD, held to what is usual, the more the fewer labels it is of.
+
+    A MAD of ten numbers is often half or twice the spread that they were drawn with; one that comes out small makes an outlier of what
+    is none, one that comes out large hides one. Networks do not differ as much: see `USUAL_SPREAD`. The mean of the two variances, each
+    weighed by how much is known of it, is Smyth's (2004, "Linear models and empirical Bayes methods", section 3).
+
+    Args:
+        mad: of the natural logarithms, 0 or greater; `find_outliers` has it.
+        sample: number of labels that it is of, 3 or more.
+    """
+    known = EFFICIENCY * (sample - 1)
+    return np.sqrt((USUAL_WEIGHT * USUAL_SPREAD**2 + known * np.square(mad)) / (USUAL_WEIGHT + known))
+
+
 @lru_cache(maxsize=16)
 def largest_by_chance(num_labels: int, sample: int | None = None) -> np.ndarray:
-    """The largest index below the median, in each of many draws of so many normal numbers without any outlier; sorted.
+    """The largest index below the median, by `moderated_spread`, in each of many draws of networks without any outlier; sorted.
 
-    A share of them above an index is the probability that a clean network whose norms are normal, or lognormal where logarithms
-    are judged, shows such an index by chance.
+    Their logarithms of norms are normal, with a spread that differs from network to network as `USUAL_SPREAD` and `USUAL_WEIGHT` say. A
+    share of the draws above an index is the probability that a clean network shows such an index by chance.
 
     Args:
         num_labels: 3 or more.
@@ -74,7 +95,8 @@ def largest_by_chance(num_labels: int, sample: int | None = None) -> np.ndarray:
         # The smallest of the others, each in one draw: by the inverse of its distribution, 1 - (1 - F)^n.
         shares = -np.expm1(np.log1p(-rng.random(len(draws))) / (num_labels - sample))
         smallest = np.minimum(smallest, [NormalDist().inv_cdf(max(share, 1e-300)) for share in shares])
-    return np.sort((median - smallest) / mad)
+    spread = USUAL_SPREAD * np.sqrt(USUAL_WEIGHT / rng.chisquare(USUAL_WEIGHT, len(draws)))
+    return np.sort(spread * (median - smallest) / moderated_spread(spread * mad, sample))
 
 
 def index_interval(norms: Sequence[float] | np.ndarray, sample: Sequence[float] | np.ndarray, *, draws: int = 2000) -> tuple[float, float]:

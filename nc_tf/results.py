@@ -117,7 +117,7 @@ class LabelResult:
         starts: searches run, each from another start.
         rounds: rounds run, over all starts.
         anomaly_index: |norm - median| / MAD among the labels whose norm counts; NaN for the others.
-        log_index: (median - log norm) / MAD of the logarithms, which the robust rule judges by; NaN elsewhere.
+        log_index: (median - log norm) / moderated spread of the logarithms, which the robust rule judges by; NaN elsewhere.
     """
 
     trigger: Trigger

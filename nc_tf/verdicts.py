@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.outliers import PAPER_INDEX, find_outliers, index_interval, largest_by_chance
+from nc_tf.outliers import PAPER_INDEX, find_outliers, index_interval, largest_by_chance, moderated_spread
 from nc_tf.results import LabelResult, ScanResult, Verdict
 
 # With fewer working triggers a median and a MAD say nothing.
@@ -35,8 +35,8 @@ def judge(
     """Draw the verdict over the labels with a working trigger.
 
     The paper's rule flags every label whose norm is more than two MAD below the median. By chance alone that happens in two of three
-    clean networks with 43 labels and normal norms. The robust rule looks at logarithms, because norms differ by factors, and flags what
-    chance does in fewer than one clean network of a hundred with as many labels.
+    clean networks with 43 labels and normal norms. The robust rule looks at logarithms, because norms differ by factors, measures in
+    units of `outliers.moderated_spread`, and flags what chance does in fewer than one clean network of a hundred with as many labels.
 
     Args:
         labels: what was found.
@@ -95,13 +95,14 @@ def _robust(
     outliers = find_outliers(logs, reference=sampled)
     if outliers.mad == 0.0:
         return replace(result, reason=f"at least half of the labels need less than {LEAST_NORM:g} pixels, where norms say nothing")
-    indices = {entry.label: float((outliers.median - log) / outliers.mad) for entry, log in zip(counted, logs, strict=True)}
+    spread = float(moderated_spread(outliers.mad, len(sample)))
+    indices = {entry.label: float((outliers.median - log) / spread) for entry, log in zip(counted, logs, strict=True)}
     labels = tuple(replace(entry, log_index=indices.get(entry.label, float("nan"))) for entry in result.labels)
     # All labels had their chance to be the smallest, also where the spread is that of a sample.
     by_chance = largest_by_chance(len(counted) + ranked_out, len(sample))
     smallest = counted[int(np.argmin(norms))]
     chance = float(np.mean(by_chance >= indices[smallest.label]))
-    line = float(np.exp(outliers.median - np.quantile(by_chance, 1 - SUSPECT_BELOW) * outliers.mad))
+    line = float(np.exp(outliers.median - np.quantile(by_chance, 1 - SUSPECT_BELOW) * spread))
     flagged = _below(line, counted, norms)
     result = replace(result, labels=labels, chance=chance, flagging_norm=line)
     times = result.median / max(smallest.trigger.l1_norm, LEAST_NORM)

@@ -20,7 +20,7 @@ from quick import QUICK, made_up
 from nc_tf import cli, presets
 from nc_tf.callbacks import ScanCallback
 from nc_tf.inversion import Run, SearchSettings
-from nc_tf.outliers import CONSISTENCY, largest_by_chance
+from nc_tf.outliers import CONSISTENCY, USUAL_SPREAD, USUAL_WEIGHT, find_outliers, largest_by_chance, moderated_spread
 from nc_tf.racing import CE, REG_BEST, Cut
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
 from nc_tf.results import LabelResult, ScanResult, Verdict
@@ -247,10 +247,12 @@ def test_a_ranking_that_is_known_to_its_end_is_over_at_once() -> None:
 
 
 def test_the_smallest_of_many_by_chance_beside_the_median_and_mad_of_a_few() -> None:
-    draws = np.random.default_rng(1).normal(size=(20_000, 150))
+    rng = np.random.default_rng(1)
+    draws = rng.normal(size=(20_000, 150)) * USUAL_SPREAD * np.sqrt(USUAL_WEIGHT / rng.chisquare(USUAL_WEIGHT, (20_000, 1)))
     few = draws[:, :20]
     median = np.median(few, axis=1)
-    index = (median - draws.min(axis=1)) / (CONSISTENCY * np.median(np.abs(few - median[:, None]), axis=1))
+    mad = CONSISTENCY * np.median(np.abs(few - median[:, None]), axis=1)
+    index = (median - draws.min(axis=1)) / moderated_spread(mad, 20)
     for quantile in (0.5, 0.9, 0.99):
         assert np.quantile(largest_by_chance(150, 20), quantile) == pytest.approx(np.quantile(index, quantile), rel=0.05)
     np.testing.assert_array_equal(largest_by_chance(150, 150), largest_by_chance(150))
@@ -260,12 +262,12 @@ def test_the_smallest_of_many_by_chance_beside_the_median_and_mad_of_a_few() -> 
 def clean_labels(smallest: float) -> list[LabelResult]:
     """A lognormal sample of 25 labels, 0 to 24, and label 25 that was chosen, with this index."""
     spread = [0.3 * NormalDist().inv_cdf((number + 0.5) / 25) for number in range(25)]
-    mad = CONSISTENCY * float(np.median(np.abs(spread)))
-    return [made_up(label, float(40 * np.exp(log))) for label, log in enumerate([*spread, -smallest * mad])]
+    unit = float(moderated_spread(find_outliers(spread).mad, 25))
+    return [made_up(label, float(40 * np.exp(log))) for label, log in enumerate([*spread, -smallest * unit])]
 
 
 def test_labels_that_were_ranked_out_had_their_chance_to_be_the_smallest() -> None:
-    labels = clean_labels(4.2)
+    labels = clean_labels(3.9)
     alone = judge(labels, rule="robust", reference=range(25))
     among_many = judge(labels, rule="robust", reference=range(25), ranked_out=5000)
     assert (alone.verdict, among_many.verdict) == (Verdict.INCONCLUSIVE, Verdict.NO_OUTLIER)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quick import made_up
 
 from nc_tf.errors import InputError
-from nc_tf.outliers import CONSISTENCY, find_outliers, index_interval, largest_by_chance
+from nc_tf.outliers import CONSISTENCY, USUAL_SPREAD, find_outliers, index_interval, largest_by_chance, moderated_spread
 from nc_tf.results import LabelResult, Status, Verdict
 from nc_tf.verdicts import FEWEST_LABELS, LEAST_NORM, judge
 
@@ -32,9 +32,9 @@ def with_smallest(index: float) -> list[LabelResult]:
     """Forty-three clean labels spread like a lognormal sample, and label 43 at this index below their median."""
     spread = [NormalDist().inv_cdf((number + 0.5) / 43) for number in range(43)]
     # The label is one of those that median and MAD are taken of, but where it lies so far down does not matter to them.
-    logs = np.array([*spread, -10.0])
-    logs[43] = np.median(logs) - index * CONSISTENCY * np.median(np.abs(logs - np.median(logs)))
-    return hand_made(*40.0 * np.exp(0.3 * logs))
+    logs = 0.3 * np.array([*spread, -10.0])
+    logs[43] = np.median(logs) - index * moderated_spread(find_outliers(logs).mad, 44)
+    return hand_made(*40.0 * np.exp(logs))
 
 
 # The paper's rule
@@ -294,14 +294,41 @@ def test_what_chance_does_is_what_a_plain_simulation_finds(num_labels: int, samp
     rng = np.random.default_rng(2024)
     largest = []
     for _ in range(4000):
-        norms = rng.normal(size=num_labels)
+        norms = rng.normal(0.0, 0.25 * np.sqrt(5 / np.square(rng.normal(size=5)).sum()), num_labels)
         median = np.median(norms[:sample])
-        largest.append((median - norms.min()) / (1.4826 * np.median(np.abs(norms[:sample] - median))))
+        mad = 1.4826 * np.median(np.abs(norms[:sample] - median))
+        weight = 0.37 * (len(norms[:sample]) - 1)
+        largest.append((median - norms.min()) / np.sqrt((5 * 0.25**2 + weight * mad**2) / (5 + weight)))
     known = largest_by_chance(num_labels, sample)
     assert (np.diff(known) >= 0).all()
     for index in np.quantile(known, [0.25, 0.5, 0.75, 0.95, 0.99]):
         expected = np.mean(known >= index)
         assert np.mean(np.array(largest) >= index) == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 4000))
+
+
+def test_the_spread_is_held_to_what_is_usual_the_more_the_fewer_labels_there_are() -> None:
+    assert moderated_spread(USUAL_SPREAD, 10) == pytest.approx(USUAL_SPREAD)
+    for mad in (0.05, 0.8):
+        spreads = [moderated_spread(mad, labels) for labels in (5, 10, 43, 1283, 10**9)]
+        assert list(np.argsort(np.abs(np.subtract(spreads, mad)))) == [4, 3, 2, 1, 0]
+        assert all(min(mad, USUAL_SPREAD) < spread < max(mad, USUAL_SPREAD) for spread in spreads)
+        assert spreads[-1] == pytest.approx(mad)
+
+
+@pytest.mark.parametrize("num_labels", [5, 8, 10])
+def test_with_few_labels_a_trigger_several_times_smaller_is_suspected(num_labels: int) -> None:
+    clean = clean_scans(40, num_labels - 1)
+    suspected = [judge(hand_made(*norms, float(np.median(norms)) / 5), rule="robust").flagged for norms in clean]
+    assert np.mean([flagged == (num_labels - 1,) for flagged in suspected]) > 0.9
+    larger = [judge(hand_made(*norms, float(np.median(norms)) / 2), rule="robust").flagged for norms in clean]
+    assert np.mean([bool(flagged) for flagged in larger]) < 0.1
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.25, 0.4])
+def test_with_few_labels_clean_networks_are_hardly_ever_suspected(spread: float) -> None:
+    """Also where they spread by more than usual."""
+    scans = 45.0 * np.exp(spread * np.random.default_rng(3).normal(size=(400, 8)))
+    assert np.mean([judge(hand_made(*norms), rule="robust").verdict is Verdict.SUSPECTED for norms in scans]) <= 0.03
 
 
 def test_with_more_labels_chance_goes_further() -> None:
