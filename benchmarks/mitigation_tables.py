@@ -25,6 +25,7 @@ def tables(results: dict[str, Any]) -> str:
         "gtsrb": lambda jobs: [_pruning(jobs), _filter(jobs["filter"]), _unlearning(jobs)],
         "pruning": lambda jobs: [_population(jobs)],
         "cifar10": lambda jobs: [_attacks(jobs)],
+        "nft": lambda jobs: [_variants(jobs)],
     }
     return "\n\n".join(table for step, result in results.items() for table in drawn[step](result["jobs"]))
 
@@ -105,6 +106,15 @@ def _attacks(jobs: dict[str, Any]) -> str:
             cells.append("nothing flagged" if "nothing flagged" in row else _pair(row["after"]))
         cells.append(" -> ".join(f"{rate:.1f} % / {accuracy:.1f} %" for rate, accuracy in PUBLISHED_NFT[attack]))
         lines.append(f"| {attack} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _variants(jobs: dict[str, Any]) -> str:
+    heads = ("badnets, NFT with 1 %", "ASR / clean accuracy", "mean mask, by layer")
+    lines = [f"| {' | '.join(heads)} |", "| --- | --- | --- |", f"| before | {_pair(next(iter(jobs.values()))['before'])} | |"]
+    for name, row in jobs.items():
+        means = " ".join(f"{mask['mean']:.2f}" for mask in row["details"]["masks"])
+        lines.append(f"| {name} | {_pair(row['after'])} | {means} |")
     return "\n".join(lines)
 
 
