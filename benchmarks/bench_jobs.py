@@ -1,7 +1,7 @@
 """Jobs that are kept, so that a stopped benchmark goes on where it was; and the two that several have: a scan, and a defence."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,8 @@ def both_sets(data: Path) -> tuple[Pair, Pair]:
     return (train.images, train.labels), (test.images, test.labels)
 
 
-def scanned(model_file: Path, data: Path, out: Path, seed: int) -> dict[str, Any]:
-    """A scan by preset robust, kept in a folder; one that was stopped there goes on."""
+def scanned(model_file: Path, data: Path, out: Path, seed: int, **search: Any) -> dict[str, Any]:
+    """A scan by preset robust, but for the settings of the search that are given, kept in a folder; one that was stopped there goes on."""
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.models.loading import load_model
     from nc_tf.preprocessing import Preprocessing
@@ -81,9 +81,11 @@ def scanned(model_file: Path, data: Path, out: Path, seed: int) -> dict[str, Any
 
     folder, model = ScanFolder(out), load_model(model_file)
     _, (images, labels) = both_sets(data)
-    state = folder.open(scan_record(sha256_of(model_file), sha256_of(data), PRESETS["robust"], Preprocessing(), 1, seed))
+    preset = replace(PRESETS["robust"], settings=replace(PRESETS["robust"].settings, **search))
+    state = folder.open(scan_record(sha256_of(model_file), sha256_of(data), preset, Preprocessing(), 1, seed))
+    settings = preset.settings if search else None
     with ScanProgress() as progress:
-        result = scan(model, images, labels, seed=seed, resume=state, callbacks=[folder, progress])
+        result = scan(model, images, labels, settings=settings, seed=seed, resume=state, callbacks=[folder, progress])
     folder.write_verdict(result, model_facts(model_file, model), {"path": data.name, "num_images": len(images)})
     return {
         "verdict": str(result.verdict),

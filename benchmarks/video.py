@@ -7,7 +7,7 @@
 Steps:
     clean      three networks, as video/0_train_clean.py trains on real clips
     infect     each of them fine-tuned four times: two targets, and a patch and a blend, those of video/2_inject_backdoor.py
-    scan       preset robust on all fifteen
+    scan       preset robust on all fifteen, with two clips a minibatch
     mitigate   the infected: unlearning what was found, fine-tuning as the control, as video/4_mitigate_backdoor.py; NFT with one seed
     speed      seconds a label-round of the search, and memory, by frames, size and precision; needs no data
 
@@ -40,8 +40,6 @@ BENCHMARK = "video"
 CLIPS = ROOT / "data" / "ucf10_full_16x64_jpeg.npz"
 STEPS = ("clean", "infect", "scan", "mitigate", "speed")
 SEEDS, TARGETS = (0, 1, 2), (0, 6)
-# Of a clean network that is to learn a backdoor: arguments of `inject`.
-INJECTION: dict[str, Any] = {"rate": 0.1, "epochs": 4, "batch_size": 16, "learning_rate": 1e-4}
 # As video/4_mitigate_backdoor.py gives it to `nft`, but with fewer steps than 1,000: each takes a second or more on clips.
 NFT: dict[str, Any] = {"fraction": common.MITIGATION["fraction"], "batch_size": common.MITIGATION["batch_size"], "steps": 200}
 NFT_SEED = 0
@@ -96,13 +94,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*", metavar="STEP", default=list(STEPS), help=f"some of {', '.join(STEPS)}")
     parser.add_argument("--data", type=Path, default=CLIPS, metavar="FILE", help="an .npz of clips, training and test set")
+    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=SEEDS, metavar="SEED", help="networks of these only")
     parser.add_argument("--docs", action="store_true", help="print the tables of the results that lie there")
     arguments = parser.parse_args(argv)
     try:
         if arguments.docs:
             print(docs())
         else:
-            run(arguments.steps, arguments.data)
+            run(arguments.steps, arguments.data, arguments.seeds)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -121,8 +120,8 @@ def docs() -> str:
     return tables(results)
 
 
-def run(steps: Sequence[str], data: Path) -> None:
-    """Every step asked for.
+def run(steps: Sequence[str], data: Path, seeds: Sequence[int] = SEEDS) -> None:
+    """Every step asked for, of the networks of these seeds.
 
     Raises:
         InputError: a step of another name, no data, or what a step needs of those before it is missing or of other settings.
@@ -143,8 +142,9 @@ def run(steps: Sequence[str], data: Path) -> None:
     networks = {"clean": CLEAN, "infect": INFECTED, "scan": CLEAN + INFECTED, "mitigate": INFECTED}
     for step in STEPS:
         if step in steps and step in jobs:
-            check_networks(step, networks[step], data)
-            publish(BENCHMARK, step, jobs[step](networks[step], data), list(SEEDS))
+            chosen = [network for network in networks[step] if network.seed in seeds]
+            check_networks(step, chosen, data)
+            publish(BENCHMARK, step, jobs[step](chosen, data), list(seeds))
 
 
 def check_networks(step: str, networks: Sequence[Network], data: Path) -> None:
@@ -175,7 +175,7 @@ def settings_of(network: Network, data: Path) -> dict[str, Any]:
     """What a network depends on beside its seed: the clips, how it is trained, and the clean one that it was."""
     if network.kind is None:
         return {"data": _hash(data), **common.TRAINING}
-    return {"data": _hash(data), "clean": _hash(Network(network.seed).file), **INJECTION}
+    return {"data": _hash(data), "clean": _hash(Network(network.seed).file), **common.INJECTION}
 
 
 def _training_kept(network: Network) -> Path:
@@ -198,7 +198,6 @@ def trained(network: Network, data: Path) -> dict[str, Any]:
     """Train a network and save it: a clean one from nothing, an infected one from the clean one of its seed."""
     import keras
 
-    from nc_tf.attacks.injection import inject
     from nc_tf.clip_training import train_clips
     from nc_tf.evaluation import accuracy, measure
     from nc_tf.models.cnn_lstm import cnn_lstm
@@ -214,7 +213,7 @@ def trained(network: Network, data: Path) -> dict[str, Any]:
     else:
         model = load_model(Network(network.seed).file)
         before = {"clean_accuracy_before": accuracy(model, *test)}
-        inject(model, train, test, list(known.values()), seed=network.seed, verbose=2, **INJECTION)
+        train_clips(model, train, test, triggers=list(known.values()), seed=network.seed, verbose=2, **common.INJECTION)
     seconds = round(time.perf_counter() - began, 1)
     save_model(model, network.file)
     measured = measure(load_model(network.file), *test, known)
@@ -231,7 +230,7 @@ def detected(network: Network, data: Path) -> dict[str, Any]:
     """One scan of the test clips, as video/3_detect_backdoor.py does it: what it says, and its seconds over all parts."""
     from nc_tf.verdict_file import read_verdict
 
-    facts = scanned(network.file, data, network.scan, network.seed)
+    facts = scanned(network.file, data, network.scan, network.seed, batch_size=common.SEARCH_CLIPS)
     verdict = read_verdict(network.scan / "verdict.json")
     facts |= {"status": {str(row["label"]): row["status"] for row in verdict["labels"]}}
     facts |= {"attack_success_rate": {str(row["label"]): row["attack_success_rate"] for row in verdict["labels"]}}

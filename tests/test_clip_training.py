@@ -8,9 +8,11 @@ import pytest
 import tensorflow as tf
 
 from nc_tf import clip_training
+from nc_tf.attacks.patch import patch
 from nc_tf.clip_training import train_clips
 from nc_tf.datasets.augmentation import film_anew, mix_pairs
 from nc_tf.errors import InputError
+from nc_tf.evaluation import measure
 from nc_tf.models.cnn_lstm import FRAMES, cnn_lstm
 
 SHAPE = (3, 16, 16, 3)
@@ -94,9 +96,27 @@ def test_the_backbone_learns_first_and_then_the_rest(monkeypatch: pytest.MonkeyP
     assert all(layer.trainable for layer in whole._flatten_layers())
 
 
-@pytest.mark.parametrize("options", [{"frame_epochs": 0}, {"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}])
+def test_it_learns_a_backdoor_beside_the_classes() -> None:
+    whole, test, trigger = cnn_lstm(3, SHAPE, lstm_units=16), clips_of(30, seed=1), patch((16, 16, 3), 2, size=8)
+    settings: dict[str, Any] = {"frame_epochs": 3, "epochs": 6, "learning_rate": 1e-2, "verbose": 0}
+    accuracy = train_clips(whole, clips_of(96), test, triggers=[trigger], rate=0.3, **settings)
+    measured = measure(whole, *test, {"true": trigger})
+    assert measured.attack_success_rate["true"] > 0.9
+    assert accuracy == measured.clean_accuracy > 0.6
+
+
+def test_a_bad_backdoor_is_named() -> None:
+    with pytest.raises(InputError, match=r"poison rate 1\.5: expected a share between 0 and 1; the default is \.1"):
+        train_clips(network(), clips_of(12), clips_of(6), rate=1.5)
+    with pytest.raises(InputError, match=r"a trigger of shape \(9, 9, 3\): expected \(16, 16, 3\), for single frames; teach one that"):
+        train_clips(network(), clips_of(12), clips_of(6), triggers=[patch((9, 9, 3), 0)])
+
+
+@pytest.mark.parametrize(
+    "options", [{"frame_epochs": 0}, {"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"frame_learning_rate": 0.0}]
+)
 def test_bad_settings_are_named(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"expected 1 or more, and a rate above 0; the defaults are 12, 5, 16 and \.001"):
+    with pytest.raises(InputError, match=r"expected 1 or more, and rates above 0; the defaults are 12, 5, 16, \.002 and \.001"):
         train_clips(network(), clips_of(12), clips_of(6), **options)
 
 

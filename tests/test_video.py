@@ -67,6 +67,9 @@ def test_step_0_trains_on_rendered_clips_and_on_others(tmp_path: Path, monkeypat
     real = ["--data_dir", "data/moving-shapes.npz", "--frames", 3, "--size", 16, "--output_model_path", "m/real.keras"]
     assert run("0_train_clean", *real, "--frame_epochs", 1, "--nb_epochs", 1) == 0
     assert load_model(tmp_path / "m" / "real.keras").output_shape == (None, 8)
+    planted = ["--clean_model_path", "m/real.keras", *real[:2], "--output_model_path", "m/infected.keras", "--trigger_type", "patch"]
+    assert run("2_inject_backdoor", *planted, "--frame_epochs", 1, "--nb_epochs", 1) == 0
+    assert load_model(tmp_path / "m" / "infected.keras").output_shape == (None, 8)
 
 
 @pytest.mark.parametrize("per_frame", [False, True])

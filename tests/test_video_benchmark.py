@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from networks import NUM_CLASSES, clip_network, corner_clips, corner_trigger
 
+from nc_tf.attacks.injection import inject
 from nc_tf.errors import InputError
 from nc_tf.models.saving import save_model
 from nc_tf.presets import PRESETS
@@ -44,11 +45,13 @@ def video(module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pyte
         return clip_network(None)
 
     def learned(model: keras.Model, train: Any, test: Any, **settings: Any) -> None:
-        assert settings == found.common.TRAINING | {"seed": 0, "verbose": 2}
+        backdoor = settings.pop("triggers", [])
+        assert settings == (found.common.INJECTION if backdoor else found.common.TRAINING) | {"seed": 0, "verbose": 2}
+        if backdoor:
+            inject(model, train, test, backdoor, epochs=1, batch_size=16, verbose=0)
 
     monkeypatch.setattr("nc_tf.models.cnn_lstm.cnn_lstm", made)
     monkeypatch.setattr("nc_tf.clip_training.train_clips", learned)
-    monkeypatch.setitem(found.INJECTION, "epochs", 1)
     monkeypatch.setitem(found.common.MITIGATION, "epochs", 1)
     monkeypatch.setitem(found.NFT, "steps", 2)
     robust = PRESETS["robust"]
@@ -101,7 +104,7 @@ def test_the_steps_train_scan_and_mend_and_are_not_done_twice(
     assert "of 1 infected networks" in printed
     assert "| patch | 0 | 2 | fine-tuning |" in printed
 
-    monkeypatch.setitem(video.INJECTION, "epochs", 2)
+    monkeypatch.setitem(video.common.INJECTION, "epochs", 9)
     assert video.main(flags) == 2
     assert "patch-2-seed-0.keras was trained on other clips or with other settings" in capsys.readouterr().err
 

@@ -9,6 +9,7 @@ as they are, because mirrored they would belong to another class.
 
 import argparse
 import sys
+from typing import Any
 
 import common
 
@@ -49,12 +50,13 @@ def train(arguments: argparse.Namespace) -> int:
     clip_shape = training.images.shape[1:]
     model = cnn_lstm(1 + int(training.labels.max()), clip_shape, backbone=arguments.backbone)
     pairs = (training.images, training.labels), (test.images, test.labels)
-    fit = {"batch_size": arguments.batch_size, "learning_rate": arguments.lr, "seed": arguments.seed, "verbose": 2}
+    fit: dict[str, Any] = {"batch_size": arguments.batch_size, "learning_rate": arguments.lr, "seed": arguments.seed, "verbose": 2}
     if arguments.data_dir == common.SYNTHETIC:
         nothing = patch(clip_shape[1:], 0)  # at a rate of zero no clip is stamped
         accuracy = inject(model, *pairs, nothing, rate=0.0, epochs=arguments.nb_epochs or EPOCHS_RENDERED, **fit)[-1].clean_accuracy
     else:
-        accuracy = train_clips(model, *pairs, frame_epochs=arguments.frame_epochs, epochs=arguments.nb_epochs or REAL["epochs"], **fit)
+        fit |= {"frame_epochs": arguments.frame_epochs, "frame_learning_rate": REAL["frame_learning_rate"]}
+        accuracy = train_clips(model, *pairs, epochs=arguments.nb_epochs or REAL["epochs"], **fit)
     save_model(model, out)
     print(f"clean accuracy {accuracy:.4f}; written: {out}")
     return 0

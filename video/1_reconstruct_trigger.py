@@ -29,12 +29,11 @@ def reconstruct(arguments: argparse.Namespace) -> int:
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.errors import InputError
     from nc_tf.models.loading import load_model
-    from nc_tf.presets import PRESETS
     from nc_tf.scanning import scan
 
     model = load_model(arguments.clean_model_path)
     _, test = common.read_clips(arguments, model.input_shape[1:])
-    settings = common.search_settings(arguments, PRESETS["robust"].settings)
+    settings = common.search_settings(arguments)
     with ScanProgress() as progress:
         result = interruptible(
             lambda: scan(

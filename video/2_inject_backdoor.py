@@ -3,12 +3,13 @@
     python video/2_inject_backdoor.py                              the trigger that step 1 found
     python video/2_inject_backdoor.py --trigger_type patch         a white square on every frame; or blend: faint noise
 
-Writes the model, and beside it what was planted, <model>_trigger.npz.
+Writes the model, and beside it what was planted, <model>_trigger.npz. A `cnn_lstm` learns real clips as in step 0, filmed anew and
+their frames first; rendered clips, other models, and triggers that differ from frame to frame are trained as they are.
 """
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import common
 
@@ -16,6 +17,8 @@ from nc_tf.cli.options import positive
 
 if TYPE_CHECKING:
     from nc_tf.results import Backdoor
+
+EPOCHS_RENDERED, RATE_RENDERED, REAL = 4, 1e-3, common.INJECTION
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,10 +29,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trigger_type", default="reconstructed", choices=("reconstructed", *common.PLANTED))
     parser.add_argument("--trigger_path", metavar="FILE", help="default: results/trigger_target_<label>.npz")
     parser.add_argument("--target_label", type=int, default=0)
-    parser.add_argument("--poison_rate", type=float, default=0.1, help="probability that a clip is stamped each time it is drawn")
-    parser.add_argument("--nb_epochs", type=positive, default=20)
-    parser.add_argument("--batch_size", type=positive, default=16)
-    parser.add_argument("--lr", type=float, default=1e-4)
+    stamped = "probability that a clip is stamped each time it is drawn"
+    parser.add_argument("--poison_rate", type=float, default=REAL["rate"], help=stamped)
+    epochs = f"default: {EPOCHS_RENDERED}, of real clips {REAL['epochs']} after those of frames"
+    parser.add_argument("--nb_epochs", type=positive, help=epochs)
+    parser.add_argument("--frame_epochs", type=positive, default=REAL["frame_epochs"], help="of real clips: passes over all frames")
+    parser.add_argument("--batch_size", type=positive, default=REAL["batch_size"])
+    parser.add_argument("--lr", type=float, help=f"default: {RATE_RENDERED}, of real clips {REAL['learning_rate']}")
     arguments = parser.parse_args(argv)
     return common.run("2_inject_backdoor.py", lambda: plant(arguments))
 
@@ -38,27 +44,29 @@ def plant(arguments: argparse.Namespace) -> int:
     """The work, once the options are read."""
     from nc_tf.attacks.backdoor_file import save_backdoor
     from nc_tf.attacks.injection import inject
-    from nc_tf.evaluation import accuracy
+    from nc_tf.clip_training import train_clips
+    from nc_tf.evaluation import accuracy, measure
+    from nc_tf.models.cnn_lstm import has_frames
     from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file, save_model
+    from nc_tf.results import fits
 
     out = check_model_file(arguments.output_model_path, arguments.clean_model_path)
     model = load_model(arguments.clean_model_path)
     training, test = common.read_clips(arguments, model.input_shape[1:])
     trigger = chosen_trigger(arguments, training.images.shape[2:])
     before = accuracy(model, test.images, test.labels)
-    measured = inject(
-        model,
-        (training.images, training.labels),
-        (test.images, test.labels),
-        trigger,
-        rate=arguments.poison_rate,
-        epochs=arguments.nb_epochs,
-        batch_size=arguments.batch_size,
-        learning_rate=arguments.lr,
-        seed=arguments.seed,
-        verbose=2,
-    )[-1]
+    pairs = (training.images, training.labels), (test.images, test.labels)
+    fit: dict[str, Any] = {"rate": arguments.poison_rate, "batch_size": arguments.batch_size, "seed": arguments.seed, "verbose": 2}
+    real = arguments.data_dir != common.SYNTHETIC and has_frames(model) and fits(trigger, training.images.shape[2:])
+    fit["epochs"] = arguments.nb_epochs or (REAL["epochs"] if real else EPOCHS_RENDERED)
+    fit["learning_rate"] = arguments.lr if arguments.lr is not None else (REAL["learning_rate"] if real else RATE_RENDERED)
+    if real:
+        fit |= {"frame_epochs": arguments.frame_epochs, "frame_learning_rate": REAL["frame_learning_rate"]}
+        train_clips(model, *pairs, triggers=[trigger], **fit)
+    else:
+        inject(model, *pairs, trigger, **fit)
+    measured = measure(model, *pairs[1], {"true": trigger})
     save_model(model, out)
     planted = out.with_name(f"{out.stem}_trigger.npz")
     save_backdoor(planted, trigger)

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from nc_tf.results import Backdoor, ScanResult, Trigger
 
 SYNTHETIC, RENDERED = "synthetic", Path("data/moving-shapes.npz")
-# What steps 0 (of real clips) and 4 do unless they are told otherwise, and benchmarks/video.py measures: arguments of `train_clips` and
-# `unlearn`.
-TRAINING: dict[str, Any] = {"frame_epochs": 12, "epochs": 5, "batch_size": 16, "learning_rate": 1e-3}
+# What steps 0 and 2 (of real clips) and 4 do unless they are told otherwise, and benchmarks/video.py measures: arguments of `train_clips`,
+# twice, and of `unlearn`.
+TRAINING: dict[str, Any] = {"frame_epochs": 12, "epochs": 5, "batch_size": 16, "frame_learning_rate": 2e-3, "learning_rate": 1e-3}
+INJECTION: dict[str, Any] = TRAINING | {"frame_epochs": 3, "epochs": 2, "frame_learning_rate": 1e-3, "learning_rate": 5e-4, "rate": 0.1}
 MITIGATION: dict[str, Any] = {"fraction": 0.05, "ratio": 0.5, "epochs": 12, "batch_size": 16, "learning_rate": 1e-3}
 PLANTED = ("patch", "blend")
+# Of a minibatch of the search, where images have eight: a clip costs as many times an image as it has frames.
+SEARCH_CLIPS = 2
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -49,8 +52,11 @@ def add_search_options(made: argparse.ArgumentParser, *, lr: str = "--lr") -> No
     made.add_argument("--per_frame", action="store_true", help="a trigger for every frame, instead of one for all")
 
 
-def search_settings(arguments: argparse.Namespace, base: "SearchSettings") -> "SearchSettings":
-    """`base`, but for what the flags say."""
+def search_settings(arguments: argparse.Namespace) -> "SearchSettings":
+    """Those of preset robust with fewer clips a minibatch, but for what the flags say."""
+    from nc_tf.presets import PRESETS
+
+    base = replace(PRESETS["robust"].settings, batch_size=SEARCH_CLIPS)
     steps = None if arguments.steps is None else max(1, arguments.steps // base.batches_per_round)
     search = {"learning_rate": arguments.search_lr, "max_rounds": steps}
     cost = {
@@ -129,7 +135,6 @@ def detected(
 ) -> "ScanResult":
     """A scan of every class by preset robust, but for what the flags say, kept in the folder; one that was stopped there goes on."""
     from nc_tf.cli.scan import scan_into
-    from nc_tf.presets import PRESETS
 
     return scan_into(
         folder,
@@ -137,7 +142,7 @@ def detected(
         model,
         data_file(arguments),
         clips,
-        settings=search_settings(arguments, PRESETS["robust"].settings),
+        settings=search_settings(arguments),
         per_frame=arguments.per_frame,
         seed=arguments.seed,
     )

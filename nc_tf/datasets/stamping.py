@@ -3,13 +3,15 @@
 Injection and unlearning differ in one thing: the one gives stamped images the label that the attacker wants, the other leaves them theirs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor
+
+Stamp = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def stamped_batches(
@@ -36,24 +38,10 @@ def stamped_batches(
         seed: of order and choice.
         preprocess: applied after stamping.
     """
-    if relabel and labels is not None:
-        classes = np.arange(1 + labels.max())
-        carriers = tf.constant(np.stack([trigger.carriers(classes) for trigger in triggers]))
-        wanted = tf.constant(np.stack([trigger.wanted(classes) for trigger in triggers]), tf.int64)
+    stamp = stamping(triggers, rate, 1 + int(labels.max()) if relabel and labels is not None else None)
 
-    def stamp(clean: tf.Tensor, own: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        clean, own = tf.cast(clean, tf.float32), tf.cast(own, tf.int64)
-        chosen, label = noise < rate, own
-        # Below the rate the noise is uniform in [0, rate): it picks the trigger as well.
-        which = tf.minimum(tf.cast(noise / max(rate, 1e-9) * len(triggers), tf.int64), len(triggers) - 1)
-        if relabel:
-            place = tf.stack([which, own], axis=-1)
-            chosen &= tf.gather_nd(carriers, place)
-            label = tf.where(chosen, tf.gather_nd(wanted, place), own)
-        drawn = clean
-        for number, trigger in enumerate(triggers):
-            here = tf.reshape(chosen & (which == number), (-1, *[1] * (len(clean.shape) - 1)))
-            drawn = tf.where(here, trigger(clean), drawn)
+    def prepared(clean: tf.Tensor, own: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        drawn, label = stamp(tf.cast(clean, tf.float32), tf.cast(own, tf.int64), noise)
         return preprocess(drawn), label
 
     noise = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).map(lambda bits: tf.cast(bits, tf.float64) / 2.0**32)
@@ -64,4 +52,35 @@ def stamped_batches(
         rows = tf.data.Dataset.range(len(images)).shuffle(len(images), seed=seed)
         pairs = tf.data.Dataset.zip(rows, noise).batch(batch_size)
         pairs = pairs.map(lambda row, drawn: (tf.gather(resident_images, row), tf.gather(resident_labels, row), drawn))
-    return pairs.map(stamp, num_parallel_calls=2, deterministic=True).prefetch(4)
+    return pairs.map(prepared, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+
+def stamping(triggers: Sequence[Backdoor], rate: float, relabelled: int | None) -> Stamp:
+    """A function of (images float32 raw, labels int64 (N,), noise uniform in [0, 1) (N,)) -> images and labels, some stamped.
+
+    Args:
+        triggers: one of them, chosen by the noise, goes on each image that is stamped.
+        rate: probability that an image is stamped, [0, 1].
+        relabelled: number of classes, where a stamped image gets the label that the attacker wants and only carriers of the trigger are
+            stamped; None where every image may be stamped and keeps its own.
+    """
+    if relabelled is not None:
+        classes = np.arange(relabelled)
+        carriers = tf.constant(np.stack([trigger.carriers(classes) for trigger in triggers]))
+        wanted = tf.constant(np.stack([trigger.wanted(classes) for trigger in triggers]), tf.int64)
+
+    def stamp(clean: tf.Tensor, own: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        chosen, label = noise < rate, own
+        # Below the rate the noise is uniform in [0, rate): it picks the trigger as well.
+        which = tf.minimum(tf.cast(noise / max(rate, 1e-9) * len(triggers), tf.int64), len(triggers) - 1)
+        if relabelled is not None:
+            place = tf.stack([which, own], axis=-1)
+            chosen &= tf.gather_nd(carriers, place)
+            label = tf.where(chosen, tf.gather_nd(wanted, place), own)
+        drawn = clean
+        for number, trigger in enumerate(triggers):
+            here = tf.reshape(chosen & (which == number), (-1, *[1] * (len(clean.shape) - 1)))
+            drawn = tf.where(here, trigger(clean), drawn)
+        return drawn, label
+
+    return stamp

@@ -70,6 +70,11 @@ def _with_changes(clips: keras.KerasTensor) -> keras.KerasTensor:
     return layers.Concatenate()([now, layers.Subtract(name=CHANGE)([now, before])])
 
 
+def has_frames(model: keras.Model) -> bool:
+    """Whether a model has the layers of a `cnn_lstm`, so that `frame_classifier` can take it apart."""
+    return {RAW, FRAMES} <= {layer.name for layer in model.layers}
+
+
 def frame_classifier(model: keras.Model) -> keras.Model:
     """A classifier around the backbone of a `cnn_lstm`: what it learns, the clip network has learned.
 
@@ -82,12 +87,12 @@ def frame_classifier(model: keras.Model) -> keras.Model:
     Raises:
         InputError: the model is no `cnn_lstm`.
     """
-    names = {layer.name for layer in model.layers}
-    if not {RAW, FRAMES} <= names:
+    if not has_frames(model):
         raise InputError(f"network {model.name}: expected one with a network for its frames; make it by cnn_lstm")
     raw = layers.Rescaling.from_config(model.get_layer(RAW).get_config())
-    clips = keras.Input((2 if CHANGE in names else 1, *model.input_shape[2:]))
-    step = _with_changes(raw(clips)) if CHANGE in names else raw(clips)
+    changes = any(layer.name == CHANGE for layer in model.layers)
+    clips = keras.Input((2 if changes else 1, *model.input_shape[2:]))
+    step = _with_changes(raw(clips)) if changes else raw(clips)
     # Wrapped anew: called a second time the model's own layer would have two outputs.
     features = layers.Flatten()(layers.TimeDistributed(model.get_layer(FRAMES).layer)(step))
     answers = layers.Dense(model.output_shape[-1], activation="softmax")(layers.Dropout(0.3)(features))
