@@ -22,7 +22,7 @@ video-demo: $(STAMP) ## the same for video clips: train, plant a backdoor, look 
 	$(BIN)/python video/0_train_clean.py --output_model_path video_demo/clean.keras
 	$(BIN)/python video/1_reconstruct_trigger.py --clean_model_path video_demo/clean.keras --output_dir video_demo
 	$(BIN)/python video/2_inject_backdoor.py --clean_model_path video_demo/clean.keras --trigger_type patch \
-	    --output_model_path video_demo/infected.keras --nb_epochs 4 --lr 1e-3
+	    --output_model_path video_demo/infected.keras
 	$(BIN)/python video/3_detect_backdoor.py --backdoor_model_path video_demo/infected.keras --output_dir video_demo/scan || test $$? -ne 2
 	$(BIN)/python video/4_mitigate_backdoor.py --backdoor_model_path video_demo/infected.keras --output_dir video_demo/scan \
 	    --true_trigger_path video_demo/infected_trigger.npz

@@ -1,15 +1,18 @@
 """Jobs that are kept, so that a stopped benchmark goes on where it was; and the two that several have: a scan, and a defence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bench_record import RESULTS, ROOT, header, read_json, write_json
 
 from nc_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from nc_tf.inversion import SearchSettings
 
 RUNS = ROOT / "runs"
 SPLIT_SEED = 0  # of a test set, where the data has none of its own
@@ -39,12 +42,16 @@ def results_file(benchmark: str, step: str) -> Path:
     return RESULTS / f"{benchmark}-{step}.json"
 
 
-def publish(benchmark: str, step: str, jobs: dict[str, Job], seed: int | list[int]) -> dict[str, Any]:
-    """Run what is not done yet, and write all results."""
+def publish(
+    benchmark: str, step: str, jobs: dict[str, Job], seed: int | list[int], chosen: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Run those of the jobs that are chosen, by default all, and not done yet; write the results of all that ever were."""
     rows = {}
     for name, job in jobs.items():
         kept = kept_file(benchmark, step, name)
         if not kept.exists():
+            if chosen is not None and name not in chosen:
+                continue
             write_json(kept, job())
             print(f"[{step}] {name}: done", flush=True)
         rows[name] = read_json(kept, "delete it and run again")
@@ -69,8 +76,8 @@ def both_sets(data: Path) -> tuple[Pair, Pair]:
     return (train.images, train.labels), (test.images, test.labels)
 
 
-def scanned(model_file: Path, data: Path, out: Path, seed: int, **search: Any) -> dict[str, Any]:
-    """A scan by preset robust, but for the settings of the search that are given, kept in a folder; one that was stopped there goes on."""
+def scanned(model_file: Path, data: Path, out: Path, seed: int, settings: "SearchSettings | None" = None) -> dict[str, Any]:
+    """A scan by preset robust, or by other settings of the search, kept in a folder; one that was stopped there goes on."""
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.models.loading import load_model
     from nc_tf.preprocessing import Preprocessing
@@ -81,9 +88,8 @@ def scanned(model_file: Path, data: Path, out: Path, seed: int, **search: Any) -
 
     folder, model = ScanFolder(out), load_model(model_file)
     _, (images, labels) = both_sets(data)
-    preset = replace(PRESETS["robust"], settings=replace(PRESETS["robust"].settings, **search))
+    preset = replace(PRESETS["robust"], settings=settings or PRESETS["robust"].settings)
     state = folder.open(scan_record(sha256_of(model_file), sha256_of(data), preset, Preprocessing(), 1, seed))
-    settings = preset.settings if search else None
     with ScanProgress() as progress:
         result = scan(model, images, labels, settings=settings, seed=seed, resume=state, callbacks=[folder, progress])
     folder.write_verdict(result, model_facts(model_file, model), {"path": data.name, "num_images": len(images)})

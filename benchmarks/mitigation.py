@@ -199,7 +199,7 @@ def _planted(attack: str) -> list[Any]:
     return POISON_TYPES[attack](shape, CIFAR_TARGET, SEED) if attack in POISON_TYPES else [patch(shape, CIFAR_TARGET)]
 
 
-def purified(attack: str, defence: str, **settings: Any) -> dict[str, Any]:
+def purified(attack: str, defence: str, out: Path | None = None, **settings: Any) -> dict[str, Any]:
     """One defence against one attack, with clean images that the network was not trained on."""
     from nc_tf.scan_folder import ScanFolder
 
@@ -216,21 +216,20 @@ def purified(attack: str, defence: str, **settings: Any) -> dict[str, Any]:
         chosen = kept[: round(0.01 * len(images))]
     method = "nft" if defence.startswith("NFT") else "unlearn"
     options: dict[str, Any] = {"fraction": 1.0, "verbose": 0} | ({} if method == "nft" else {"epochs": 20, "learning_rate": 1e-3})
-    train, out = (images[chosen], labels[chosen]), folder / "models"
-    return repaired(method, trained(attack)[0], train, test, triggers, known, out, seed=SEED, **options, **settings)
+    train = images[chosen], labels[chosen]
+    return repaired(method, trained(attack)[0], train, test, triggers, known, out or folder / "models", seed=SEED, **options, **settings)
 
 
 def nft_jobs() -> dict[str, Job]:
     """NFT with 1 % against badnets, each time with one thing changed."""
     changed: dict[str, dict[str, Any]] = {
-        "as published": {},
         "flips and crops": {"mix": flipped_and_cropped},
         "bounds fall by e a layer": {"beta": 1.0},
         "masks from 0 to 1": {"alpha": 0.0},
         "masks not pulled towards 1": {"regularization": 0.0},
         "flips, crops, masks from 0 to 1, not pulled": {"mix": flipped_and_cropped, "alpha": 0.0, "regularization": 0.0},
     }
-    return {name: partial(purified, "badnets", "NFT, 1 %", **settings) for name, settings in changed.items()}
+    return {name: partial(purified, "badnets", "NFT, 1 %", RUNS / "nft" / name, **settings) for name, settings in changed.items()}
 
 
 def flipped_and_cropped(images: Any, labels: Any, seed: Any) -> tuple[Any, Any]:

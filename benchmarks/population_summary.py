@@ -86,9 +86,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _spread(rows: list[dict[str, Any]]) -> list[float]:
-    """Smallest, median and largest MAD of the logarithms of norms, among scans: what `nc_tf.outliers.USUAL_SPREAD` is to be like."""
+    """Smallest and largest MAD of the logarithms of norms, among scans: what `nc_tf.outliers.USUAL_SPREAD` is to be like."""
     mads = [find_outliers([log(max(norm, LEAST_NORM)) for norm in row["norms"].values()]).mad for row in rows]
-    return [round(of(mads), 3) for of in (min, median, max)]
+    return [round(of(mads), 3) for of in (min, max)]
 
 
 def table(found: dict[str, Any]) -> str:
@@ -111,7 +111,7 @@ def table(found: dict[str, Any]) -> str:
                       ("median seconds", "median_seconds")):  # fmt: skip
         lines.append(f"| {name} | " + " | ".join(str(entry.get(key) or "not known") for entry in found.values()) + " |")
     for name in ("clean", "infected"):
-        cells = ["{} to {}".format(*entry["spread_of_logarithms"][name][::2]) for entry in found.values()]
+        cells = ["{} to {}".format(*entry["spread_of_logarithms"][name]) for entry in found.values()]
         lines.append(f"| {name}: MAD of the logarithms of norms | {' | '.join(cells)} |")
     return "\n".join(lines)
 

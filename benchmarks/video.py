@@ -7,7 +7,7 @@
 Steps:
     clean      three networks, as video/0_train_clean.py trains on real clips
     infect     each of them fine-tuned four times: two targets, and a patch and a blend, those of video/2_inject_backdoor.py
-    scan       preset robust on all fifteen, with two clips a minibatch
+    scan       preset robust on all fifteen, with what video/3_detect_backdoor.py changes for clips
     mitigate   the infected: unlearning what was found, fine-tuning as the control, as video/4_mitigate_backdoor.py; NFT with one seed
     speed      seconds a label-round of the search, and memory, by frames, size and precision; needs no data
 
@@ -144,7 +144,7 @@ def run(steps: Sequence[str], data: Path, seeds: Sequence[int] = SEEDS) -> None:
         if step in steps and step in jobs:
             chosen = [network for network in networks[step] if network.seed in seeds]
             check_networks(step, chosen, data)
-            publish(BENCHMARK, step, jobs[step](chosen, data), list(seeds))
+            publish(BENCHMARK, step, jobs[step](networks[step], data), list(SEEDS), jobs[step](chosen, data))
 
 
 def check_networks(step: str, networks: Sequence[Network], data: Path) -> None:
@@ -228,9 +228,10 @@ def scan_jobs(networks: Sequence[Network], data: Path) -> dict[str, Job]:
 
 def detected(network: Network, data: Path) -> dict[str, Any]:
     """One scan of the test clips, as video/3_detect_backdoor.py does it: what it says, and its seconds over all parts."""
+    from nc_tf.presets import PRESETS
     from nc_tf.verdict_file import read_verdict
 
-    facts = scanned(network.file, data, network.scan, network.seed, batch_size=common.SEARCH_CLIPS)
+    facts = scanned(network.file, data, network.scan, network.seed, common.usual_search(PRESETS["robust"].settings))
     verdict = read_verdict(network.scan / "verdict.json")
     facts |= {"status": {str(row["label"]): row["status"] for row in verdict["labels"]}}
     facts |= {"attack_success_rate": {str(row["label"]): row["attack_success_rate"] for row in verdict["labels"]}}

@@ -2,8 +2,9 @@
 
     python benchmarks/video_speed.py FRAMES SIZE PRECISION      one measurement, printed as JSON; benchmarks/video.py runs them all
 
-A label-round is that of preset robust: 16 minibatches of 8 clips, forward and backward to the input. Labels in flight are as many as a scan
-takes of clips with so many frames. The network is an untrained `cnn_lstm`, the clips are noise: neither changes how long it takes.
+A label-round is that of video/3_detect_backdoor.py: 16 minibatches of 2 clips, forward and backward to the input. Labels in flight are as
+many as a scan takes of clips with so many frames. The network is an untrained `cnn_lstm`, the clips are noise: neither changes how long
+it takes.
 """
 
 import argparse
@@ -17,11 +18,15 @@ from statistics import median
 from typing import Any
 
 from bench_jobs import Job
-from bench_record import OtherLoad
+from bench_record import ROOT, OtherLoad
 
 from nc_tf.cli.options import positive
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
+
+sys.path.insert(0, str(ROOT / "video"))  # the scripts are no package
+
+import common
 
 SEED = 0
 CASES = ((8, 64), (16, 64), (16, 32), (32, 64))  # frames, and their height and width
@@ -82,10 +87,11 @@ def measure(frames: int, size: int, precision: str) -> dict[str, Any]:
     from nc_tf.racing import random_arm
 
     imported, preset = _peak_mib(), PRESETS["robust"]
-    lanes = max(1, preset.lanes // frames)
+    settings = common.usual_search(preset.settings)
+    lanes = max(1, preset.lanes * preset.settings.batch_size // (frames * settings.batch_size))
     keras.utils.set_random_seed(SEED)
     clips = np.random.default_rng(SEED).integers(0, 256, (NUM_CLIPS, frames, size, size, 3), np.uint8)
-    task = Task(cnn_lstm(CLASSES, clips.shape[1:]), Preprocessing(), precision, clips, preset.settings, 1, SEED)
+    task = Task(cnn_lstm(CLASSES, clips.shape[1:]), Preprocessing(), precision, clips, settings, 1, SEED)
     arms = [random_arm(task.space, lane % CLASSES, lane // CLASSES, SEED, grey=preset.grey) for lane in range(lanes)]
     run = task.inversion.start([arm.mask for arm in arms], [arm.pattern for arm in arms])
     targets, seconds = tf.constant([arm.label for arm in arms], tf.int32), []
@@ -97,13 +103,13 @@ def measure(frames: int, size: int, precision: str) -> dict[str, Any]:
             report.numpy()  # the host's one read a round, which waits for it
             seconds.append(time.perf_counter() - began)
     a_label = [round(value / lanes, 4) for value in seconds[1:]]
-    clips_a_label = preset.settings.batch_size * preset.settings.batches_per_round
+    clips_a_label = settings.batch_size * settings.batches_per_round
     return {
         "frames": frames,
         "size": size,
         "precision": task.network.precision,
         "lanes": lanes,
-        "frames_in_flight": lanes * preset.settings.batch_size * frames,
+        "frames_in_flight": lanes * settings.batch_size * frames,
         "first_round_seconds": round(seconds[0], 2),
         "seconds": a_label,
         "median": median(a_label),

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from population_summary import rate
+
 from nc_tf.results import Status, Verdict
+from nc_tf.verdicts import LEAST_SUCCESS
 
 SUSPECTED, FAILED = str(Verdict.SUSPECTED), [str(status) for status in Status if not status.succeeded]
 Rows = dict[str, dict[str, Any]]
@@ -24,22 +27,33 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def counts(scans: Rows) -> str:
-    """How often a scan was right, in one sentence."""
+    """How often a scan was right, in one sentence; the intervals take every network for one of its own, which those of one seed are not."""
     infected, clean = [row for row in scans.values() if row["kind"]], [row for row in scans.values() if not row["kind"]]
     right = sum(row["flagged"] == [row["target"]] for row in infected)
     among = sum(row["target"] in row["flagged"] for row in infected)
     smallest = sum(_smallest(row) == str(row["target"]) for row in infected)
     alarms = sum(row["verdict"] == SUSPECTED for row in clean)
     return (
-        f"The right label and no other was flagged in {right} of {len(infected)} infected networks, the right one among others in "
-        f"{among - right}; it had the smallest norm in {smallest}. False alarms: {alarms} of {len(clean)} clean networks."
+        f"The right label and no other was flagged in {_of(right, infected)} infected networks, the right one among others in "
+        f"{among - right}; it had the smallest norm in {smallest}. False alarms: {_of(alarms, clean)} clean networks."
     )
 
 
+def _of(hits: int, rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "0 of 0"
+    low, high = rate(hits, len(rows))["interval"]
+    return f"{hits} of {len(rows)} ({low:.0%} to {high:.0%})"
+
+
 def _smallest(row: dict[str, Any]) -> str | None:
-    """The label with the smallest trigger that works."""
-    working = [label for label, status in row["status"].items() if status not in FAILED]
+    """The label with the smallest trigger that works, on clips the search has not seen, too."""
+    working = [label for label, status in row["status"].items() if status not in FAILED and _works(row["attack_success_rate"][label])]
     return min(working, key=lambda label: float(row["norms"][label]), default=None)
+
+
+def _works(measured: float | None) -> bool:
+    return measured is None or measured >= LEAST_SUCCESS
 
 
 def _where(results: dict[str, Any], steps: tuple[str, ...]) -> str:

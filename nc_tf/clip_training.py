@@ -6,13 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from nc_tf.attacks.injection import check_backdoor
 from nc_tf.datasets.augmentation import film_anew, mix_pairs
 from nc_tf.datasets.checks import check_images
 from nc_tf.datasets.stamping import Stamp, stamping
 from nc_tf.errors import InputError
 from nc_tf.evaluation import accuracy
 from nc_tf.models.cnn_lstm import FRAMES, frame_classifier
-from nc_tf.results import Backdoor, fits
+from nc_tf.results import Backdoor
 
 FRAME_BATCH = 64
 WEIGHT_DECAY, SMOOTHING = 0.03, 0.1
@@ -48,7 +49,7 @@ def train_clips(
         epochs: passes over the training clips.
         batch_size: clips an update.
         frame_learning_rate, learning_rate: of AdamW, at the start, on the short clips and on whole ones.
-        triggers: a backdoor to teach it; of several each stamped clip gets one, chosen at random. They are put on what was filmed anew.
+        triggers: a backdoor of single frames to teach it, put on what was filmed anew; of several each stamped clip gets one, at random.
         rate: probability that a clip is stamped each time it is drawn.
         seed: of order, choice and dropout. Initial weights are the caller's.
         verbose: as in `keras.Model.fit`.
@@ -57,23 +58,18 @@ def train_clips(
         Share of the test clips whose class the model names.
 
     Raises:
-        InputError: bad clips, labels or settings, a trigger that is not for single frames of this size, or a model that is no `cnn_lstm`.
+        InputError: bad clips, labels or settings, a trigger that does not fit the model's frames or classes, or a model that is no
+            `cnn_lstm`.
     """
     if min(frame_epochs, epochs, batch_size) < 1 or min(frame_learning_rate, learning_rate) <= 0:
         raise InputError(
             f"{frame_epochs} and {epochs} epochs, batch size {batch_size}, learning rates {frame_learning_rate} and {learning_rate}: "
             "expected 1 or more, and rates above 0; the defaults are 12, 5, 16, .002 and .001"
         )
-    if not 0 <= rate <= 1:
-        raise InputError(f"poison rate {rate}: expected a share between 0 and 1; the default is .1")
-    for trigger in triggers:
-        if not fits(trigger, model.input_shape[2:]):
-            raise InputError(
-                f"a trigger of shape {trigger.image_shape}: expected {model.input_shape[2:]}, for single frames; teach one that differs "
-                "from frame to frame by inject"
-            )
     frames = frame_classifier(model)
     num_classes = model.output_shape[-1]
+    if triggers:
+        check_backdoor(triggers, rate, num_classes, model.input_shape[2:])
     clips, labels = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training clips")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test clips")
     keras.utils.set_random_seed(seed)

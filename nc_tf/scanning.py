@@ -69,7 +69,8 @@ def scan(
         upsample_size: side of the super-pixels of the mask, pixels.
         per_frame: of clips, whether every frame has a trigger of its own instead of one that all frames share.
         seed: of starts, minibatches and the held-out part.
-        lanes: arms advanced together, which bounds the memory; instead of the preset's, of clips as many fewer as they have frames.
+        lanes: arms advanced together, which bounds the memory; by default as many as have no more images, or frames, in the network at once
+            than the preset's lanes of its minibatches have.
         engine: "local" searches in this process, "ray" on a cluster (docs/cluster.md); the outcome is the same.
         resume: how far an earlier scan came that was cut off; `ScanFolder.open` reads it.
         callbacks: progress, saving.
@@ -82,9 +83,10 @@ def scan(
     name = preset if settings is None else "custom"
     settings = settings or chosen.settings
     starts = chosen.starts if starts is None else starts
-    most_lanes = chosen.lanes if lanes is None else lanes
-    if starts < 1 or most_lanes < 1:
-        raise InputError(f"{starts} starts in {most_lanes} lanes: expected 1 or more of each; 1 start is the paper's")
+    if starts < 1:
+        raise InputError(f"{starts} starts: expected 1 or more; 1 start is the paper's")
+    if lanes is not None and lanes < 1:
+        raise InputError(f"{lanes} lanes: expected 1 or more; leave them out for the preset's")
     if seed < 0:
         raise InputError(f"seed {seed}: expected 0 or more; choose one")
     if best not in BEST:
@@ -97,7 +99,8 @@ def scan(
     images, labels = check_images(images, labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1])
     labels = predict_classes(model, images, preprocess) if labels is None else labels
     frames = images.shape[1] if images.ndim == 5 else 1
-    lanes = max(1, most_lanes // frames) if lanes is None else lanes
+    if lanes is None:  # as many images, or frames, in flight as the preset has: more lanes of smaller minibatches are faster
+        lanes = max(1, chosen.lanes * chosen.settings.batch_size // (frames * settings.batch_size))
     in_flight = lanes * settings.batch_size * frames
     searched, held_out = _split(len(images), seed, settings.batch_size, chosen.held_out if unseen is None else 0)
     if unseen is None:

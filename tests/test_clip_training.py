@@ -106,10 +106,12 @@ def test_it_learns_a_backdoor_beside_the_classes() -> None:
 
 
 def test_a_bad_backdoor_is_named() -> None:
-    with pytest.raises(InputError, match=r"poison rate 1\.5: expected a share between 0 and 1; the default is \.1"):
-        train_clips(network(), clips_of(12), clips_of(6), rate=1.5)
-    with pytest.raises(InputError, match=r"a trigger of shape \(9, 9, 3\): expected \(16, 16, 3\), for single frames; teach one that"):
+    with pytest.raises(InputError, match=r"poison rate 1\.5: expected a share between 0 and 1"):
+        train_clips(network(), clips_of(12), clips_of(6), triggers=[patch((16, 16, 3), 0)], rate=1.5)
+    with pytest.raises(InputError, match=r"a trigger of shape \(9, 9, 3\): expected \(16, 16, 3\), the images' own"):
         train_clips(network(), clips_of(12), clips_of(6), triggers=[patch((9, 9, 3), 0)])
+    with pytest.raises(InputError, match="target label 3: expected 0 to 2; the model has 3 classes"):
+        train_clips(network(), clips_of(12), clips_of(6), triggers=[patch((16, 16, 3), 3)])
 
 
 @pytest.mark.parametrize(

@@ -334,8 +334,8 @@ def test_the_held_out_part_depends_on_the_seed_and_has_an_upper_bound() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"starts": 0}, "0 starts in 8 lanes: expected 1 or more"),
-        ({"lanes": 0}, "1 starts in 0 lanes"),
+        ({"starts": 0}, "0 starts: expected 1 or more"),
+        ({"lanes": 0}, "0 lanes: expected 1 or more"),
         ({"seed": -1}, "seed -1: expected 0 or more"),
         ({"preset": "fast"}, "preset 'fast': expected one of robust, paper"),
         ({"precision": "float64"}, "precision 'float64': expected auto, float32 or bfloat16"),

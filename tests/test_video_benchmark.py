@@ -101,7 +101,7 @@ def test_the_steps_train_scan_and_mend_and_are_not_done_twice(
 
     assert video.main(["--docs"]) == 0
     printed = capsys.readouterr().out
-    assert "of 1 infected networks" in printed
+    assert "of 1 (0% to 98%) infected networks" in printed
     assert "| patch | 0 | 2 | fine-tuning |" in printed
 
     monkeypatch.setitem(video.common.INJECTION, "epochs", 9)
@@ -148,8 +148,9 @@ def test_twelve_infected_networks_fifteen_scans_and_nft_with_one_seed(module: Ca
 def scan_row(target: int | None, flagged: list[int], smallest: int, failed: int | None = None) -> dict[str, Any]:
     """A scan of three labels."""
     status = {str(label): "never_succeeded" if label == failed else "max_rounds" for label in range(3)}
+    rates = {str(label): None if label == failed else 0.95 for label in range(3)}
     return {
-        "network": "x", "seed": 1, "kind": None if target is None else "blend", "target": target,
+        "network": "x", "seed": 1, "attack_success_rate": rates, "kind": None if target is None else "blend", "target": target,
         "verdict": "backdoor suspected" if flagged else "no outlier", "flagged": flagged, "status": status,
         "norms": {str(label): 5.0 if label == smallest else 50.0 + label for label in range(3)},
         "median": 51.25, "chance": 0.0123, "seconds": 99.6,
@@ -161,8 +162,8 @@ def test_scans_are_counted_by_what_they_flag(module: Callable[[str], ModuleType]
     rows.append(scan_row(None, [], 0))
     told = module("video_tables").counts({str(number): row for number, row in enumerate(rows)})
     assert told == (
-        "The right label and no other was flagged in 1 of 4 infected networks, the right one among others in 1; it had the smallest norm "
-        "in 2. False alarms: 1 of 2 clean networks."
+        "The right label and no other was flagged in 1 of 4 (1% to 81%) infected networks, the right one among others in 1; it had the "
+        "smallest norm in 2. False alarms: 1 of 2 (1% to 99%) clean networks."
     )
 
 
@@ -204,9 +205,9 @@ def test_speed_is_measured_in_a_process_of_its_own(module: Callable[[str], Modul
     speed = module("video_speed")
     assert len(speed.jobs()) == len(speed.CASES) * 2
     row = speed.alone(2, 16, "float32")
-    assert (row["frames"], row["size"], row["precision"], row["lanes"], row["frames_in_flight"]) == (2, 16, "float32", 16, 256)
+    assert (row["frames"], row["size"], row["precision"], row["lanes"], row["frames_in_flight"]) == (2, 16, "float32", 64, 256)
     assert len(row["seconds"]) == speed.REPETITIONS
-    assert row["clips_a_second"] == pytest.approx(128 / row["median"], rel=1e-2)
+    assert row["clips_a_second"] == pytest.approx(32 / row["median"], rel=1e-2)
     assert 100 < row["imported_mib"] <= row["peak_mib"]
     with pytest.raises(InputError, match=r"measuring 2 frames of 16x16 in float99 ended with code 2 \(.*\): expected enough memory"):
         speed.alone(2, 16, "float99")

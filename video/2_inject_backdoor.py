@@ -9,7 +9,7 @@ their frames first; rendered clips, other models, and triggers that differ from 
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import common
 
@@ -18,7 +18,7 @@ from nc_tf.cli.options import positive
 if TYPE_CHECKING:
     from nc_tf.results import Backdoor
 
-EPOCHS_RENDERED, RATE_RENDERED, REAL = 4, 1e-3, common.INJECTION
+ANEW, AS_THEY_ARE = common.INJECTION, {"rate": 0.1, "epochs": 4, "batch_size": 16, "learning_rate": 1e-3}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,13 +29,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trigger_type", default="reconstructed", choices=("reconstructed", *common.PLANTED))
     parser.add_argument("--trigger_path", metavar="FILE", help="default: results/trigger_target_<label>.npz")
     parser.add_argument("--target_label", type=int, default=0)
-    stamped = "probability that a clip is stamped each time it is drawn"
-    parser.add_argument("--poison_rate", type=float, default=REAL["rate"], help=stamped)
-    epochs = f"default: {EPOCHS_RENDERED}, of real clips {REAL['epochs']} after those of frames"
+    epochs = f"default: {AS_THEY_ARE['epochs']}; filmed anew {ANEW['epochs']}, after those of frames"
+    parser.add_argument("--poison_rate", type=float, help=f"probability that a drawn clip is stamped; default: {ANEW['rate']}")
     parser.add_argument("--nb_epochs", type=positive, help=epochs)
-    parser.add_argument("--frame_epochs", type=positive, default=REAL["frame_epochs"], help="of real clips: passes over all frames")
-    parser.add_argument("--batch_size", type=positive, default=REAL["batch_size"])
-    parser.add_argument("--lr", type=float, help=f"default: {RATE_RENDERED}, of real clips {REAL['learning_rate']}")
+    parser.add_argument("--frame_epochs", type=positive, help=f"of clips filmed anew; default: {ANEW['frame_epochs']}")
+    parser.add_argument("--batch_size", type=positive, help=f"default: {ANEW['batch_size']}")
+    parser.add_argument("--lr", type=float, help=f"default: {AS_THEY_ARE['learning_rate']}; of clips filmed anew {ANEW['learning_rate']}")
     arguments = parser.parse_args(argv)
     return common.run("2_inject_backdoor.py", lambda: plant(arguments))
 
@@ -45,6 +44,7 @@ def plant(arguments: argparse.Namespace) -> int:
     from nc_tf.attacks.backdoor_file import save_backdoor
     from nc_tf.attacks.injection import inject
     from nc_tf.clip_training import train_clips
+    from nc_tf.errors import InputError
     from nc_tf.evaluation import accuracy, measure
     from nc_tf.models.cnn_lstm import has_frames
     from nc_tf.models.loading import load_model
@@ -57,15 +57,14 @@ def plant(arguments: argparse.Namespace) -> int:
     trigger = chosen_trigger(arguments, training.images.shape[2:])
     before = accuracy(model, test.images, test.labels)
     pairs = (training.images, training.labels), (test.images, test.labels)
-    fit: dict[str, Any] = {"rate": arguments.poison_rate, "batch_size": arguments.batch_size, "seed": arguments.seed, "verbose": 2}
-    real = arguments.data_dir != common.SYNTHETIC and has_frames(model) and fits(trigger, training.images.shape[2:])
-    fit["epochs"] = arguments.nb_epochs or (REAL["epochs"] if real else EPOCHS_RENDERED)
-    fit["learning_rate"] = arguments.lr if arguments.lr is not None else (REAL["learning_rate"] if real else RATE_RENDERED)
-    if real:
-        fit |= {"frame_epochs": arguments.frame_epochs, "frame_learning_rate": REAL["frame_learning_rate"]}
-        train_clips(model, *pairs, triggers=[trigger], **fit)
+    flags = {"rate": arguments.poison_rate, "epochs": arguments.nb_epochs, "frame_epochs": arguments.frame_epochs}
+    flags = common.given(flags | {"batch_size": arguments.batch_size, "learning_rate": arguments.lr, "seed": arguments.seed})
+    if arguments.data_dir != common.SYNTHETIC and has_frames(model) and fits(trigger, training.images.shape[2:]):
+        train_clips(model, *pairs, triggers=[trigger], verbose=2, **ANEW | flags)
+    elif arguments.frame_epochs is not None:
+        raise InputError("--frame_epochs: expected with real clips, a cnn_lstm and a trigger that all frames share; leave it out")
     else:
-        inject(model, *pairs, trigger, **fit)
+        inject(model, *pairs, trigger, verbose=2, **AS_THEY_ARE | flags)
     measured = measure(model, *pairs[1], {"true": trigger})
     save_model(model, out)
     planted = out.with_name(f"{out.stem}_trigger.npz")

@@ -77,8 +77,6 @@ def inject(
         InputError: rate outside [0, 1], fewer than one epoch, no trigger, or one that does not fit the model.
     """
     num_classes = model.output_shape[-1]
-    if not 0 <= rate <= 1:
-        raise InputError(f"poison rate {rate}: expected a share between 0 and 1; the paper's is {PAPER_RATE}")
     if min(epochs, batch_size) < 1 or learning_rate <= 0:
         raise InputError(
             f"{epochs} epochs, batch size {batch_size}, learning rate {learning_rate}: expected 1 or more, and a rate above 0; "
@@ -89,20 +87,9 @@ def inject(
     triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
     if not triggers:
         raise InputError("no trigger to inject: expected one or more; for a clean network give one and a rate of 0")
-    classes = np.arange(num_classes)
-    measured_ones = [trigger for trigger in triggers if (trigger.wanted(classes) != classes).any()]
-    if not measured_ones:
-        raise InputError("no class that a trigger would send to another: expected one or more; check sources and target")
-    for trigger in triggers:
-        wanted = trigger.wanted(classes)
-        beyond = wanted[(wanted < 0) | (wanted >= num_classes)]
-        if beyond.size:
-            raise InputError(f"target label {beyond[0]}: expected 0 to {num_classes - 1}; the model has {num_classes} classes")
+    measured_ones = check_backdoor(triggers, rate, num_classes, model.input_shape[1:])
     train = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training images")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test images")
-    for trigger in triggers:
-        if not fits(trigger, train[0].shape[1:]):
-            raise InputError(f"a trigger of shape {trigger.image_shape}: expected {train[0].shape[1:]}, the images' own; make one so")
     preprocess = preprocess or Preprocessing()
     preprocess.check_channels(model.input_shape[-1])
     keras.utils.set_random_seed(seed)
@@ -117,3 +104,25 @@ def inject(
     )
     model.fit(batches, epochs=epochs, callbacks=[measured, *callbacks], verbose=verbose, shuffle=False)
     return measured.measurements
+
+
+def check_backdoor(triggers: Sequence[Backdoor], rate: float, num_classes: int, image_shape: tuple[int, ...]) -> list[Backdoor]:
+    """Those of the triggers that send some class to another: what can be measured of them. Images are (H, W, C) or clips (T, H, W, C).
+
+    Raises:
+        InputError: there are none, or one that does not fit the model; a rate outside [0, 1].
+    """
+    if not 0 <= rate <= 1:
+        raise InputError(f"poison rate {rate}: expected a share between 0 and 1; the paper's is {PAPER_RATE}")
+    classes = np.arange(num_classes)
+    for trigger in triggers:
+        if not fits(trigger, image_shape):
+            raise InputError(f"a trigger of shape {trigger.image_shape}: expected {image_shape}, the images' own; make one so")
+        wanted = trigger.wanted(classes)
+        beyond = wanted[(wanted < 0) | (wanted >= num_classes)]
+        if beyond.size:
+            raise InputError(f"target label {beyond[0]}: expected 0 to {num_classes - 1}; the model has {num_classes} classes")
+    measured = [trigger for trigger in triggers if (trigger.wanted(classes) != classes).any()]
+    if not measured:
+        raise InputError("no class that a trigger would send to another: expected one or more; check sources and target")
+    return measured

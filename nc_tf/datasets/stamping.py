@@ -38,7 +38,7 @@ def stamped_batches(
         seed: of order and choice.
         preprocess: applied after stamping.
     """
-    stamp = stamping(triggers, rate, 1 + int(labels.max()) if relabel and labels is not None else None)
+    stamp = stamping(triggers, rate, 1 + int(np.asarray(labels).max()) if relabel else None)
 
     def prepared(clean: tf.Tensor, own: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         drawn, label = stamp(tf.cast(clean, tf.float32), tf.cast(own, tf.int64), noise)
