@@ -27,8 +27,8 @@ video-demo: $(STAMP) ## the same for video clips: train, plant a backdoor, look 
 	$(BIN)/python video/4_mitigate_backdoor.py --backdoor_model_path video_demo/infected.keras --output_dir video_demo/scan \
 	    --true_trigger_path video_demo/infected_trigger.npz
 
-test: $(STAMP) ## run the tests and measure their coverage
-	$(BIN)/python -m pytest --cov --cov-report=term-missing
+test: $(STAMP) ## run the tests, a file a core, and measure their coverage
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term-missing
 
 lint: $(STAMP) ## look for mistakes in the style of the code
 	$(BIN)/ruff check .

@@ -147,7 +147,8 @@ def test_a_node_where_no_worker_can_start_is_not_tried_for_ever(
 ) -> None:
     monkeypatch.setattr("nc_tf.engines.ray.Worker", Homeless)
     node()
-    with pytest.raises(InputError, match=r"no worker can be started \(.*No module named '\w+'\): expected nc_tf and enough memory"):
+    # On a busy machine Ray may give the actor up before it says why.
+    with pytest.raises(InputError, match=r"no worker can be started \(.+\): expected nc_tf and enough memory on every node"):
         scanned("ray")
 
 
