@@ -15,7 +15,7 @@ import common
 
 from nc_tf.cli.options import positive
 
-EPOCHS_RENDERED, REAL = 8, common.TRAINING
+EPOCHS_RENDERED, REAL = 6, common.TRAINING
 
 
 def main(argv: list[str] | None = None) -> int:
