@@ -88,7 +88,7 @@ def measure(frames: int, size: int, precision: str) -> dict[str, Any]:
 
     imported, preset = _peak_mib(), PRESETS["robust"]
     settings = common.usual_search(preset.settings)
-    lanes = max(1, preset.lanes * preset.settings.batch_size // (frames * settings.batch_size))
+    lanes = preset.lanes_for(settings, frames)
     keras.utils.set_random_seed(SEED)
     clips = np.random.default_rng(SEED).integers(0, 256, (NUM_CLIPS, frames, size, size, 3), np.uint8)
     task = Task(cnn_lstm(CLASSES, clips.shape[1:]), Preprocessing(), precision, clips, settings, 1, SEED)

@@ -68,10 +68,10 @@ def train_clips(
         )
     frames = frame_classifier(model)
     num_classes = model.output_shape[-1]
-    if triggers:
-        check_backdoor(triggers, rate, num_classes, model.input_shape[2:])
     clips, labels = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training clips")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test clips")
+    if triggers:
+        check_backdoor(triggers, rate, num_classes, clips.shape[2:])
     keras.utils.set_random_seed(seed)
     short = frames.input_shape[1]
     pieces = clips.shape[1] // short

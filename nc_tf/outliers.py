@@ -11,8 +11,8 @@ import numpy as np
 CONSISTENCY = 1.4826
 PAPER_INDEX = 2.0
 # By how much natural logarithms of norms spread in networks without a backdoor: the MAD of sixteen scans of eight clean networks on GTSRB
-# is .16 to .27, that of one on CIFAR-10 .16, and of infected ones up to .35 (docs/scan-presets.md). Other networks may spread by more, so
-# the weight, in degrees of freedom, is low: by five of them one network in ten spreads by .44 or more.
+# is .16 to .27, and of infected ones up to .34 (docs/scan-presets.md). Other networks may spread by more, so the weight, in degrees of
+# freedom, is low: by five of them one network in ten spreads by .44 or more.
 USUAL_SPREAD, USUAL_WEIGHT = 0.25, 5.0
 # Of a MAD, against the standard deviation of as many normal numbers.
 EFFICIENCY = 0.37

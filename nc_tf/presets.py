@@ -35,6 +35,14 @@ class Preset:
     held_out: int = 2000
     ranking: RankingSettings | None = None
 
+    def lanes_for(self, settings: SearchSettings, frames: int) -> int:
+        """Arms advanced together with these settings, of clips of so many frames, 1 of images.
+
+        As many as have no more images, or frames, in the network at once than the preset's lanes of its own minibatches: that bounds the
+        memory, and smaller minibatches are faster in more lanes.
+        """
+        return max(1, self.lanes * self.settings.batch_size // (frames * settings.batch_size))
+
 
 PRESETS = {
     # docs/scan-presets.md says what was tried and measured.

@@ -69,8 +69,7 @@ def scan(
         upsample_size: side of the super-pixels of the mask, pixels.
         per_frame: of clips, whether every frame has a trigger of its own instead of one that all frames share.
         seed: of starts, minibatches and the held-out part.
-        lanes: arms advanced together, which bounds the memory; by default as many as have no more images, or frames, in the network at once
-            than the preset's lanes of its minibatches have.
+        lanes: arms advanced together, which bounds the memory; by default `Preset.lanes_for`.
         engine: "local" searches in this process, "ray" on a cluster (docs/cluster.md); the outcome is the same.
         resume: how far an earlier scan came that was cut off; `ScanFolder.open` reads it.
         callbacks: progress, saving.
@@ -99,8 +98,7 @@ def scan(
     images, labels = check_images(images, labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1])
     labels = predict_classes(model, images, preprocess) if labels is None else labels
     frames = images.shape[1] if images.ndim == 5 else 1
-    if lanes is None:  # as many images, or frames, in flight as the preset has: more lanes of smaller minibatches are faster
-        lanes = max(1, chosen.lanes * chosen.settings.batch_size // (frames * settings.batch_size))
+    lanes = chosen.lanes_for(settings, frames) if lanes is None else lanes
     in_flight = lanes * settings.batch_size * frames
     searched, held_out = _split(len(images), seed, settings.batch_size, chosen.held_out if unseen is None else 0)
     if unseen is None:

@@ -313,3 +313,12 @@ def test_the_same_seed_trains_the_same_network() -> None:
 def test_bad_settings_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         inject(small_network(), TRAIN, TEST, **{"triggers": CORNER_TRIGGER, "verbose": 0, **options})
+
+
+def test_a_network_for_images_of_any_size_can_be_infected() -> None:
+    inputs = keras.Input((None, None, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(NUM_CLASSES, activation="softmax")(pooled))
+    assert len(inject(model, TRAIN, TEST, CORNER_TRIGGER, epochs=1, verbose=0)) == 1
+    with pytest.raises(InputError, match=r"a trigger of shape \(9, 9, 3\): expected \(8, 8, 3\)"):
+        inject(model, TRAIN, TEST, patch((9, 9, 3), 0), epochs=1, verbose=0)

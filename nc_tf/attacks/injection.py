@@ -87,9 +87,9 @@ def inject(
     triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
     if not triggers:
         raise InputError("no trigger to inject: expected one or more; for a clean network give one and a rate of 0")
-    measured_ones = check_backdoor(triggers, rate, num_classes, model.input_shape[1:])
     train = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training images")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test images")
+    measured_ones = check_backdoor(triggers, rate, num_classes, train[0].shape[1:])
     preprocess = preprocess or Preprocessing()
     preprocess.check_channels(model.input_shape[-1])
     keras.utils.set_random_seed(seed)
