@@ -28,7 +28,7 @@ video-demo: $(STAMP) ## the same for video clips: train, plant a backdoor, look 
 	    --true_trigger_path video_demo/infected_trigger.npz
 
 test: $(STAMP) ## run the tests, a file a core, and measure their coverage
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term-missing
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing
 
 lint: $(STAMP) ## look for mistakes in the style of the code
 	$(BIN)/ruff check .

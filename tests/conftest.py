@@ -22,10 +22,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the marker `realdata` to each test that asks for the fixture, so that `-m "not realdata"` leaves out exactly those."""
+    """Mark the tests that ask for the fixture `realdata`, so that `-m "not realdata"` leaves out exactly those; put slow files first.
+
+    At the end of a run with a file a core a long one would keep a single core busy.
+    """
     for item in items:
         if "realdata" in getattr(item, "fixturenames", ()):
             item.add_marker("realdata")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

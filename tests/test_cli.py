@@ -34,6 +34,8 @@ from nc_tf.scan_record import array_hash, sha256_of
 from nc_tf.search import ArmResult
 from nc_tf.trigger_file import load_trigger
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 # The paper's rule, because six labels are too few for the other.
 QUICKLY = ["--preset", "paper", "--loss", "cross_entropy", "--threshold", "0.95"]

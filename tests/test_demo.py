@@ -23,12 +23,14 @@ from nc_tf.presets import PRESETS
 from nc_tf.results import Verdict
 from nc_tf.scanning import scan
 
-LABELS = (0, 3, 5, 9, 12, 17, 22, 26, 30, 33, 38, 40)
+pytestmark = pytest.mark.slow
+
+LABELS = (0, 3, 9, 12, 17, 22, 26, 33, 38, 40)
 
 
 def shorten(patch_in: pytest.MonkeyPatch, num_train: int = 1720, num_test: int = 430) -> None:
     """Fewer signs, labels and starts: seconds instead of minutes."""
-    patch_in.setattr(demo, "scan", partial(scan, targets=LABELS, starts=2))
+    patch_in.setattr(demo, "scan", partial(scan, targets=LABELS, starts=1))
     render = signs.load_data
     patch_in.setattr(signs, "load_data", lambda *, seed, **numbers: render(num_train=num_train, num_test=num_test, seed=seed))
 
@@ -108,7 +110,7 @@ def test_the_command_exits_with_1_when_the_backdoor_was_missed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten(monkeypatch, 86, 215)
-    monkeypatch.setattr(demo, "scan", partial(scan, targets=(0, 5, 12)))
+    monkeypatch.setattr(demo, "scan", partial(scan, targets=(0, 5, 12), starts=1))
     assert cli.main(["demo", "--out", str(tmp_path / "demo")]) == 1
     assert "the planted label 33 was not found" in capsys.readouterr().out
 

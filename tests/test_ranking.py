@@ -30,6 +30,8 @@ from nc_tf.scanning import scan
 from nc_tf.search import HISTORY_COLUMNS, Arm, ArmResult, Leg, Progress
 from nc_tf.verdicts import judge
 
+pytestmark = pytest.mark.slow
+
 NEVER = float("inf")
 LABELS, STARTS, LAST = 20, 3, 12
 CUTS = (Cut(2, 2),)

@@ -21,6 +21,8 @@ from nc_tf.search import Progress
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'nc_tf[ray]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
+pytestmark = pytest.mark.slow
+
 IMAGES, LABELS = corner_images(120)
 STARTS = 2
 SMALL = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
@@ -86,27 +88,20 @@ def node(cluster: Any) -> Iterator[Callable[[], Any]]:
         cluster.remove_node(added, allow_graceful=False)
 
 
-def test_a_scan_begun_here_goes_on_on_a_cluster(cluster: Any, node: Callable[[], Any], here: ScanResult, tmp_path: Path) -> None:
-    folder, before, after = ScanFolder(tmp_path), Listen(at=20, then=halt), Listen()
-    folder.open({})
-    with pytest.raises(Halt):
-        scanned("local", folder, before)
-    node(), node()
-    result = scanned("ray", folder, after, resume=folder.open({}))
-    assert_alike(result, here)
-    assert not set(before.rounds[:-1]) & set(after.rounds), "what was done here was done again"
-    assert not ray.is_initialized()
-
-
-def test_a_scan_begun_on_a_cluster_goes_on_here(cluster: Any, node: Callable[[], Any], here: ScanResult, tmp_path: Path) -> None:
-    folder, before, after = ScanFolder(tmp_path), Listen(at=20, then=halt), Listen()
-    folder.open({})
+def test_a_scan_begun_here_goes_on_on_a_cluster_and_ends_here(
+    cluster: Any, node: Callable[[], Any], here: ScanResult, tmp_path: Path
+) -> None:
+    folder = ScanFolder(tmp_path)
+    parts = Listen(at=20, then=halt), Listen(at=20, then=halt), Listen()
     node()
-    with pytest.raises(Halt):
-        scanned("ray", folder, before)
-    result = scanned("local", folder, after, resume=folder.open({}))
-    assert_alike(result, here)
-    assert not set(before.rounds[:-1]) & set(after.rounds), "what was done on the cluster was done again"
+    for engine, listen in zip(("local", "ray"), parts, strict=False):
+        with pytest.raises(Halt):
+            scanned(engine, folder, listen, resume=folder.open({}))
+        assert not ray.is_initialized()
+    assert_alike(scanned("local", folder, parts[2], resume=folder.open({})), here)
+    began, went_on, ended = (part.rounds for part in parts)
+    assert not set(began[:-1]) & set(went_on + ended), "what was done here was done again"
+    assert not set(went_on[:-1]) & set(ended), "what was done on the cluster was done again"
 
 
 def test_a_node_that_dies_loses_nothing_and_one_that_joins_gets_work(cluster: Any, node: Callable[[], Any], here: ScanResult) -> None:

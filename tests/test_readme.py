@@ -16,6 +16,8 @@ from nc_tf.cli import main as nc_tf_main
 from nc_tf.datasets import gtsrb, signs
 from nc_tf.demo import shipped_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line]
@@ -57,7 +59,7 @@ def make_it_small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, preset in presets.PRESETS.items():
         quick = replace(preset.settings, max_rounds=6, batches_per_round=2, cost=replace(preset.settings.cost, threshold=0.05))
         monkeypatch.setitem(presets.PRESETS, name, replace(preset, settings=quick))
-    for name, value in (("STEPS", 6), ("MINI_BATCH", 2), ("ATTACK_SUCC_THRESHOLD", 0.05)):
+    for name, value in (("STEPS", 3), ("BATCH_SIZE", 8), ("MINI_BATCH", 2), ("ATTACK_SUCC_THRESHOLD", 0.05)):
         monkeypatch.setattr(gtsrb_visualize_example, name, value)
     monkeypatch.setattr(gtsrb, "prepare", write_gtsrb)
     whole = signs.load_data

@@ -31,6 +31,8 @@ from nc_tf.scan_folder import ScanFolder
 from nc_tf.scan_state import ScanState, load_progress, save_progress
 from nc_tf.search import Progress
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 LABEL = 3
 Captured = pytest.CaptureFixture[str]

@@ -22,6 +22,8 @@ from nc_tf.scan_folder import ScanFolder
 from nc_tf.search import ArmResult
 from nc_tf.trigger_file import load_trigger, save_trigger
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = 3
 Captured = pytest.CaptureFixture[str]
@@ -332,7 +334,7 @@ def test_a_name_that_keras_cannot_save_to_is_refused_first(tmp_path: Path, monke
 def test_the_original_example_shrinks_the_planted_trigger(
     realdata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    module = script("gtsrb_visualize_example", monkeypatch, STEPS=20)
+    module = script("gtsrb_visualize_example", monkeypatch, STEPS=8)
     model = str(ROOT / "models" / "gtsrb_bottom_right_white_4_target_33.h5")
     data = str(realdata / "gtsrb_dataset.h5")
     assert module.main(["--data", data, "--model", model, "--results", str(tmp_path), "--labels", "33"]) == 0

@@ -16,6 +16,8 @@ from nc_tf.models.loading import load_model
 from nc_tf.models.saving import save_model
 from nc_tf.trigger_file import load_trigger, save_trigger
 
+pytestmark = pytest.mark.slow
+
 VIDEO = Path(__file__).resolve().parent.parent / "video"
 # 8x8 frames are found out in these rounds; the preset's own 22 are for real networks.
 QUICKLY = ["--steps", "640", "--lr", "0.3", "--init_cost", "0.01", "--attack_succ_threshold", "0.9", "--patience", "2"]
