@@ -44,15 +44,16 @@ def markdown(results: dict[str, Any]) -> str:
     ours = {row["precision"]: row["median"] for row in rows if row["kind"] == "ours" and row["arms"] == 8}
     for row in rows:
         rate, ratio = floor["flops"] / row["median"] / 1e9, row["median"] / ours[row["precision"]]
-        name = _title(row, results)
+        name = title(row, results)
         lines.append(f"| {name} | {row['median']:.3f} | {row['least']:.3f} | {rate:.0f} | {ratio:.2f} | {_memory(row)} |")
     for row in results["only_imported"]:
-        lines.append(f"| {_title(row, results)} | | | | | {_memory(row)} |")
+        lines.append(f"| {title(row, results)} | | | | | {_memory(row)} |")
     lines += [f"| {text} | | | | | |" for text in results["missing"]]
     return "\n".join([*lines, "", *_floor(floor, ours), "", *_growth(results["growth"])])
 
 
-def _title(row: dict[str, Any], results: dict[str, Any]) -> str:
+def title(row: dict[str, Any], results: dict[str, Any]) -> str:
+    """What a contender is called."""
     numbers = {"arms": f"{row['arms']} label{'s' if row['arms'] > 1 else ''}", "torch": results["versions"].get("torch", "")}
     return TITLES[row["kind"]].format(**{**row, **numbers})
 

@@ -1,4 +1,4 @@
-"""The work that all contenders of `make bench` do, and their names.
+"""The work that all contenders of the search benchmarks do, and their names.
 
 Loads neither TensorFlow nor PyTorch, so that a probe of the memory of one holds nothing of the other.
 """
@@ -55,6 +55,27 @@ class Work:
         """(K, B) rows of the images in label 0's round, as `nc_tf.search.ResidentImages` shuffles them."""
         order = np.random.default_rng([self.seed, 0, 0, round_]).permutation(len(self.images))
         return order.reshape(self.minibatches, self.batch)
+
+
+@dataclass(frozen=True)
+class ClipWork(Work):
+    """The same for clips, of noise: a round of what video/3_detect_backdoor.py searches with.
+
+    Attributes:
+        frames: T.
+    """
+
+    minibatches: int = 16
+    size: int = 64
+    labels: int = 10
+    batch: int = 2
+    frames: int = 16
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """(N, T, H, W, 3) uint8, one epoch a round."""
+        number = self.minibatches * self.batch
+        return np.random.default_rng(self.seed).integers(0, 256, (number, self.frames, *self.image_shape), np.uint8)
 
 
 @dataclass(frozen=True)

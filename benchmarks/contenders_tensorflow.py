@@ -1,5 +1,6 @@
-"""The TensorFlow contenders of `make bench`: the search of this package, and the loop that tutorials write."""
+"""The TensorFlow contenders of the search benchmarks: the search of this package, and the loop that tutorials write."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -7,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 from bench_work import COST, LEARNING_RATE, Work
 
-from nc_tf.inversion import LINEAR_SCALE, Inversion, SearchSettings
+from nc_tf.engines.task import Task
+from nc_tf.inversion import LINEAR_SCALE, SearchSettings
 from nc_tf.models.architectures import gtsrb_network
 from nc_tf.models.loading import load_model
-from nc_tf.models.network import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.racing import random_arm
-from nc_tf.search import ResidentImages
+from nc_tf.search import Arm
 from nc_tf.triggers import EPSILON, TriggerSpace
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "gtsrb_bottom_right_white_4_target_33.h5"
@@ -30,23 +31,25 @@ def network_for(work: Work) -> keras.Model:
 class OurSearch:
     """`nc_tf.inversion.Inversion`, fed as `nc_tf.search.search` feeds it: one compiled call and one host read a round, all arms in it."""
 
-    def __init__(self, work: Work, arms: int, precision: str) -> None:
-        settings = SearchSettings(batch_size=work.batch, batches_per_round=work.minibatches, learning_rate=LEARNING_RATE)
-        space = TriggerSpace(work.image_shape)
-        network = FrozenNetwork(network_for(work), Preprocessing(), precision, work.images[:4])
-        self.arms = [random_arm(space, arm % work.labels, 0, work.seed) for arm in range(arms)]
-        self.minibatches = ResidentImages(work.images, settings, work.seed)
-        self.inversion = Inversion(network, space, settings)
-        self.run = self.inversion.start([arm.mask for arm in self.arms], [arm.pattern for arm in self.arms])
-        self.targets = tf.constant([arm.label for arm in self.arms], tf.int32)
+    def __init__(self, task: Task, arms: Sequence[Arm]) -> None:
+        self.task, self.arms = task, arms
+        self.run = task.inversion.start([arm.mask for arm in arms], [arm.pattern for arm in arms])
+        self.targets = tf.constant([arm.label for arm in arms], tf.int32)
         self.rounds = 0
 
     def __call__(self) -> float:
         """One round of every arm; the mean class loss of the first."""
-        images, rows = self.minibatches(self.arms, [self.rounds] * len(self.arms))
-        self.run, report = self.inversion.advance(self.run, self.targets, images, tf.constant(rows))
+        images, rows = self.task.minibatches(self.arms, [self.rounds] * len(self.arms))
+        self.run, report = self.task.inversion.advance(self.run, self.targets, images, tf.constant(rows))
         self.rounds += 1
         return float(report.numpy()[0, 0])
+
+
+def our_search(work: Work, arms: int, precision: str) -> OurSearch:
+    """Of as many labels at once."""
+    settings = SearchSettings(batch_size=work.batch, batches_per_round=work.minibatches, learning_rate=LEARNING_RATE)
+    task = Task(network_for(work), Preprocessing(), precision, work.images, settings, 1, work.seed)
+    return OurSearch(task, [random_arm(task.space, arm % work.labels, 0, work.seed) for arm in range(arms)])
 
 
 class TapeLoop:

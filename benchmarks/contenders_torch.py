@@ -1,4 +1,4 @@
-"""The PyTorch contender of `make bench`: the same network, loss and optimiser, in the loop that PyTorch toolboxes write.
+"""The PyTorch contender of the search benchmarks: the same network, loss and optimiser, in the loop that PyTorch toolboxes write.
 
 torch is no dependency of this package: it is imported by name when there, so that types are checked with and without it.
 """
@@ -17,6 +17,7 @@ from nc_tf.errors import InputError
 
 LINEAR_SCALE = float(-np.log(1e-7))  # as in nc_tf.inversion, which would load TensorFlow
 EPSILON = 1e-7
+LABEL = 0  # what is searched for; it takes no part in how long that takes
 
 
 def available() -> bool:
@@ -40,21 +41,28 @@ def build(work: Work, weights: Sequence[np.ndarray] | None) -> Any:
 
 
 def _copy_weights(network: Any, weights: Sequence[np.ndarray], flattened: tuple[int, int, int]) -> None:
-    """Keras's kernels (h, w, in, out) and (in, out), transposed; the first dense layer reads (H, W, C) in Keras and (C, H, W) here."""
-    torch = import_module("torch")
-    parameters = list(network.parameters())
+    """The first dense layer reads (H, W, C) in Keras and (C, H, W) here."""
     first_dense = True
-    for parameter, values in zip(parameters, weights, strict=True):
-        if values.ndim == 4:
-            values = values.transpose(3, 2, 0, 1)
-        elif values.ndim == 2:
-            values = values.reshape(*flattened, -1).transpose(3, 2, 0, 1).reshape(values.shape[1], -1) if first_dense else values.T
+    for parameter, values in zip(network.parameters(), weights, strict=True):
+        if values.ndim == 2 and first_dense:
+            values = values.reshape(*flattened, -1).transpose(2, 0, 1, 3).reshape(values.shape)
             first_dense = False
-        parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+        parameter.copy_(from_keras(values))
+
+
+def from_keras(values: np.ndarray) -> Any:
+    """A tensor of weights, those of kernels (h, w, in, out) and (in, out) transposed to (out, in, h, w) and (out, in)."""
+    return import_module("torch").from_numpy(np.ascontiguousarray(np.moveaxis(values, (-1, -2), (0, 1)) if values.ndim > 1 else values))
 
 
 class TorchLoop:
-    """One label, one forward and one backward a minibatch, `torch.optim.Adam` on two parameters, and a host read after each."""
+    """One label, one forward and one backward a minibatch, `torch.optim.Adam` on two parameters, and a host read after each.
+
+    Attributes:
+        cost: weight of the mask's norm.
+    """
+
+    cost = COST
 
     def __init__(self, work: Work, precision: str, layout: str, weights: Sequence[np.ndarray] | None = None) -> None:
         """Without `weights` they are torch's own random ones: the same time and memory, and no TensorFlow to read them with."""
@@ -65,11 +73,19 @@ class TorchLoop:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype = getattr(torch, precision)
         self.layout = torch.channels_last if layout == "channels_last" else torch.contiguous_format
-        self.network = build(work, weights).to(self.device, self.dtype, memory_format=self.layout)
+        self.network = self.build(weights).to(self.device, self.dtype, memory_format=self.layout)
         # Images lie in memory as each layout wants them, so that neither pays for a transposition in the loop.
-        self.images = np.ascontiguousarray(work.images.transpose(0, 3, 1, 2)) if layout == "nchw" else work.images
+        self.images = np.ascontiguousarray(np.moveaxis(work.images, -1, -3)) if layout == "nchw" else work.images
         self.channels_last = layout == "channels_last"
         self.reset()
+
+    def build(self, weights: Sequence[np.ndarray] | None) -> Any:
+        """The network: raw images (B, C, H, W) -> logits (B, K)."""
+        return build(self.work, weights)
+
+    def class_losses(self, logits: Any) -> Any:
+        """(B, K) -> (B,)."""
+        return LINEAR_SCALE * (1.0 - logits.softmax(1)[:, LABEL])
 
     def reset(self) -> None:
         """Go back to the start."""
@@ -96,30 +112,33 @@ class TorchLoop:
 
     def _batch(self, rows: np.ndarray) -> Any:
         batch = self.torch.from_numpy(self.images[rows]).to(self.device)
-        return (batch.permute(0, 3, 1, 2) if self.channels_last else batch).float()
+        return (batch.movedim(-1, -3) if self.channels_last else batch).float()
 
     def answers(self, rows: np.ndarray) -> np.ndarray:
         """Probabilities (B, K) for clean images, to compare with Keras's."""
         with self.torch.no_grad():
             return self.network(self._batch(rows).to(self.dtype)).float().softmax(1).cpu().numpy()
 
-    def check_answers(self, wanted: np.ndarray, rows: np.ndarray, tolerance: float = 1e-4) -> float:
-        """The largest difference from Keras's answers.
+    def check_answers(self, model: Any) -> float:
+        """The largest difference from the answers of the Keras model to the first minibatch.
 
         Raises:
             InputError: it is above the tolerance, and the times would compare two different networks.
         """
+        rows = self.work.rows(0)[0]
+        tolerance = 1e-4 if self.device == "cpu" else 2e-2  # on a GPU both round to TF32
+        wanted = np.asarray(model(self.work.images[rows].astype(np.float32), training=False))
         difference = float(np.abs(self.answers(rows) - wanted).max())
         if not difference <= tolerance:
             raise InputError(
                 f"torch's network differs from Keras's by {difference:.1e}: expected at most {tolerance:g}; "
-                "bring contenders_torch.py in line with nc_tf.models.architectures.gtsrb_network"
+                f"bring {type(self).__name__}.build in line with the Keras network {model.name}"
             )
         return difference
 
     def __call__(self) -> float:
         """One round; its mean class loss."""
-        torch, label = self.torch, 0
+        torch = self.torch
         torch.set_num_threads(self.threads)  # of the whole process, so every contender sets its own
         losses = []
         for rows in self.work.rows(self.rounds):
@@ -127,13 +146,21 @@ class TorchLoop:
             mask = torch.tanh(self.z_mask) / (2.0 - EPSILON) + 0.5
             pattern = (torch.tanh(self.z_pattern) / (2.0 - EPSILON) + 0.5) * 255.0
             logits = self.network((images * (1.0 - mask) + mask * pattern).to(self.dtype)).float()
-            ce = LINEAR_SCALE * (1.0 - logits.softmax(1)[:, label])
+            ce = self.class_losses(logits)
             reg = mask.abs().sum()
-            loss = (ce + COST * reg).sum()
+            loss = (ce + self.cost * reg).sum()
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
             losses.append(ce.mean().item())
-            reg.item(), (logits.argmax(1) == label).float().mean().item()
+            reg.item(), (logits.argmax(1) == LABEL).float().mean().item()
         self.rounds += 1
         return float(np.mean(losses))
+
+
+def checked(contender: TorchLoop, model: Any) -> TorchLoop:
+    """The same, which answers as the Keras model does whose weights it has, with the number of threads that suits it best."""
+    if contender.dtype is contender.torch.float32:
+        contender.check_answers(model)
+    contender.choose_threads()
+    return contender

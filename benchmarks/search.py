@@ -10,20 +10,18 @@ The contenders take turns (A B C A B C ...), so that drift of the machine hits a
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import contenders_torch
-from bench_record import RESULTS, ROOT, OtherLoad, header, read_json, write_json
+from bench_record import RESULTS, ROOT, header, read_json, write_json
 from bench_tables import disturbed, markdown
+from bench_timing import Contender, peak_mib, probes, take_turns
 from bench_work import BATCH, LAYOUTS, MINIBATCHES, Spec, Work
 
 from nc_tf.cli.quiet import load_tensorflow
@@ -116,7 +114,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     from contenders_tensorflow import network_for
 
     def rows(group: list[Spec], work: Work, repetitions: int) -> list[dict[str, Any]]:
-        return [row | {"peak_mib": peaks.get(row["name"])} for row in take_turns(group, work, repetitions)]
+        return [row | {"peak_mib": peaks.get(row["name"])} for row in timed(group, work, repetitions)]
 
     work = Work(plan.minibatches, seed=SEED)
     results["only_imported"] = [asdict(spec) | {"name": spec.name, "peak_mib": peaks.get(spec.name)} for spec in only]
@@ -141,88 +139,51 @@ def contenders(with_torch: bool) -> list[Spec]:
     return specs + [Spec("torch", 1, precision, layout) for precision in PRECISIONS for layout in LAYOUTS if with_torch]
 
 
-def build(spec: Spec, work: Work, *, same_weights: bool = True) -> Callable[[], float]:
-    """A contender, ready to be called: one round of all its arms a call."""
+def build(spec: Spec, work: Work, *, same_weights: bool = True) -> Contender:
+    """A contender, ready to be called."""
     work = replace(work, size=spec.size, labels=spec.labels)
+    if spec.kind == "torch" and not same_weights:
+        return contenders_torch.TorchLoop(work, spec.precision, spec.layout)
+    from contenders_tensorflow import TapeLoop, network_for, our_search
+
     if spec.kind == "torch":
-        if not same_weights:
-            return contenders_torch.TorchLoop(work, spec.precision, spec.layout)
-        return _checked_torch(spec, work)
-    from contenders_tensorflow import OurSearch, TapeLoop
-
-    return TapeLoop(work) if spec.kind == "tape" else OurSearch(work, spec.arms, spec.precision)
+        model = network_for(work)
+        return contenders_torch.checked(contenders_torch.TorchLoop(work, spec.precision, spec.layout, model.get_weights()), model)
+    return TapeLoop(work) if spec.kind == "tape" else our_search(work, spec.arms, spec.precision)
 
 
-def _checked_torch(spec: Spec, work: Work) -> Callable[[], float]:
-    """torch with Keras's weights, and proof that it answers as Keras does."""
-    from contenders_tensorflow import network_for
-
-    model = network_for(work)
-    contender = contenders_torch.TorchLoop(work, spec.precision, spec.layout, model.get_weights())
-    if spec.precision == "float32":
-        rows = work.rows(0)[0]
-        on_gpu = contender.device != "cpu"
-        # On a GPU both round to TF32.
-        contender.check_answers(model.predict_on_batch(work.images[rows]), rows, tolerance=2e-2 if on_gpu else 1e-4)
-    contender.choose_threads()
-    return contender
-
-
-def take_turns(specs: list[Spec], work: Work, repetitions: int) -> list[dict[str, Any]]:
-    """Call every contender once unmeasured, then all of them in turn; seconds are those of a label-round.
-
-    The loss of the first round is kept: the contenders begin alike, so it shows that they do the same work.
-    """
+def timed(specs: list[Spec], work: Work, repetitions: int) -> list[dict[str, Any]]:
+    """A row of each contender; seconds are those of a label-round."""
     print("  ".join(spec.name for spec in specs))
     ready = [build(spec, work) for spec in specs]
-    losses = [contender() for contender in ready]
-    seconds: list[list[float]] = [[] for _ in specs]
-    with OtherLoad() as others:
-        for _ in range(repetitions):
-            for spec, contender, times in zip(specs, ready, seconds, strict=True):
-                began = time.perf_counter()
-                contender()
-                times.append(spec.scaled(time.perf_counter() - began, work.minibatches))
+    every, others = take_turns(ready, repetitions)
     rows = []
-    for spec, contender, loss, times in zip(specs, ready, losses, seconds, strict=True):
-        times_kept = [round(value, 5) for value in times]
-        row = {"name": spec.name, "median": statistics.median(times_kept), "least": min(times_kept), "seconds": times_kept}
+    for spec, contender, times in zip(specs, ready, every, strict=True):
+        seconds = [round(spec.scaled(value, work.minibatches), 5) for value in times.seconds]
+        row = {"name": spec.name, "median": statistics.median(seconds), "least": min(seconds), "seconds": seconds}
         if isinstance(contender, contenders_torch.TorchLoop):
             row |= {"threads": contender.threads, "seconds_by_threads": contender.trials}
-        rows.append(asdict(spec) | row | {"loss_of_first_round": loss, "other_cores": others.cores})
-        print(f"  {spec.name:32} {row['median']:.3f} s a label-round, first round's loss {loss:.4f}")
+        rows.append(asdict(spec) | row | {"loss_of_first_round": times.loss, "other_cores": others})
+        print(f"  {spec.name:32} {row['median']:.3f} s a label-round, first round's loss {times.loss:.4f}")
     return rows
 
 
 def probe(spec: Spec) -> float:
     """Peak resident memory of this process, MiB, after one contender has run and nothing else was loaded."""
-    import resource
-
     if spec.kind.startswith("tensorflow") or spec.kind in ("ours", "tape"):
         load_tensorflow()
     elif spec.kind == "torch_only":
         contenders_torch.import_module("torch")
     if not spec.kind.endswith("_only"):
         build(spec, Work(PROBE_MINIBATCHES, seed=SEED), same_weights=False)()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+    return peak_mib()
 
 
 def probe_all(names: Iterable[str]) -> dict[str, float]:
-    """Peak memory by contender, each in a process of its own; two processes at a time, for half of their life is importing."""
+    """Peak memory by contender."""
     names = list(names)
     print(f"memory of {len(names)} contenders, each in a process of its own")
-
-    def run(name: str) -> float:
-        command = [sys.executable, __file__, "--memory-probe", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})  # noqa: S603
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise InputError(f"the memory probe {name} ended with code {done.returncode} ({last}): expected enough memory; run it alone")
-        return float(json.loads(done.stdout.strip().splitlines()[-1])["peak_mib"])
-
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        peaks = dict(zip(names, pool.map(run, names), strict=True))
+    peaks = {name: float(found["peak_mib"]) for name, found in probes(__file__, (), names).items()}
     for name, peak in peaks.items():
         print(f"  {name:32} {peak:7.0f} MiB")
     return peaks

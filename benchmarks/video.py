@@ -9,7 +9,8 @@ Steps:
     infect     each of them fine-tuned four times: two targets, and a patch and a blend, those of video/2_inject_backdoor.py
     scan       preset robust on all fifteen, with what video/3_detect_backdoor.py changes for clips
     mitigate   the infected: unlearning what was found, fine-tuning as the control, as video/4_mitigate_backdoor.py; NFT with one seed
-    speed      seconds a label-round of the search, and memory, by frames, size and precision; needs no data
+    speed      seconds a label-round of the search and, where torch is installed, of a plain PyTorch loop; memory; by frames and size; needs
+               no data
 
 Every job is kept in runs/video: a stopped run goes on where it was. Writes benchmarks/results/video-STEP.json. Every accuracy and attack
 success rate is measured on the saved model, read back, on the test clips.

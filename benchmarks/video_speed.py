@@ -1,38 +1,47 @@
-"""The search on clips: seconds a label-round, clips a second and memory, each measured in a process of its own.
+"""The search on clips, beside a plain PyTorch loop: seconds a label-round, clips a second and memory.
 
-    python benchmarks/video_speed.py FRAMES SIZE PRECISION      one measurement, printed as JSON; benchmarks/video.py runs them all
+    python benchmarks/video_speed.py FRAMES SIZE MINIBATCHES      one case, printed as JSON; benchmarks/video.py runs them all
 
-A label-round is that of video/3_detect_backdoor.py: 16 minibatches of 2 clips, forward and backward to the input. Labels in flight are as
-many as a scan takes of clips with so many frames. The network is an untrained `cnn_lstm`, the clips are noise: neither changes how long
-it takes.
+A label-round is that of video/3_detect_backdoor.py: 16 minibatches of 2 clips, forward and backward to the input; of fewer the times are
+scaled. Labels in flight are as many as a scan takes of clips with so many frames; the PyTorch loop takes one. All take turns in one
+process, and each has its memory measured in one of its own. The network is an untrained `cnn_lstm`, the clips are noise: neither changes
+how long it takes.
+
+The PyTorch rows need torch (`pip install torch`), and are left out where it is missing.
 """
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
+from dataclasses import asdict, replace
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import contenders_torch
 from bench_jobs import Job
-from bench_record import ROOT, OtherLoad
+from bench_record import ROOT
+from bench_timing import Contender, alone, peak_mib, probes, take_turns
+from bench_work import LAYOUTS, ClipWork, Spec
+from contenders_torch_clips import ClipLoop
 
 from nc_tf.cli.options import positive
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
 
 sys.path.insert(0, str(ROOT / "video"))  # the scripts are no package
 
 import common
 
 SEED = 0
-CASES = ((8, 64), (16, 64), (16, 32), (32, 64))  # frames, and their height and width
+# Frames, their height and width, and minibatches: whole rounds where the contenders are compared, short ones to see how times grow.
+CASES = ((16, 64, 16), (8, 64, 4), (32, 64, 4), (16, 32, 4))
 PRECISIONS = ("float32", "bfloat16")
-REPETITIONS = 3  # after one round that is not counted, which traces
-CLASSES, NUM_CLIPS = 10, 64
+REPETITIONS = 3
+PROBE_MINIBATCHES = 2  # of a memory probe: every minibatch needs the same
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,10 +49,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("frames", type=positive, metavar="FRAMES", help="of a clip")
     parser.add_argument("size", type=positive, metavar="SIZE", help="height and width of a frame, pixels")
-    parser.add_argument("precision", choices=PRECISIONS, metavar="PRECISION", help=" or ".join(PRECISIONS))
+    parser.add_argument("minibatches", type=positive, metavar="MINIBATCHES", help="of a round")
+    parser.add_argument("--memory-probe", metavar="CONTENDER", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
+    work = ClipWork(arguments.minibatches, arguments.size, seed=SEED, frames=arguments.frames)
     try:
-        print(json.dumps(measure(arguments.frames, arguments.size, arguments.precision)))
+        print(json.dumps(probe(work, Spec.parse(arguments.memory_probe)) if arguments.memory_probe else measure(work)))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -51,81 +62,91 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def jobs() -> dict[str, Job]:
-    """One a case and precision."""
-    chosen = [(frames, size, precision) for frames, size in CASES for precision in PRECISIONS]
-    return {f"{frames} frames of {size}x{size}, {precision}": partial(alone, frames, size, precision) for frames, size, precision in chosen}
+    """One a case."""
+    return {f"{frames} frames of {size}x{size}": partial(measured, frames, size, minibatches) for frames, size, minibatches in CASES}
 
 
-def alone(frames: int, size: int, precision: str) -> dict[str, Any]:
-    """`measure` in a process that does nothing else.
-
-    Raises:
-        InputError: it ended otherwise than it should.
-    """
-    command = [sys.executable, __file__, str(frames), str(size), precision]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})  # noqa: S603
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(
-            f"measuring {frames} frames of {size}x{size} in {precision} ended with code {done.returncode} ({last}): expected enough "
-            f"memory; run benchmarks/video_speed.py {frames} {size} {precision} alone"
-        )
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+def measured(frames: int, size: int, minibatches: int) -> dict[str, Any]:
+    """`measure` and, of every contender, `probe`, each in a process that does nothing else."""
+    clips = str(frames), str(size)
+    found = alone(__file__, *clips, str(minibatches))
+    memory = probes(__file__, (*clips, str(PROBE_MINIBATCHES)), [row["name"] for row in found["contenders"]])
+    return found | {"contenders": [row | memory[row["name"]] for row in found["contenders"]]}
 
 
-def measure(frames: int, size: int, precision: str) -> dict[str, Any]:
-    """Rounds of as many labels at once as a scan would take, one round uncounted."""
+def measure(work: ClipWork) -> dict[str, Any]:
+    """All contenders in turn."""
     load_tensorflow()
-    import keras
-    import numpy as np
     import tensorflow as tf
 
-    from nc_tf.engines.task import Task
+    tf.get_logger().setLevel("ERROR")  # it warns of many traces of one function; here are two searches, each traced once
+    lanes, model, with_torch = lanes_for(work), network_for(work), contenders_torch.available()
+    specs = [Spec("ours", lanes, precision) for precision in PRECISIONS]
+    specs += [Spec("torch", 1, precision, layout) for precision in PRECISIONS for layout in LAYOUTS if with_torch]
+    ready: list[Contender] = []
+    for spec in specs:
+        if spec.kind == "torch":
+            ready.append(contenders_torch.checked(ClipLoop(work, spec.precision, spec.layout, model.get_weights()), model))
+        else:
+            ready.append(our_search(work, model, spec))
+    every, others = take_turns(ready, REPETITIONS)
+    case, rows = {"frames": work.frames, "size": work.size, "labels": work.labels, "minibatches": work.minibatches}, []
+    for spec, contender, times in zip(specs, ready, every, strict=True):
+        seconds = [round(value / spec.arms * ClipWork.minibatches / work.minibatches, 4) for value in times.seconds]
+        row = asdict(spec) | case | {"name": spec.name, "median": median(seconds), "seconds": seconds}
+        row |= {"clips_a_second": round(ClipWork.minibatches * work.batch / median(seconds), 1)}
+        row |= {"frames_in_flight": spec.arms * work.batch * work.frames, "first_call_seconds": round(times.first, 2)}
+        if isinstance(contender, ClipLoop):
+            row |= {"threads": contender.threads, "seconds_by_threads": contender.trials}
+        rows.append(row | {"loss_of_first_round": times.loss, "other_cores": others})
+    return {"contenders": rows, "missing": [] if with_torch else ["torch not installed: pip install torch"]}
+
+
+def probe(work: ClipWork, spec: Spec) -> dict[str, float]:
+    """Peak memory of this process after one round of one contender, and before it, when it had only imported what it needs."""
+    if spec.kind == "torch":
+        contenders_torch.import_module("torch")
+        imported = peak_mib()
+        ClipLoop(work, spec.precision, spec.layout)()
+    else:
+        load_tensorflow()
+        from nc_tf.engines import task  # noqa: F401 - all that the search imports
+
+        imported = peak_mib()
+        our_search(work, network_for(work), spec)()
+    return {"peak_mib": peak_mib(), "imported_mib": imported}
+
+
+def network_for(work: ClipWork) -> "keras.Model":
+    """Untrained, of the work's clips."""
+    import keras
+
     from nc_tf.models.cnn_lstm import cnn_lstm
+
+    keras.utils.set_random_seed(work.seed)
+    return cnn_lstm(work.labels, work.images.shape[1:])
+
+
+def lanes_for(work: ClipWork) -> int:
+    """Labels at once, as a scan takes them."""
+    from nc_tf.presets import PRESETS
+
+    preset = PRESETS["robust"]
+    return preset.lanes_for(common.usual_search(preset.settings), work.frames)
+
+
+def our_search(work: ClipWork, model: "keras.Model", spec: Spec) -> Contender:
+    """The search of a scan, of the spec's number of arms."""
+    from contenders_tensorflow import OurSearch
+
+    from nc_tf.engines.task import Task
     from nc_tf.preprocessing import Preprocessing
     from nc_tf.presets import PRESETS
     from nc_tf.racing import random_arm
 
-    imported, preset = _peak_mib(), PRESETS["robust"]
-    settings = common.usual_search(preset.settings)
-    lanes = preset.lanes_for(settings, frames)
-    keras.utils.set_random_seed(SEED)
-    clips = np.random.default_rng(SEED).integers(0, 256, (NUM_CLIPS, frames, size, size, 3), np.uint8)
-    task = Task(cnn_lstm(CLASSES, clips.shape[1:]), Preprocessing(), precision, clips, settings, 1, SEED)
-    arms = [random_arm(task.space, lane % CLASSES, lane // CLASSES, SEED, grey=preset.grey) for lane in range(lanes)]
-    run = task.inversion.start([arm.mask for arm in arms], [arm.pattern for arm in arms])
-    targets, seconds = tf.constant([arm.label for arm in arms], tf.int32), []
-    with OtherLoad() as load:
-        for number in range(1 + REPETITIONS):
-            began = time.perf_counter()
-            images, rows = task.minibatches(arms, [number] * lanes)
-            run, report = task.inversion.advance(run, targets, images, tf.constant(rows))
-            report.numpy()  # the host's one read a round, which waits for it
-            seconds.append(time.perf_counter() - began)
-    a_label = [round(value / lanes, 4) for value in seconds[1:]]
-    clips_a_label = settings.batch_size * settings.batches_per_round
-    return {
-        "frames": frames,
-        "size": size,
-        "precision": task.network.precision,
-        "lanes": lanes,
-        "frames_in_flight": lanes * settings.batch_size * frames,
-        "first_round_seconds": round(seconds[0], 2),
-        "seconds": a_label,
-        "median": median(a_label),
-        "clips_a_second": round(clips_a_label / median(a_label), 1),
-        "peak_mib": _peak_mib(),
-        "imported_mib": imported,
-        "other_cores": load.cores,
-    }
-
-
-def _peak_mib() -> float:
-    """Peak resident memory of this process so far."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+    settings = replace(common.usual_search(PRESETS["robust"].settings), batches_per_round=work.minibatches)
+    task = Task(model, Preprocessing(), spec.precision, work.images, settings, 1, work.seed)
+    return OurSearch(task, [random_arm(task.space, arm % work.labels, arm // work.labels, work.seed) for arm in range(spec.arms)])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bench_tables import title
 from population_summary import rate
 
 from nc_tf.results import Status, Verdict
@@ -22,7 +23,7 @@ def tables(results: dict[str, Any]) -> str:
     if "mitigate" in jobs:
         parts += [_where(results, ("mitigate",)), _defences(jobs["mitigate"])]
     if "speed" in jobs:
-        parts += [_where(results, ("speed",)), _speed(jobs["speed"])]
+        parts += [_where(results, ("speed",)), _speed(results["speed"])]
     return "\n\n".join(parts)
 
 
@@ -111,14 +112,19 @@ def _rate(measured: dict[str, Any], name: str) -> float | None:
     return max((rate for key, rate in measured["attack_success_rate"].items() if key.startswith(name)), default=None)
 
 
-def _speed(rows: Rows) -> str:
-    heads = ["clips", "precision", "labels at once", "s a label-round", "least", "clips a second", "memory, MiB", "of that, imports"]
-    lines = [_line(heads), "| --- | --- |" + " ---: |" * 6]
-    for row in rows.values():
-        cells = [f"{row['frames']} frames of {row['size']}x{row['size']}", row["precision"], row["lanes"], f"{row['median']:.3f}"]
-        cells += [f"{min(row['seconds']):.3f}", f"{row['clips_a_second']:.1f}", f"{row['peak_mib']:.0f}", f"{row['imported_mib']:.0f}"]
-        lines.append(_line(cells))
-    busy = max((row["other_cores"] or 0.0 for row in rows.values()), default=0.0)
+def _speed(results: dict[str, Any]) -> str:
+    heads = ["clips", "minibatches", "contender", "s a label-round", "least", "times nc_tf's, the same precision", "clips a second"]
+    lines = [_line([*heads, "memory, MiB", "of that, imports"]), "| --- | ---: | --- |" + " ---: |" * 6]
+    cases = results["jobs"].values()
+    for case in cases:
+        ours = {row["precision"]: row["median"] for row in case["contenders"] if row["kind"] == "ours"}
+        for row in case["contenders"]:
+            cells = [f"{row['frames']} frames of {row['size']}x{row['size']}", row["minibatches"], title(row, results)]
+            cells += [f"{row['median']:.3f}", f"{min(row['seconds']):.3f}", f"{row['median'] / ours[row['precision']]:.2f}"]
+            cells += [f"{row['clips_a_second']:.1f}", f"{row['peak_mib']:.0f}", f"{row['imported_mib']:.0f}"]
+            lines.append(_line(cells))
+    lines += [_line([text, *[""] * 8]) for text in dict.fromkeys(text for case in cases for text in case["missing"])]
+    busy = max((row["other_cores"] or 0.0 for case in cases for row in case["contenders"]), default=0.0)
     return "\n".join([*lines, "", f"Cores that others kept busy meanwhile: {busy:.2f} at most."])
 
 

@@ -168,7 +168,8 @@ def test_scans_are_counted_by_what_they_flag(module: Callable[[str], ModuleType]
 
 
 def test_the_tables_show_what_was_measured(module: Callable[[str], ModuleType]) -> None:
-    head = {"command": "python benchmarks/video.py", "date": "2026-01-02T03:04:05", "seed": [0, 1], "versions": {"keras": "3"}}
+    head: dict[str, Any] = {"command": "python benchmarks/video.py", "date": "2026-01-02T03:04:05", "seed": [0, 1]}
+    head |= {"versions": {"keras": "3", "torch": "2.1"}}
     head |= {"machine": {"cpu": "a CPU", "cores": 2, "system": "a system", "instructions": ["avx2"]}}
     clean = {"kind": None, "seed": 1, "target": None, "clean_accuracy": 0.7, "attack_success_rate": None}
     infected = {"kind": "blend", "seed": 1, "target": 1, "clean_accuracy_before": 0.7, "clean_accuracy": 0.68, "attack_success_rate": 0.96}
@@ -179,40 +180,101 @@ def test_the_tables_show_what_was_measured(module: Callable[[str], ModuleType]) 
         "a": row | {"defence": "unlearning", "before": before, "after": after},
         "b": row | {"defence": "unlearning", "nothing flagged": True},
     }
-    speed = {"frames": 16, "size": 64, "precision": "bfloat16", "lanes": 2, "median": 1.5, "seconds": [1.5, 1.4, 1.6], "other_cores": 0.04}
-    speed |= {"clips_a_second": 85.33, "peak_mib": 1234.5, "imported_mib": 500.0}
+    ours = {"kind": "ours", "arms": 8, "precision": "float32", "layout": "", "frames": 16, "size": 64, "minibatches": 16}
+    ours |= {"median": 1.5, "seconds": [1.5, 1.4, 1.6], "clips_a_second": 85.33, "other_cores": 0.04}
+    ours |= {"peak_mib": 1234.5, "imported_mib": 500.0}
+    torch = ours | {"kind": "torch", "arms": 1, "layout": "nchw", "threads": 2, "median": 2.1, "clips_a_second": 15.24, "peak_mib": 400.0}
+    missing = ["torch not installed: pip install torch"]
+    speed = {"a": {"contenders": [ours, torch], "missing": []}, "b": {"contenders": [ours | {"minibatches": 4}], "missing": missing}}
     jobs = {"clean": {"clean-1": clean}, "infect": {"b-1": infected, "b-2": infected}}
-    jobs |= {"scan": {"clean-1": scan_row(None, [], 0), "b-1": scan_row(1, [1], 1)}, "mitigate": defences, "speed": {"s": speed}}
+    jobs |= {"scan": {"clean-1": scan_row(None, [], 0), "b-1": scan_row(1, [1], 1)}, "mitigate": defences, "speed": speed}
     drawn = module("video_tables").tables({step: head | {"jobs": rows} for step, rows in jobs.items()})
     lines = drawn.splitlines()
-    assert lines[0].startswith("a CPU, 2 cores (avx2); keras 3. clean: `python benchmarks/video.py`, 2026-01-02, seeds [0, 1]; infect: ")
+    assert lines[0].startswith("a CPU, 2 cores (avx2); keras 3, torch 2.1. clean: `python benchmarks/video.py`, 2026-01-02, seeds [0, 1]; ")
     assert "| clean | 1 |  | 70.0% |  | no outlier | none |  | 51.2 | 0.0123 | 100 |" in lines
     assert "| blend | 1 | 1 | 70.0% -> 68.0% | 96.0% | backdoor suspected | 1 | 5.0 | 51.2 | 0.0123 | 100 |" in lines
     assert "| blend | 1 | 1 | 70.0% -> 68.0% | 96.0% | not scanned |  |  |  |  |  |" in lines
     assert "| blend | 1 | 1 | unlearning | 68.0% -> 66.0% | 95.0% -> 2.0% | 96.0% -> 3.0% |" in lines
     assert "| blend | 1 | 1 | unlearning | nothing flagged |  |  |" in lines
-    assert "| 16 frames of 64x64 | bfloat16 | 2 | 1.500 | 1.400 | 85.3 | 1234 | 500 |" in lines
+    assert "| 16 frames of 64x64 | 16 | nc_tf, 8 labels at once, float32 | 1.500 | 1.400 | 1.00 | 85.3 | 1234 | 500 |" in lines
+    loop = "PyTorch 2.1, the same loop, one label, float32, nchw, 2 thread(s)"
+    assert f"| 16 frames of 64x64 | 16 | {loop} | 2.100 | 1.400 | 1.40 | 15.2 | 400 | 500 |" in lines
+    assert "| 16 frames of 64x64 | 4 | nc_tf, 8 labels at once, float32 | 1.500 | 1.400 | 1.00 | 85.3 | 1234 | 500 |" in lines
+    assert "| torch not installed: pip install torch |  |  |  |  |  |  |  |  |" in lines
     assert "Cores that others kept busy meanwhile: 0.04 at most." in lines
     for line in lines:
-        assert not line.startswith("|") or line.count("|") in (12, 8, 9), line
+        assert not line.startswith("|") or line.count("|") in (12, 8, 10), line
 
 
 def test_a_planted_label_that_no_trigger_reached_has_no_norm(module: Callable[[str], ModuleType]) -> None:
     assert module("video_tables")._norm(scan_row(1, [], 1, failed=1), 1) == "no trigger"
 
 
-def test_speed_is_measured_in_a_process_of_its_own(module: Callable[[str], ModuleType], capsys: Any) -> None:
+@pytest.mark.parametrize("with_torch", [True, False])
+def test_contenders_take_turns(module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, with_torch: bool) -> None:
     speed = module("video_speed")
-    assert len(speed.jobs()) == len(speed.CASES) * 2
-    row = speed.alone(2, 16, "float32")
-    assert (row["frames"], row["size"], row["precision"], row["lanes"], row["frames_in_flight"]) == (2, 16, "float32", 64, 256)
-    assert len(row["seconds"]) == speed.REPETITIONS
-    assert row["clips_a_second"] == pytest.approx(32 / row["median"], rel=1e-2)
-    assert 100 < row["imported_mib"] <= row["peak_mib"]
-    with pytest.raises(InputError, match=r"measuring 2 frames of 16x16 in float99 ended with code 2 \(.*\): expected enough memory"):
-        speed.alone(2, 16, "float99")
-    assert speed.main(["1", "16", "float32"]) == 2
+    if with_torch:
+        pytest.importorskip("torch")
+    monkeypatch.setattr(module("contenders_torch"), "available", lambda: with_torch)
+    monkeypatch.setattr(speed.ClipLoop, "choose_threads", lambda loop: None)
+    monkeypatch.setattr(speed, "PRECISIONS", ("float32",))
+    found = speed.measure(module("bench_work").ClipWork(1, 16, frames=2))
+    rows = found["contenders"]
+    assert [row["name"] for row in rows] == ["ours-64-float32", *["torch-1-float32-nchw", "torch-1-float32-channels_last"] * with_torch]
+    assert found["missing"] == ([] if with_torch else ["torch not installed: pip install torch"])
+    for row in rows:
+        assert (row["frames"], row["size"], row["minibatches"], row["labels"]) == (2, 16, 1, 10)
+        assert row["frames_in_flight"] == row["arms"] * 4
+        assert len(row["seconds"]) == speed.REPETITIONS
+        assert row["clips_a_second"] == pytest.approx(32 / row["median"], rel=1e-2)
+        assert row["loss_of_first_round"] == pytest.approx(rows[0]["loss_of_first_round"], rel=1e-4), "one network, start and minibatch"
+
+
+def test_the_preset_begins_as_the_torch_loop_does(module: Callable[[str], ModuleType]) -> None:
+    settings = module("video_speed").common.usual_search(PRESETS["robust"].settings)
+    work, loop = module("bench_work").ClipWork(), module("contenders_torch_clips").ClipLoop
+    assert (settings.batches_per_round, settings.batch_size) == (work.minibatches, work.batch)
+    assert (settings.cost.init_cost, settings.cost.reset_cost_to_zero, settings.loss) == (loop.cost, False, "cross_entropy")
+    assert settings.learning_rate == module("bench_work").LEARNING_RATE
+
+
+def test_memory_is_measured_in_a_process_of_its_own(
+    module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    speed = module("video_speed")
+    assert next(iter(speed.jobs())) == "16 frames of 64x64"
+    memory = module("bench_timing").probes(speed.__file__, ("2", "16", "1"), ["ours-1-float32"])
+    assert 100 < memory["ours-1-float32"]["imported_mib"] <= memory["ours-1-float32"]["peak_mib"]
+    monkeypatch.setattr(speed, "alone", lambda *_: {"contenders": [{"name": "ours-1-float32", "median": 2.0}], "missing": []})
+    monkeypatch.setattr(speed, "probes", lambda *_: memory)
+    assert speed.measured(2, 16, 1)["contenders"] == [{"name": "ours-1-float32", "median": 2.0} | memory["ours-1-float32"]]
+    with pytest.raises(InputError, match=r"^benchmarks/video_speed.py 2 16 1 --memory-probe x ended with code 2 \(.*\): expected enough"):
+        module("bench_timing").probes(speed.__file__, ("2", "16", "1"), ["x"])
+    assert speed.main(["1", "16", "1"]) == 2
     assert "clips of 1 frame: the backbone small expects two or more" in capsys.readouterr().err
+
+
+@pytest.fixture
+def learned_clips(module: Callable[[str], ModuleType]) -> tuple[Any, keras.Model]:
+    """A few clips, and a network whose weights are none that layers begin with, so that padding, biases, scales and epsilons all tell."""
+    work = module("bench_work").ClipWork(2, 32, frames=3)
+    model, rng = module("video_speed").network_for(work), np.random.default_rng(1)
+    for weights in model.weights:
+        value = np.asarray(weights)
+        scale = weights.name in ("gamma", "moving_variance")
+        weights.assign(value * rng.uniform(0.5, 1.5, value.shape) if scale else value + rng.normal(0.0, 0.1, value.shape))
+    return work, model
+
+
+@pytest.mark.parametrize("layout", ["nchw", "channels_last"])
+def test_torch_answers_as_keras_does(module: Callable[[str], ModuleType], learned_clips: tuple[Any, keras.Model], layout: str) -> None:
+    pytest.importorskip("torch")
+    work, model = learned_clips
+    loop = module("contenders_torch_clips").ClipLoop(work, "float32", layout, model.get_weights())
+    assert loop.check_answers(model) <= 1e-4
+    wrong = [weights * 1.1 for weights in model.get_weights()]
+    with pytest.raises(InputError, match=r"torch's network differs from Keras's by .*: expected at most .*; bring ClipLoop.build in li"):
+        module("contenders_torch_clips").ClipLoop(work, "float32", layout, wrong).check_answers(model)
 
 
 def test_a_defence_that_changes_what_it_is_given_is_told(
