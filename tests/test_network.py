@@ -184,9 +184,25 @@ def test_what_is_repeated_over_time_is_rebuilt_too(wrapped: str) -> None:
     for network, dtype in ((exact, "float32"), (coarse, "bfloat16")):
         inner = every_layer(network.model)
         assert {layer.compute_dtype for layer in inner} == {dtype}
-        assert {type(layer) for layer in inner} >= {layers.GRU, layers.LSTM, layers.TimeDistributed, layers.Conv2D}
+        assert {type(layer) for layer in inner} >= {layers.GRU, layers.LSTM, layers.Conv2D}
+        # All frames in one call: sliced out one by one, each would need a gradient of the whole clip's size.
+        assert _convolutions(network, images) == 1
         assert not any(layer.use_cudnn for layer in inner if isinstance(layer, layers.GRU | layers.LSTM))
     assert {layer.compute_dtype for layer in every_layer(model)} == {"float32"}
+
+
+def _convolutions(network: FrozenNetwork, images: np.ndarray) -> int:
+    graph = tf.function(network).get_concrete_function(tf.TensorSpec((None, *images.shape[1:]))).graph
+    return sum(operation.type == "Conv2D" for operation in graph.get_operations())
+
+
+def test_steps_that_a_mask_leaves_out_are_left_out() -> None:
+    steps = [layers.Reshape((3, 192)), layers.Masking(), layers.TimeDistributed(layers.Dense(5)), layers.LSTM(4), layers.Dense(3)]
+    model = keras.Sequential([keras.Input((3, 8, 8, 3)), *steps])
+    images = np.random.default_rng(2).integers(0, 256, (4, 3, 8, 8, 3)).astype(np.float32)
+    images[0, 1] = images[2] = 0
+    network = FrozenNetwork(model, Preprocessing(), "float32", images)
+    np.testing.assert_allclose(network(tf.constant(images)), model(images, training=False), rtol=1e-4, atol=1e-6)
 
 
 def test_the_search_can_be_compiled_by_xla_through_time() -> None:

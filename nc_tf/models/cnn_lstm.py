@@ -34,9 +34,9 @@ def cnn_lstm(
     what moves right differ in no frame, and LSTMs learn that from changes long before they do from frames alone.
 
     The backbone is wrapped as a whole, and Keras repeats it for each of the T frames: the graph is T times as large and takes seconds to
-    trace, but then runs at least as fast as one call on all N * T frames would, for what is in flight at a time is smaller. Layer by
-    layer, several times as slow. In training BatchNormalization sees the frames of one time at once, and moves its averages T times an
-    update.
+    trace, but then trains at least as fast as one call on all N * T frames would, for what is in flight at a time is smaller. Layer by
+    layer, several times as slow. The search, which needs gradients of the clips, makes the one call (`FrozenNetwork`). In training
+    BatchNormalization sees the frames of one time at once, and moves its averages T times an update.
 
     Args:
         num_classes: K.

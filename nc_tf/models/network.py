@@ -57,6 +57,20 @@ class _NoSoftmax(keras.layers.Softmax):
         return inputs
 
 
+class _FramesAtOnce(keras.layers.TimeDistributed):
+    """One call on all N * T frames, where Keras slices out each.
+
+    The gradient of a slice is as large as the clip it was cut from and zero but for one frame, so that the search would spend as long on
+    them as on the convolutions; and a graph with one network in it instead of T is traced sooner.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        if mask is not None:
+            return super().call(inputs, training=training, mask=mask)
+        frames = self.layer(tf.reshape(inputs, tf.concat([[-1], tf.shape(inputs)[2:]], 0)))
+        return tf.reshape(frames, tf.concat([tf.shape(inputs)[:2], tf.shape(frames)[1:]], 0))
+
+
 class FrozenNetwork:
     """A copy of a Keras classifier, `network(raw images (N, ..., C) float32) -> logits (N, K) float32`.
 
@@ -114,7 +128,8 @@ def _copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, st
             config["dtype"] = policy
         if isinstance(layer, keras.layers.Wrapper):  # TimeDistributed: what it holds has a policy of its own
             del config["layer"]
-            return layer.__class__(clone(layer.layer), **config)
+            kind = _FramesAtOnce if type(layer) is keras.layers.TimeDistributed else layer.__class__
+            return kind(clone(layer.layer), **config)
         return layer.__class__.from_config(config)
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
