@@ -45,7 +45,7 @@ _LABEL = {
     "rounds": int,
 }
 _LABEL_LATER = {"name": str, "log_index": _NUMBER}
-_MODEL, _MODEL_LATER = {"path": str}, {"num_classes": int}
+_MODEL, _MODEL_LATER = {"path": str}, {"num_classes": int, "input_shape": list}
 _DATA = {"path": str}
 _SETTINGS_LATER = {"seed": int, "cost": dict, "upsample_size": int, "labels_ranked": int}
 _HISTORY_COLUMNS = 7

@@ -1,6 +1,7 @@
 """What the search, the scan and the defences hand back: frozen, named, usable. Imports nothing of ours."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -28,6 +29,28 @@ class Verdict(StrEnum):
     SUSPECTED = "backdoor suspected"
     NO_OUTLIER = "no outlier"
     INCONCLUSIVE = "inconclusive"
+
+
+class Unit(StrEnum):
+    """What one input of a model is called in all that is said of it."""
+
+    IMAGE = "image"
+    CLIP = "clip"
+
+    @classmethod
+    def of(cls, shape: Sequence[int | None]) -> "Unit":
+        """By the shape of one of them: a clip has four axes, (T, H, W, C)."""
+        return cls.CLIP if len(shape) == 4 else cls.IMAGE
+
+    @property
+    def one(self) -> str:
+        """With its article."""
+        return f"{'an' if self is Unit.IMAGE else 'a'} {self}"
+
+    @property
+    def many(self) -> str:
+        """Its plural."""
+        return f"{self}s"
 
 
 class Backdoor(Protocol):
@@ -157,6 +180,7 @@ class ScanResult:
             is no index.
         flagging_norm: labels with a smaller norm are suspicious, pixels; NaN where nothing can be judged.
         chance: probability that a clean network shows as small a norm, [0, 1]; NaN where the rule does not ask.
+        unit: what was scanned with, images or clips.
     """
 
     verdict: Verdict
@@ -170,6 +194,7 @@ class ScanResult:
     anomaly_index_interval: tuple[float, float] = (float("nan"), float("nan"))
     flagging_norm: float = float("nan")
     chance: float = float("nan")
+    unit: Unit = Unit.IMAGE
 
     @property
     def anomaly_index(self) -> float:

@@ -19,7 +19,7 @@ from nc_tf.preprocessing import Preprocessing, preprocessing
 from nc_tf.presets import preset_named
 from nc_tf.racing import Race, random_arm
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
-from nc_tf.results import LabelResult, ScanResult
+from nc_tf.results import LabelResult, ScanResult, Unit
 from nc_tf.scan_state import ScanState
 from nc_tf.search import Arm, ArmResult, Progress, result_of
 from nc_tf.verdicts import judge
@@ -97,18 +97,18 @@ def scan(
     preprocess.check_channels(model.input_shape[-1])
     images, labels = check_images(images, labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1])
     labels = predict_classes(model, images, preprocess) if labels is None else labels
-    frames = images.shape[1] if images.ndim == 5 else 1
+    unit, frames = Unit.of(images.shape[1:]), images.shape[1] if images.ndim == 5 else 1
     lanes = chosen.lanes_for(settings, frames) if lanes is None else lanes
     in_flight = lanes * settings.batch_size * frames
-    searched, held_out = _split(len(images), seed, settings.batch_size, chosen.held_out if unseen is None else 0)
+    searched, held_out = _split(len(images), seed, settings.batch_size, chosen.held_out if unseen is None else 0, unit)
     if unseen is None:
         unseen_images, unseen_labels = images[held_out], labels[held_out]
     else:
         unseen_images, unseen_labels = check_images(
-            *unseen, image_shape=images.shape[1:], num_classes=model.output_shape[-1], name="unseen images"
+            *unseen, image_shape=images.shape[1:], num_classes=model.output_shape[-1], name=f"unseen {unit.many}"
         )
         if unseen_labels is None:
-            raise InputError("unseen images without their classes: expected both; give (images, labels)")
+            raise InputError(f"unseen {unit.many} without their classes: expected both; give ({unit.many}, labels)")
     task = Task(model, preprocess, precision or chosen.precision, images[searched], settings, upsample_size, seed, per_frame)
     network, space = task.network, task.space
     clean_answers = predict_classes(model, unseen_images, preprocess)
@@ -182,6 +182,7 @@ def scan(
         rule=chosen.rule,
         reference=shortlist.sample if shortlist else None,
         ranked_out=len(wanted) - len(done),
+        unit=unit,
         settings={
             "preset": name,
             **asdict(settings),
@@ -221,13 +222,14 @@ def _targets(targets: Iterable[int] | None, num_classes: int) -> list[int]:
     return wanted
 
 
-def _split(num_images: int, seed: int, batch_size: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _split(num_images: int, seed: int, batch_size: int, most: int, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
     """Rows to search on, and rows kept from the search, at most `most` of these."""
     held_out = min(most, int(num_images * HELD_OUT_SHARE))
     if num_images - held_out < batch_size:
+        fewest = int(np.ceil(batch_size / (1 - HELD_OUT_SHARE)))
         raise InputError(
-            f"{num_images} images: expected at least {int(np.ceil(batch_size / (1 - HELD_OUT_SHARE)))} for minibatches of {batch_size}; "
-            "give more images, or a smaller batch size"
+            f"{num_images} {unit.many}: expected at least {fewest} for minibatches of {batch_size}; "
+            f"give more {unit.many}, or a smaller batch size"
         )
     order = np.random.default_rng(seed).permutation(num_images)
     return np.sort(order[held_out:]), np.sort(order[:held_out])

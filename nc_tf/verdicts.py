@@ -7,7 +7,7 @@ import numpy as np
 
 from nc_tf.errors import InputError
 from nc_tf.outliers import PAPER_INDEX, find_outliers, index_interval, largest_by_chance, moderated_spread
-from nc_tf.results import LabelResult, ScanResult, Verdict
+from nc_tf.results import LabelResult, ScanResult, Unit, Verdict
 
 # With fewer working triggers a median and a MAD say nothing.
 FEWEST_LABELS = 5
@@ -31,6 +31,7 @@ def judge(
     rule: str = "paper",
     reference: Collection[int] | None = None,
     ranked_out: int = 0,
+    unit: Unit = Unit.IMAGE,
 ) -> ScanResult:
     """Draw the verdict over the labels with a working trigger.
 
@@ -45,6 +46,7 @@ def judge(
         rule: "paper" or "robust".
         reference: labels that median and MAD are taken of, where some were chosen for being small; all of them by default.
         ranked_out: number of labels that were not searched because others looked smaller: they had their chance to be the smallest.
+        unit: what the reason calls the model's inputs.
 
     Raises:
         InputError: a rule of another name.
@@ -52,7 +54,7 @@ def judge(
     if rule not in RULES:
         raise InputError(f"rule {rule!r}: expected one of {', '.join(RULES)}; choose one")
     nan = float("nan")
-    result = ScanResult(Verdict.INCONCLUSIVE, "", (), nan, nan, tuple(labels), settings or {}, seconds)
+    result = ScanResult(Verdict.INCONCLUSIVE, "", (), nan, nan, tuple(labels), settings or {}, seconds, unit=unit)
     result = _judge(result, rule, labels if reference is None else [entry for entry in labels if entry.label in reference], ranked_out)
     if not ranked_out:
         return result
@@ -66,7 +68,7 @@ def _judge(result: ScanResult, rule: str, drawn: Sequence[LabelResult], ranked_o
     counted = [entry for entry in labels if entry.succeeded and (rule == "paper" or _counts(entry))]
     sample = [entry.trigger.l1_norm for entry in counted if entry in drawn]
     if len(sample) < FEWEST_LABELS:
-        return replace(result, reason=_too_few(drawn, sample, rule))
+        return replace(result, reason=_too_few(drawn, sample, rule, result.unit))
     norms = np.array([entry.trigger.l1_norm for entry in counted])
     outliers = find_outliers(norms, reference=sample)
     result = replace(result, median=outliers.median, mad=outliers.mad, labels=_with_indices(labels, counted, outliers.index))
@@ -112,13 +114,15 @@ def _robust(
         more = f"; below the line of {line:.2f} are labels {', '.join(map(str, flagged))}" if len(flagged) > 1 else ""
         return replace(result, verdict=Verdict.SUSPECTED, flagged=flagged, reason=apart + more)
     if chance <= NOTHING_ABOVE:
-        return replace(result, reason=f"{apart}: too seldom to dismiss it, too often to suspect it; another seed, or more images, may tell")
+        may_tell = f"another seed, or more {result.unit.many}, may tell"
+        return replace(result, reason=f"{apart}: too seldom to dismiss it, too often to suspect it; {may_tell}")
     # A small trigger that works on too few unseen images to count may be a backdoor all the same: silence would call it none.
     doubtful = [entry for entry in result.labels if _is_weak(entry) and entry.trigger.l1_norm < line]
     if doubtful:
         first = min(doubtful, key=lambda entry: entry.trigger.l1_norm)
         reason = f"the trigger of label {first.label} is small, {first.trigger.l1_norm:.2f} pixels where {line:.2f} would be suspicious, "
-        reason += f"but moves only {first.attack_success_rate:.0%} of unseen images, {LEAST_SUCCESS:.0%} would count; more images may tell"
+        many, rate = result.unit.many, first.attack_success_rate
+        reason += f"but moves only {rate:.0%} of unseen {many}, {LEAST_SUCCESS:.0%} would count; more {many} may tell"
         return replace(result, reason=reason)
     return replace(result, verdict=Verdict.NO_OUTLIER, reason=apart)
 
@@ -142,10 +146,11 @@ def _with_indices(labels: Sequence[LabelResult], counted: Sequence[LabelResult],
     return tuple(replace(entry, anomaly_index=indices.get(entry.label, float("nan"))) for entry in labels)
 
 
-def _too_few(labels: Sequence[LabelResult], sample: Sequence[float], rule: str) -> str:
+def _too_few(labels: Sequence[LabelResult], sample: Sequence[float], rule: str, unit: Unit) -> str:
     reason = f"{len(sample)} of {len(labels)} labels have a working trigger, and median and MAD need {FEWEST_LABELS}"
     given_anyway = [entry.label for entry in labels if rule == "robust" and entry.zero_trigger_rate > MOST_WITHOUT_TRIGGER]
     if given_anyway:
         names = ", ".join(map(str, given_anyway))
-        reason += f"; the model answers label {names} for most images of other classes without any trigger: check the range of its input"
+        reason += f"; the model answers label {names} for most {unit.many} of other classes without any trigger: "
+        reason += "check the range of its input"
     return reason

@@ -16,21 +16,24 @@ from PIL import Image
 from quick import QUICK, digest
 from test_scanning import Record
 
+from nc_tf import cli
 from nc_tf.attacks.blend import blend
 from nc_tf.attacks.injection import inject
 from nc_tf.attacks.patch import patch
 from nc_tf.attacks.sig import sig
 from nc_tf.attacks.warp import warp
+from nc_tf.cli.repairing import doubts
 from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
 from nc_tf.evaluation import attack_success_rate, predict_classes
 from nc_tf.mitigation.nft import nft
 from nc_tf.mitigation.unlearning import unlearn
+from nc_tf.models.saving import save_model
 from nc_tf.pixels import drawable, film_strip
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.report.figures import trigger_gallery
 from nc_tf.report_file import write_report
-from nc_tf.results import Backdoor, ScanResult, Trigger, Verdict, fits
+from nc_tf.results import Backdoor, Measurement, ScanResult, Trigger, Unit, Verdict, fits
 from nc_tf.scan_folder import ScanFolder
 from nc_tf.scanning import scan
 from nc_tf.trigger_file import load_trigger, save_trigger
@@ -185,8 +188,33 @@ def pages(tmp_path: Path, per_frame: bool) -> str:
     folder.open({})
     result = clip_scan(2, per_frame=per_frame, callbacks=[folder])
     folder.write_samples(CLIPS, LABELS)
-    folder.write_verdict(result, {"path": "clips.keras", "num_classes": NUM_CLASSES}, {"path": "clips.npz", "num_images": len(CLIPS)})
+    model = {"path": "clips.keras", "num_classes": NUM_CLASSES, "input_shape": list(CLIP_SHAPE)}
+    folder.write_verdict(result, model, {"path": "clips.npz", "num_images": len(CLIPS)})
     return write_report(tmp_path).read_text()
+
+
+def test_a_scan_of_clips_calls_them_clips() -> None:
+    assert clip_scan(2).unit is Unit.CLIP
+    refused: list[tuple[int, dict[str, Any], str]] = [
+        (9, {}, r"9 clips: expected at least 20 for minibatches of 16; give more clips, or a smaller batch size"),
+        (len(CLIPS), {"unseen": (CLIPS / 255.0, LABELS)}, "unseen clips: largest value .* multiply by 255"),
+    ]
+    for number, options, message in refused:
+        with pytest.raises(InputError, match=message):
+            scan(clip_network(2), CLIPS[:number], LABELS[:number], settings=QUICK, preset="paper", **options)
+
+
+def test_what_a_command_says_of_clips_calls_them_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(clip_network(2), tmp_path / "clips.keras")
+    np.savez(tmp_path / "clips.npz", x=CLIPS, y=LABELS)
+    model, data = str(tmp_path / "clips.keras"), str(tmp_path / "clips.npz")
+    assert cli.main(["evaluate", model, data, "--poisoned", data]) == 0
+    clean, poisoned = capsys.readouterr().out.splitlines()
+    assert clean.endswith(f", {len(CLIPS)} clips")
+    assert f", {len(CLIPS)} clips of " in poisoned
+    measured = Measurement(0.1, {"reversed": 0.1}, {"reversed": 0.1})
+    for doubt in doubts(measured, 1, Unit.CLIP):
+        assert "10% of the test clips" in doubt
 
 
 @pytest.mark.parametrize("per_frame", [False, True])

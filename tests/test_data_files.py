@@ -214,6 +214,16 @@ def test_bad_arrays_are_refused(images: Any, labels: Any, message: str) -> None:
         check_images(images, labels)
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "message"), [case[1:] for case in BAD_ARRAYS if np.ndim(case[1]) == 4 and case[0] != "channels first"]
+)
+def test_bad_clips_are_called_clips(images: Any, labels: Any, message: str) -> None:
+    message = message.replace("an image", "a clip").replace("images", "clips").replace("(0, ", "(0, 1, ")
+    with pytest.raises(InputError, match=message) as caught:
+        check_images(images[:, None], labels)
+    assert "image" not in str(caught.value)
+
+
 @BAD
 def test_bad_files_are_refused_with_their_path(images: Any, labels: Any, message: str, file: Path) -> None:
     with pytest.raises(InputError, match=message) as caught:
@@ -230,6 +240,14 @@ def test_labels_beyond_the_classes_of_the_model_are_refused() -> None:
 def test_another_shape_than_the_models_is_refused(file: Path) -> None:
     with pytest.raises(InputError, match=r"one image has shape \(5, 4, 3\): expected \(32, 32, 3\), the input of the model"):
         read(save(file, {"x": IMAGES, "y": LABELS}), image_shape=(32, 32, 3))
+
+
+def test_clips_that_are_too_few_or_of_another_shape_are_called_clips(file: Path) -> None:
+    save(file, {"x": IMAGES[:, None], "y": LABELS})
+    with pytest.raises(InputError, match=r"one clip has shape \(1, 5, 4, 3\): expected \(2, 5, 4, 3\), .*; resize the clips, or choose"):
+        read(file, image_shape=(2, 5, 4, 3))
+    with pytest.raises(InputError, match="7 clips wanted: expected 1 to 6"):
+        read(file).sample(7, seed=0)
 
 
 def test_something_that_is_no_array_is_refused() -> None:

@@ -25,7 +25,7 @@ from nc_tf.report.commands import commands
 from nc_tf.report.page import LOWEST_OTHERS, MOST_FLAGGED, report_html, shown_labels
 from nc_tf.report.pictures import colour_words, mask_words, picture, stamped_pair
 from nc_tf.report_file import write_report
-from nc_tf.results import Trigger
+from nc_tf.results import Trigger, Unit
 from nc_tf.trigger_file import save_trigger
 
 HOSTILE = "<script>alert(1)</script>"
@@ -262,6 +262,20 @@ def test_the_images_are_of_other_classes_and_stamped() -> None:
     np.testing.assert_array_equal(decoded(pictures[4]["src"]), np.rint(trigger(images[1].astype(np.float32))))
 
 
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize("name", ["suspected", "no outlier", "two labels"])
+def test_a_page_calls_clips_clips_and_images_images(name: str, gray: bool) -> None:
+    verdict = {**VERDICTS[name], "data": {"path": "data.npz", "num_images": 400}}
+    of_clips = {**verdict, "model": {**verdict["model"], "input_shape": [4, 32, 32, 3]}}
+    for given, unit, other in ((verdict, Unit.IMAGE, Unit.CLIP), (of_clips, Unit.CLIP, Unit.IMAGE)):
+        page = Page(a_page(given, gray=gray))
+        said = " ".join([page.text("span"), *(image["alt"] for image in page.attributes("img"))])  # a command is made of spans
+        assert other not in said.lower()
+        shown_on = f"A gray {unit}, clean" if gray else f"{unit.capitalize()} of label"
+        for words in (f"ASR on held-out {unit.many}", f"{unit.one} is replaced", f"num {unit.many}", shown_on):
+            assert words in said
+
+
 @pytest.mark.parametrize("channels", [1, 2, 4])
 def test_images_of_other_than_three_channels_are_drawn_gray(channels: int) -> None:
     page = Page(a_page(suspected(), channels=channels))
@@ -295,7 +309,8 @@ def test_pictures_keep_every_pixel_up_to_64_and_shrink_beyond_192() -> None:
 def test_a_mask_is_put_into_words(rows: slice, columns: slice, words: str) -> None:
     mask = np.zeros((9, 9), np.float32)
     mask[rows, columns] = 1.0
-    assert mask_words(Trigger(0, mask, np.zeros((9, 9, 3), np.float32))).startswith(words)
+    assert mask_words(Trigger(0, mask, np.zeros((9, 9, 3), np.float32)), Unit.IMAGE).startswith(words)
+    assert mask_words(Trigger(0, mask, np.zeros((9, 9, 3), np.float32)), Unit.CLIP).startswith(words.replace("image", "clip"))
 
 
 def test_a_colour_is_that_under_the_mask() -> None:
@@ -574,6 +589,7 @@ TRIGGER = {"mask": np.zeros((4, 4)), "pattern": np.zeros((4, 4, 3)), "label": 3}
         (edited(model={}), "of the model path is missing"),
         (edited(model={"path": 3}), "of the model path is of the wrong type"),
         (edited(model={"path": "m", "num_classes": "x"}), "of the model num_classes is of the wrong type"),
+        (edited(model={"path": "m", "input_shape": 3}), "of the model input_shape is of the wrong type"),
         (edited(data={}), "of the data path is missing"),
         (edited(settings={"labels_ranked": "x"}), "labels_ranked is of the wrong type"),
         (edited(schema=99), "it has schema 99, and this nc_tf knows those up to 1"),

@@ -17,7 +17,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import attack_success_rate, predict_classes
 from nc_tf.inversion import RoundLog, Run
 from nc_tf.models.network import FrozenNetwork
-from nc_tf.results import LabelResult, ScanResult, Status, Verdict
+from nc_tf.results import LabelResult, ScanResult, Status, Unit, Verdict
 from nc_tf.scan_state import ScanState
 from nc_tf.scanning import scan
 from nc_tf.search import Arm, ArmResult, ResidentImages
@@ -322,10 +322,10 @@ def test_what_is_measured_on_was_never_searched_on(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_held_out_part_depends_on_the_seed_and_has_an_upper_bound() -> None:
-    searched, unseen = scanning._split(100, 0, 32, 600)
-    assert not np.array_equal(unseen, scanning._split(100, 1, 32, 600)[1])
+    searched, unseen = scanning._split(100, 0, 32, 600, Unit.IMAGE)
+    assert not np.array_equal(unseen, scanning._split(100, 1, 32, 600, Unit.IMAGE)[1])
     np.testing.assert_array_equal(np.sort(np.concatenate([searched, unseen])), np.arange(100))
-    assert len(scanning._split(50_000, 0, 32, 600)[1]) == 600
+    assert len(scanning._split(50_000, 0, 32, 600, Unit.IMAGE)[1]) == 600
 
 
 # Bad input

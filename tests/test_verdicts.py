@@ -14,7 +14,7 @@ from quick import made_up
 
 from nc_tf.errors import InputError
 from nc_tf.outliers import CONSISTENCY, USUAL_SPREAD, find_outliers, index_interval, largest_by_chance, moderated_spread
-from nc_tf.results import LabelResult, Status, Verdict
+from nc_tf.results import LabelResult, Status, Unit, Verdict
 from nc_tf.verdicts import FEWEST_LABELS, LEAST_NORM, judge
 
 quick = settings(deadline=None, derandomize=True, max_examples=25)
@@ -226,6 +226,8 @@ def test_a_small_trigger_that_works_on_too_few_images_is_not_passed_over_in_sile
         r"but moves only 77% of unseen images, 80% would count; more images may tell",
         result.reason,
     )
+    of_clips = judge([*clean, replace(smallest, attack_success_rate=0.77)], rule="robust", unit=Unit.CLIP)
+    assert of_clips.reason == result.reason.replace("images", "clips")
     *clean, usual = with_smallest(1.0)
     assert judge([*clean, replace(usual, attack_success_rate=0.77)], rule="robust").verdict is Verdict.NO_OUTLIER
 
@@ -238,6 +240,7 @@ def test_too_few_because_the_model_answers_one_label_anyway_says_so() -> None:
         "4 of 5 labels have a working trigger, and median and MAD need 5; "
         "the model answers label 2 for most images of other classes without any trigger: check the range of its input"
     )
+    assert judge(labels, rule="robust", unit=Unit.CLIP).reason == result.reason.replace("images", "clips")
     assert judge(labels, rule="paper").verdict is Verdict.NO_OUTLIER
 
 

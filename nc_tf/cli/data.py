@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from nc_tf.datasets import cifar10, gtsrb, moving_shapes, signs
     from nc_tf.files import whole_file
+    from nc_tf.results import Unit
 
     if arguments.name == "ucf101":
         return _ucf101(arguments)
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out) / f"{arguments.name}.npz"
     with whole_file(out) as temporary:
         np.savez_compressed(temporary, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-    print(f"written: {out}, {len(x_train)} training and {len(x_test)} test {'clips' if x_train.ndim == 5 else 'images'}")
+    print(f"written: {out}, {len(x_train)} training and {len(x_test)} test {Unit.of(x_train.shape[1:]).many}")
     return 0
 
 

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.mitigation.repair import check_backdoor
     from nc_tf.models.deepid import load_published
     from nc_tf.models.loading import load_model
+    from nc_tf.results import Unit
 
     model = load_published(arguments.model) if arguments.weights_of else load_model(arguments.model, trust_model=arguments.trust_model)
     preprocess, shape, num_classes = preprocessing_of(arguments), model.input_shape[1:], model.output_shape[-1]
@@ -39,11 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
     for name, trigger in triggers.items():
         check_backdoor(name, trigger, images.shape[1:], num_classes)
     poisoned = read(arguments.poisoned, image_shape=shape, one_class=True) if arguments.poisoned else None
+    many = Unit.of(images.shape[1:]).many
     measured = measure(model, images, labels, triggers, preprocess)
-    print(f"{'clean accuracy':32} {measured.clean_accuracy:.4f}, {len(images)} images")
+    print(f"{'clean accuracy':32} {measured.clean_accuracy:.4f}, {len(images)} {many}")
     if poisoned is not None:
         rate = accuracy(model, poisoned.images, poisoned.labels, preprocess)
-        print(f"{'attack success rate':32} {rate:.4f}, {len(poisoned.images)} images of {arguments.poisoned}")
+        print(f"{'attack success rate':32} {rate:.4f}, {len(poisoned.images)} {many} of {arguments.poisoned}")
     for name in triggers:
         print(f"{f'ASR, {name}':32} {measured.attack_success_rate[name]:.4f}")
         print(f"{f'robust accuracy, {name}':32} {measured.robust_accuracy[name]:.4f}")

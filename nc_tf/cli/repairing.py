@@ -10,7 +10,7 @@ from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
     from nc_tf.datasets.files import LabelledImages
-    from nc_tf.results import Measurement, Mitigation, Trigger
+    from nc_tf.results import Measurement, Mitigation, Trigger, Unit
 
 LITTLE = 0.5
 
@@ -37,6 +37,7 @@ def repair(
     from nc_tf.mitigation.saving import save_mitigation, table
     from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file
+    from nc_tf.results import Unit
     from nc_tf.scan_folder import ScanFolder
     from nc_tf.scan_record import sha256_of
 
@@ -62,20 +63,20 @@ def repair(
     )
     saved = save_mitigation(mitigation, arguments.out, _pair(test), preprocess, trust_model=arguments.trust_model)
     print(table(saved))
-    for doubt in doubts(saved.before, len(triggers)):
+    for doubt in doubts(saved.before, len(triggers), Unit.of(train.images.shape[1:])):
         print(f"doubtful: {doubt}", file=sys.stderr)
     print(f"written: {arguments.out}, and mitigation.json beside it")
     return saved
 
 
-def doubts(before: "Measurement", num_triggers: int) -> list[str]:
+def doubts(before: "Measurement", num_triggers: int, unit: "Unit") -> list[str]:
     """What makes a table worthless though nothing failed: a model that recognises little, given triggers that move little."""
-    found = []
+    found, many = [], unit.many
     if before.clean_accuracy < LITTLE:
-        found.append(f"the given model recognises {before.clean_accuracy:.0%} of the test images; check --intensity-range and the labels")
+        found.append(f"the given model recognises {before.clean_accuracy:.0%} of the test {many}; check --intensity-range and the labels")
     for name, rate in list(before.attack_success_rate.items())[:num_triggers]:
         if rate < LITTLE:
-            found.append(f"the {name} trigger moves {rate:.0%} of the test images in the given model; check that it was found in this one")
+            found.append(f"the {name} trigger moves {rate:.0%} of the test {many} in the given model; check that it was found in this one")
     return found
 
 

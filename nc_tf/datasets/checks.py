@@ -6,6 +6,7 @@ from typing import Any, overload
 import numpy as np
 
 from nc_tf.errors import InputError
+from nc_tf.results import Unit
 
 # No array that is larger when unpacked is read: a file of a few kilobytes can declare terabytes. All of GTSRB takes 0.15 GiB.
 MEMORY_BOUND = 32 * 2**30
@@ -28,7 +29,7 @@ def check_images(
     *,
     image_shape: tuple[int | None, ...] | None = None,
     num_classes: int | None = None,
-    name: str = "images",
+    name: str | None = None,
     one_class: bool = False,
 ) -> tuple[np.ndarray, None]: ...
 
@@ -40,7 +41,7 @@ def check_images(
     *,
     image_shape: tuple[int | None, ...] | None = None,
     num_classes: int | None = None,
-    name: str = "images",
+    name: str | None = None,
     one_class: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]: ...
 
@@ -51,7 +52,7 @@ def check_images(
     *,
     image_shape: tuple[int | None, ...] | None = None,
     num_classes: int | None = None,
-    name: str = "images",
+    name: str | None = None,
     one_class: bool = False,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Check images and their labels, and bring both into one form. Nothing is rescaled.
@@ -62,7 +63,7 @@ def check_images(
         image_shape: what one image must look like, (H, W, C) or (T, H, W, C), such as a model's input shape less the batch axis;
             None in a place means any size. None: no demand.
         num_classes: the number of classes of the model; labels must lie below it. None: no demand.
-        name: what error messages call the data, usually a path.
+        name: what error messages call the data, usually a path; by default "images" or "clips".
         one_class: whether all images may have the same label, as triggered ones have.
 
     Returns:
@@ -73,24 +74,30 @@ def check_images(
         InputError: wrong rank, order of axes, shape, type or range; NaN; no image; counts that differ; labels that are no class
             numbers or no one-hot rows; a single class.
     """
-    images = _checked_images(np.asarray(images), name)
+    images = np.asarray(images)
+    unit = Unit.of(images.shape[1:])
+    name = name or unit.many
+    images = _checked_images(images, name, unit)
     if image_shape is not None and not _fits(images.shape[1:], image_shape):
         raise InputError(
-            f"{name}: one image has shape {images.shape[1:]}: expected {tuple(image_shape)}, the input of the model; "
-            "resize the images, or choose the data the model was trained on"
+            f"{name}: one {unit} has shape {images.shape[1:]}: expected {tuple(image_shape)}, the input of the model; "
+            f"resize the {unit.many}, or choose the data the model was trained on"
         )
     if labels is None:
         return images, None
-    labels = _checked_labels(np.asarray(labels), name)
+    labels = _checked_labels(np.asarray(labels), name, unit)
     if len(labels) != len(images):
-        raise InputError(f"{name}: {len(images)} images and {len(labels)} labels: expected one label an image; check how they were saved")
+        counts = f"{len(images)} {unit.many} and {len(labels)} labels"
+        raise InputError(f"{name}: {counts}: expected one label {unit.one}; check how they were saved")
     if num_classes is not None and labels.max() >= num_classes:
         raise InputError(
             f"{name}: label {labels.max()}: expected labels from 0 to {num_classes - 1}, the classes of the model; "
             "choose the data the model was trained on"
         )
     if not one_class and (labels == labels[0]).all():
-        raise InputError(f"{name}: every label is {labels[0]}: expected images of at least two classes; add images of other classes")
+        raise InputError(
+            f"{name}: every label is {labels[0]}: expected {unit.many} of at least two classes; add {unit.many} of other classes"
+        )
     return images, labels
 
 
@@ -117,7 +124,7 @@ def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str, kinds: str = 
     if size > MEMORY_BOUND:
         raise InputError(
             f"{name} declares shape {tuple(shape)}, {size / 2**30:,.0f} GiB: "
-            f"expected at most {MEMORY_BOUND / 2**30:,.0f} GiB; check the file, or save fewer images"
+            f"expected at most {MEMORY_BOUND / 2**30:,.0f} GiB; check the file, or save fewer {Unit.of(shape[1:]).many}"
         )
 
 
@@ -125,10 +132,10 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(shape) == len(wanted) and all(want in (None, size) for size, want in zip(shape, wanted, strict=True))
 
 
-def _checked_images(images: np.ndarray, name: str) -> np.ndarray:
-    shape = images.shape
+def _checked_images(images: np.ndarray, name: str, unit: Unit) -> np.ndarray:
+    shape, many = images.shape, unit.many
     if images.dtype.kind not in "uif":
-        raise InputError(f"{name}: images of type {images.dtype}: expected numbers in [0, 255]; save them as uint8")
+        raise InputError(f"{name}: {many} of type {images.dtype}: expected numbers in [0, 255]; save them as uint8")
     if images.ndim not in (3, 4, 5):
         raise InputError(
             f"{name}: images of shape {shape}: expected (N, H, W, C), or (N, T, H, W, C) for clips; reshape them, and transpose if needed"
@@ -136,7 +143,7 @@ def _checked_images(images: np.ndarray, name: str) -> np.ndarray:
     if images.ndim == 3 and shape[-1] in (1, 3, 4):
         raise InputError(f"{name}: images of shape {shape} look like one image: expected (N, H, W, C); add the first axis, images[None]")
     if 0 in shape:
-        raise InputError(f"{name}: no images (shape {shape}): expected at least one; check how they were saved")
+        raise InputError(f"{name}: no {many} (shape {shape}): expected at least one; check how they were saved")
     if images.ndim == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3, 4):
         raise InputError(
             f"{name}: images of shape {shape} have their channels first: expected (N, H, W, C); "
@@ -145,20 +152,20 @@ def _checked_images(images: np.ndarray, name: str) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # NaN is what we look for
         low, high = images.min(), images.max()
     if not np.isfinite(low) or not np.isfinite(high):
-        raise InputError(f"{name}: the images hold NaN or infinity: expected raw pixels in [0, 255]; remove the damaged images")
+        raise InputError(f"{name}: the {many} hold NaN or infinity: expected raw pixels in [0, 255]; remove the damaged {many}")
     if low < 0:
         raise InputError(
             f"{name}: smallest value {low:.6g}: expected raw pixels in [0, 255]; undo the preprocessing, --intensity-range does it again"
         )
     if high > 255:
-        raise InputError(f"{name}: largest value {high:.6g}: expected raw pixels in [0, 255]; rescale the images")
+        raise InputError(f"{name}: largest value {high:.6g}: expected raw pixels in [0, 255]; rescale the {many}")
     if images.dtype.kind == "f" and high <= LARGEST_UNIT_PIXEL:
         raise InputError(f"{name}: largest value {float(high):.6g}: expected raw pixels in [0, 255]; multiply by 255")
     images = images.astype(np.float32 if images.dtype.kind == "f" else np.uint8, copy=False)
     return images[..., None] if images.ndim == 3 else images
 
 
-def _checked_labels(labels: np.ndarray, name: str) -> np.ndarray:
+def _checked_labels(labels: np.ndarray, name: str, unit: Unit) -> np.ndarray:
     if labels.dtype.kind not in "buif":
         raise InputError(f"{name}: labels of type {labels.dtype}: expected whole numbers from 0, or one-hot rows; number the classes")
     if labels.ndim == 2 and labels.shape[1] > 1:
@@ -167,7 +174,7 @@ def _checked_labels(labels: np.ndarray, name: str) -> np.ndarray:
         raise InputError(f"{name}: labels of shape {labels.shape}: expected (N,) class numbers or (N, K) one-hot rows; reshape them")
     labels = labels.reshape(-1)
     if not len(labels):
-        raise InputError(f"{name}: no labels: expected one an image; check how they were saved")
+        raise InputError(f"{name}: no labels: expected one {unit.one}; check how they were saved")
     if labels.dtype.kind == "f":
         whole = np.isfinite(labels) & (labels == np.round(labels))
         if not whole.all():
@@ -176,7 +183,7 @@ def _checked_labels(labels: np.ndarray, name: str) -> np.ndarray:
     low, high = labels.min(), labels.max()
     if low < 0:
         raise InputError(
-            f"{name}: label {int(low)}: expected whole numbers from 0; drop the unlabelled images, or count the classes from 0"
+            f"{name}: label {int(low)}: expected whole numbers from 0; drop the unlabelled {unit.many}, or count the classes from 0"
         )
     if high > LARGEST_LABEL:
         raise InputError(f"{name}: label {int(high)}: expected class numbers below {LARGEST_LABEL}; check how they were saved")

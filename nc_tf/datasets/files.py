@@ -17,6 +17,7 @@ from nc_tf.datasets.checks import LARGEST_PICTURE, check_images, check_size
 from nc_tf.datasets.jpegs import Found
 from nc_tf.datasets.splits import split_folder
 from nc_tf.errors import InputError
+from nc_tf.results import Unit
 
 __all__ = ["LabelledImages", "check_images", "read"]
 
@@ -64,7 +65,8 @@ class LabelledImages:
         if count is None:
             return self
         if not 1 <= count <= len(self.images):
-            raise InputError(f"{count} images wanted: expected 1 to {len(self.images)}, what the data holds; choose fewer, or leave it out")
+            wanted = f"{count} {Unit.of(self.images.shape[1:]).many} wanted"
+            raise InputError(f"{wanted}: expected 1 to {len(self.images)}, what the data holds; choose fewer, or leave it out")
         return self.take(np.random.default_rng(seed).permutation(len(self.images))[:count])
 
     def take(self, rows: np.ndarray) -> "LabelledImages":
@@ -85,7 +87,8 @@ def read_both(path: str | Path, *, seed: int, image_shape: ImageShape | None = N
     try:
         kept, aside = train_test_split(np.arange(len(train.images)), test_size=0.2, random_state=seed)
     except ValueError as error:
-        raise InputError(f"{path}: {len(train.images)} images: expected enough to set a fifth aside for measuring; give more") from error
+        count = f"{len(train.images)} {Unit.of(train.images.shape[1:]).many}"
+        raise InputError(f"{path}: {count}: expected enough to set a fifth aside for measuring; give more") from error
     return train.take(kept), train.take(aside)
 
 
@@ -122,7 +125,8 @@ def _read(path: Path, subsets: Sequence[Subset], image_shape: ImageShape | None,
     except InputError:
         raise
     except MemoryError as error:
-        raise InputError(f"{path} does not fit into memory: expected fewer or smaller images; save a part of them") from error
+        many = Unit.of(image_shape or ()).many
+        raise InputError(f"{path} does not fit into memory: expected fewer or smaller {many}; save a part of them") from error
     except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} cannot be read ({reason}): expected a whole file of its kind; copy or download it again") from error

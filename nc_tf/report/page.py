@@ -14,7 +14,7 @@ from markupsafe import Markup
 from nc_tf.report.charts import LineChart, counts, history_charts, norm_chart
 from nc_tf.report.commands import Command
 from nc_tf.report.pictures import GRAY, Picture, colour_words, mask_words, stamped_pair, stamped_strip, trigger_pictures
-from nc_tf.results import Trigger, Verdict
+from nc_tf.results import Trigger, Unit, Verdict
 from nc_tf.verdict_file import flat
 
 # Triggers that are shown; the table has all labels.
@@ -67,22 +67,22 @@ def report_html(
         triggers: by label, those of `shown_labels`.
         histories: by label, (rounds, 7) float64, columns as `nc_tf.search.HISTORY_COLUMNS`; labels without one get no charts.
         samples: raw images (n, H, W, C) or clips (n, T, H, W, C) in [0, 255] to stamp the triggers on, and their classes (n,); without
-            them a gray image is stamped.
+            them a gray image is stamped. What the page calls them, the model's input shape says.
         commands: what to run next.
     """
     histories = histories or {}
     rows = {row["label"]: row for row in verdict["labels"]}
     threshold = verdict["settings"].get("cost", {}).get("threshold")
-    cards = []
+    unit, cards = Unit.of(verdict["model"].get("input_shape", ())), []
     for label in shown_labels(verdict):
         called, history = _called(rows[label]), histories.get(label, np.zeros((0, 7)))
-        trigger, shown_on = triggers[label], _shown_on(triggers[label], rows, samples)
+        trigger, shown_on = triggers[label], _shown_on(triggers[label], rows, samples, unit)
         cards.append(
             Card(
                 row=rows[label],
                 flagged=label in verdict["flagged"],
-                pictures=trigger_pictures(trigger, called),
-                words=f"{mask_words(trigger).capitalize()}; {colour_words(trigger)}.",
+                pictures=trigger_pictures(trigger, called, unit),
+                words=f"{mask_words(trigger, unit).capitalize()}; {colour_words(trigger)}.",
                 pairs=[stamped_pair(trigger, image, what, called) for image, what in shown_on],
                 strips=[stamped_strip(trigger, clip, what, called) for clip, what in shown_on[:1] if clip.ndim == 4],
                 charts=history_charts(history, threshold) if len(history) else (),
@@ -94,6 +94,7 @@ def report_html(
     style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     return environment.get_template("report.html.j2").render(
         verdict=verdict,
+        unit=unit,
         kind=Verdict(verdict["verdict"]).name.lower(),
         working=sum(counts(row, verdict) for row in verdict["labels"]),
         smallest=min((row["l1_norm"] for row in verdict["labels"] if counts(row, verdict) and row["l1_norm"] is not None), default=None),
@@ -118,18 +119,17 @@ def report_html(
 
 
 def _shown_on(
-    trigger: Trigger, rows: Mapping[int, Mapping[str, Any]], samples: tuple[np.ndarray, np.ndarray] | None
+    trigger: Trigger, rows: Mapping[int, Mapping[str, Any]], samples: tuple[np.ndarray, np.ndarray] | None, unit: Unit
 ) -> list[tuple[np.ndarray, str]]:
     """Images of other classes, each of another one as far as there are, and what is on them."""
     if samples is None:
-        return [(np.full_like(trigger.pattern, GRAY), "A gray image")]
+        return [(np.full_like(trigger.pattern, GRAY), f"A gray {unit}")]
     images, labels = samples
     others = np.flatnonzero(labels != trigger.label)
     first = [position for number, position in enumerate(others) if labels[position] not in labels[others[:number]]]
     chosen = [*first, *(position for position in others if position not in first)][:STAMPED]
-    kind = "Clip" if images.ndim == 5 else "Image"
     words = [_called(rows.get(int(labels[position]), {"label": int(labels[position])})) for position in chosen]
-    return [(images[position], f"{kind} of {what}") for position, what in zip(chosen, words, strict=True)]
+    return [(images[position], f"{unit.capitalize()} of {what}") for position, what in zip(chosen, words, strict=True)]
 
 
 def _called(row: Mapping[str, Any]) -> str:

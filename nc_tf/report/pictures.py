@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from nc_tf.pixels import drawable
-from nc_tf.results import Trigger
+from nc_tf.results import Trigger, Unit
 
 # Up to this side every pixel is kept, and the page shows them as squares; larger pictures are shrunk and compressed, so that a page of
 # large images stays small enough to be mailed.
@@ -71,10 +71,10 @@ def _data_uri(kind: str, stream: io.BytesIO) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def trigger_pictures(trigger: Trigger, called: str) -> list[Picture]:
-    """Mask, pattern, and the pattern as strong as the mask lets it be; `called` is what the words call the label."""
+def trigger_pictures(trigger: Trigger, called: str, unit: Unit) -> list[Picture]:
+    """Mask, pattern, and the pattern as strong as the mask lets it be; `called` and `unit` are what the words call label and inputs."""
     mask, pattern = trigger.mask, trigger.pattern
-    where, colour = mask_words(trigger), colour_words(trigger)
+    where, colour = mask_words(trigger, unit), colour_words(trigger)
     return [
         picture(mask[..., None] * 255.0, f"Mask of {called}, white where it covers: {where}", "mask"),
         picture(pattern, f"Pattern of {called}: {colour}", "pattern"),
@@ -93,12 +93,12 @@ def stamped_strip(trigger: Trigger, clip: np.ndarray, what: str, called: str) ->
     return picture(trigger(clip.astype(np.float32)), f"{what}, frame by frame, with the trigger of {called}", "frames, stamped")
 
 
-def mask_words(trigger: Trigger) -> str:
+def mask_words(trigger: Trigger, unit: Unit) -> str:
     """Where and how strongly the mask covers, of masks a frame their mean: the ninth that holds more than half of it, if one does."""
     mask, total = trigger.mask.reshape(-1, *trigger.mask.shape[-2:]).mean(axis=0), trigger.l1_norm
     ninths = [part.sum() for row in np.array_split(mask, 3, axis=0) for part in np.array_split(row, 3, axis=1)]
     fullest = int(np.argmax(ninths))
-    where = f"mostly in the {_PLACES[fullest]}" if ninths[fullest] > total / 2 else "spread over the image"
+    where = f"mostly in the {_PLACES[fullest]}" if ninths[fullest] > total / 2 else f"spread over the {unit}"
     return f"{where}, {total:.1f} pixels in all, at most {float(trigger.mask.max()):.0%} opaque"
 
 
