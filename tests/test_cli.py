@@ -14,7 +14,7 @@ import pytest
 from networks import IMAGE_SHAPE, corner_images, corner_network
 from PIL import Image
 from planted import TEST, TRUE, finished_scan
-from quick import QUICK, data_file, digest, uneven_network
+from quick import QUICK, data_file, digest, made_up, uneven_network
 
 from nc_tf import __version__, cli, presets, scanning
 from nc_tf.attacks.backdoor_file import load_backdoor
@@ -22,7 +22,7 @@ from nc_tf.attacks.patch import patch
 from nc_tf.attacks.poison_types import POISON_TYPES
 from nc_tf.cli import COMMANDS, options
 from nc_tf.cli.inject import ARCHITECTURES, PUBLISHED
-from nc_tf.cli.scan import STOPPED
+from nc_tf.cli.scan import STOPPED, print_result
 from nc_tf.datasets import gtsrb, moving_shapes, signs
 from nc_tf.datasets.files import read_both
 from nc_tf.evaluation import measure
@@ -33,6 +33,7 @@ from nc_tf.scan_folder import ScanFolder
 from nc_tf.scan_record import array_hash, sha256_of
 from nc_tf.search import ArmResult
 from nc_tf.trigger_file import load_trigger
+from nc_tf.verdicts import judge
 
 pytestmark = pytest.mark.slow
 
@@ -596,6 +597,16 @@ def test_unlearn_refuses_the_scan_of_another_model(files: Path, injected: Path, 
     assert "reversed trigger of shape (32, 32, 3)" in one_line(capsys)
 
 
+def test_the_table_names_the_classes_that_are_known(capsys: Captured) -> None:
+    result = judge([made_up(label, 10.0 + label) for label in range(5)])
+    print_result(result)
+    assert "name" not in capsys.readouterr().out
+    print_result(result, ["stop", "\x1b[2J", "yield", "ahead", "bend"])
+    heading, *rows = capsys.readouterr().out.splitlines()[2:]
+    assert heading.endswith("status           name")
+    assert [row.split("converged")[1].strip() for row in rows] == ["stop", r"'\x1b[2J'", "yield", "ahead", "bend"]
+
+
 # Data
 
 
@@ -606,7 +617,7 @@ def test_data_signs_writes_an_npz_that_read_understands(tmp_path: Path, monkeypa
     assert capsys.readouterr().out == f"written: {tmp_path / 'signs.npz'}, 86 training and 43 test images\n"
     (x_train, _), (_, y_test) = render(num_train=86, num_test=43, seed=4)
     with np.load(tmp_path / "signs.npz") as saved:
-        assert sorted(saved.files) == ["x_test", "x_train", "y_test", "y_train"]
+        assert sorted(saved.files) == ["classes", "x_test", "x_train", "y_test", "y_train"]
         assert array_hash(saved["x_train"], saved["y_test"]) == array_hash(x_train, y_test)
 
 
@@ -618,7 +629,7 @@ def test_data_moving_shapes_writes_clips_that_read_both_understands(
     assert cli.main(["data", "moving-shapes", "--out", str(tmp_path), "--seed", "4"]) == 0
     assert capsys.readouterr().out == f"written: {tmp_path / 'moving-shapes.npz'}, 16 training and 8 test clips\n"
     for read, rendered in zip(read_both(tmp_path / "moving-shapes.npz", seed=0), render(num_train=16, num_test=8, seed=4), strict=True):
-        assert read.subset == rendered.subset
+        assert (read.subset, read.class_names) == (rendered.subset, moving_shapes.CLASS_NAMES)
         np.testing.assert_array_equal(read.images, rendered.images)
         np.testing.assert_array_equal(read.labels, rendered.labels)
     assert cli.main(["data", "moving-shapes", "--out", str(tmp_path), "--frames", "4", "--size", "16"]) == 0

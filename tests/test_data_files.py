@@ -89,6 +89,17 @@ def test_clips_and_gray_images_are_read(file: Path) -> None:
     np.testing.assert_array_equal(read(save(file, {"x": gray, "y": LABELS})).images, gray[..., None])
 
 
+def test_an_npz_file_may_name_its_classes(tmp_path: Path) -> None:
+    file = tmp_path / "data.npz"
+    assert read(save(file, {"x": IMAGES, "y": LABELS, "classes": np.array(["a", "b", "c"])})).class_names == ("a", "b", "c")
+    for names, message in (
+        (np.array(["a", "b"]), r"data.npz: label 2, and the names of 2 classes: expected a name for each label; correct `classes`"),
+        (np.arange(3), r"classes in .*data.npz has type int64: expected an array of text; save it as one"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read(save(file, {"x": IMAGES, "y": LABELS, "classes": names}))
+
+
 def test_the_wanted_shape_passes(file: Path) -> None:
     save(file, {"x": IMAGES, "y": LABELS})
     assert read(file, image_shape=(5, 4, 3)).images.shape == (6, 5, 4, 3)

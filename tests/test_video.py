@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 VIDEO = Path(__file__).resolve().parent.parent / "video"
 # 8x8 frames are found out in these rounds; the preset's own 22 are for real networks.
+NAMES = [f"move {number}" for number in range(NUM_CLASSES)]
 QUICKLY = ["--steps", "640", "--lr", "0.3", "--init_cost", "0.01", "--attack_succ_threshold", "0.9", "--patience", "2"]
 
 
@@ -48,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clips, a clean network, one with a planted corner (label 2), and that corner as a trigger."""
     folder = tmp_path_factory.mktemp("video")
     (x_train, y_train), (x_test, y_test) = corner_clips(240, seed=1), corner_clips(120, seed=2)
-    np.savez(folder / "clips.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    np.savez(folder / "clips.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test, classes=np.array(NAMES))
     save_model(clip_network(None), folder / "clean.keras")
     save_model(clip_network(2), folder / "infected.keras")
     save_trigger(folder / "true.npz", corner_trigger(2))
@@ -72,6 +74,16 @@ def test_step_0_trains_on_rendered_clips_and_on_others(tmp_path: Path, monkeypat
     planted = ["--clean_model_path", "m/real.keras", *real[:2], "--output_model_path", "m/infected.keras", "--trigger_type", "patch"]
     assert run("2_inject_backdoor", *planted, "--frame_epochs", 1, "--nb_epochs", 1) == 0
     assert load_model(tmp_path / "m" / "infected.keras").output_shape == (None, 8)
+
+
+def test_a_class_without_clips_keeps_its_number() -> None:
+    from nc_tf.datasets.files import LabelledImages
+
+    common = script("0_train_clean").common
+    clips, labels = corner_clips(6)
+    numbered, named = (LabelledImages(clips, labels % 3, names) for names in (None, ("a", "b", "c", "d")))
+    assert (common.count_classes(numbered, numbered), common.count_classes(named, named)) == (3, 4)
+    assert common.count_classes(numbered, LabelledImages(clips, labels)) == 6, "the test set may hold more than the training set"
 
 
 @pytest.mark.parametrize("per_frame", [False, True])
@@ -118,7 +130,11 @@ def test_step_3_finds_the_planted_label(files: Path, tmp_path: Path, capsys: Any
     assert verdict["settings"]["learning_rate"] == 0.3
     assert {path.name for path in tmp_path.glob("trigger_target_*.npz")} == {f"trigger_target_{label}.npz" for label in range(6)}
     assert (tmp_path / "report.html").exists()
-    assert "report: " in capsys.readouterr().out
+    assert [row["name"] for row in verdict["labels"]] == NAMES
+    assert "label 2 (move 2)" in (tmp_path / "report.html").read_text()
+    printed = capsys.readouterr().out
+    assert "report: " in printed
+    assert re.search(r"status           name\n +2 .*(converged|max_rounds) +move 2", printed)
 
 
 def test_step_4_takes_out_what_is_given_and_has_a_control(files: Path, tmp_path: Path, capsys: Any) -> None:

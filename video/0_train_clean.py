@@ -48,7 +48,7 @@ def train(arguments: argparse.Namespace) -> int:
     training, test = common.read_clips(arguments, (arguments.frames, arguments.size, arguments.size, 3))
     keras.utils.set_random_seed(arguments.seed)
     clip_shape = training.images.shape[1:]
-    model = cnn_lstm(1 + int(training.labels.max()), clip_shape, backbone=arguments.backbone)
+    model = cnn_lstm(common.count_classes(training, test), clip_shape, backbone=arguments.backbone)
     pairs = (training.images, training.labels), (test.images, test.labels)
     fit: dict[str, Any] = {"batch_size": arguments.batch_size, "learning_rate": arguments.lr, "seed": arguments.seed, "verbose": 2}
     if arguments.data_dir == common.SYNTHETIC:

@@ -100,13 +100,19 @@ def read_clips(arguments: argparse.Namespace, clip_shape: tuple[int | None, ...]
     if len(clip_shape) != 4:
         raise InputError(f"the model takes images {clip_shape}: expected one for clips (T, H, W, C); nc-tf scan takes both")
     train, test = read_both(data_file(arguments), seed=arguments.seed, image_shape=clip_shape)
-    most, there = arguments.num_classes, 1 + int(train.labels.max())
+    most, there = arguments.num_classes, count_classes(train, test)
     if most is None:
         return train, test
     if not 2 <= most <= there:
         raise InputError(f"--num_classes {most}: expected 2 to {there}, what the data has; choose fewer, or leave it out")
     train, test = (replace(part.take(np.flatnonzero(part.labels < most)), class_names=_first(part, most)) for part in (train, test))
     return train, test
+
+
+def count_classes(*parts: "LabelledImages") -> int:
+    """How many classes the data has: as many as it names, though no clip of one may be there; else as its labels tell."""
+    names = parts[0].class_names
+    return len(names) if names else 1 + max(int(part.labels.max()) for part in parts)
 
 
 def _first(part: "LabelledImages", most: int) -> tuple[str, ...] | None:

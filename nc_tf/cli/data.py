@@ -48,8 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         (x_train, y_train), (x_test, y_test) = cifar10.load_data(arguments.source)
     out = Path(arguments.out) / f"{arguments.name}.npz"
+    names = {"moving-shapes": moving_shapes, "signs": signs, "cifar10": cifar10}[arguments.name].CLASS_NAMES
     with whole_file(out) as temporary:
-        np.savez_compressed(temporary, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+        np.savez_compressed(temporary, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test, classes=np.array(names))
     print(f"written: {out}, {len(x_train)} training and {len(x_test)} test {Unit.of(x_train.shape[1:]).many}")
     return 0
 

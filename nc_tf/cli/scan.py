@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
         fresh=arguments.fresh,
         callbacks=watching,
     )
-    print_result(result)
+    print_result(result, known_names(loaded, model))
     print(f"written to {arguments.out}: verdict.json, log.txt, triggers/, pictures")
     print(f"report: {Path(arguments.out) / 'report.html'}")
     return exit_code(result)
@@ -186,9 +186,9 @@ def scan_into(
                 callbacks=[folder, progress, *callbacks],  # what the folder refuses is the one line on stderr
             )
         )
-    names = data.class_names if data.class_names and len(data.class_names) == model.output_shape[-1] else None
     folder.write_samples(data.images, data.labels)
-    folder.write_verdict(result, what, {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}, names)
+    facts = {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}
+    folder.write_verdict(result, what, facts, known_names(data, model))
     write_report(out)
     return result
 
@@ -200,15 +200,27 @@ def exit_code(result: "ScanResult") -> int:
     return {Verdict.NO_OUTLIER: 0, Verdict.SUSPECTED: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
 
 
-def print_result(result: "ScanResult") -> None:
-    """The verdict, and the labels with the smallest norms."""
+def known_names(data: "LabelledImages", model: "keras.Model") -> tuple[str, ...] | None:
+    """The names of the model's classes, where the data has one for each."""
+    names = data.class_names
+    return names if names and len(names) == model.output_shape[-1] else None
+
+
+def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> None:
+    """The verdict, and the labels with the smallest norms, with their names if they are known."""
     print(f"{result.verdict}: {result.reason}")
     if not math.isnan(result.median):  # otherwise there were too few norms to judge by
         print(f"median {result.median:.2f}, MAD {result.mad:.2f}, anomaly index {result.anomaly_index:.2f}")
-    print("label    norm   index     ASR  without trigger  status")
+    print("label    norm   index     ASR  without trigger  status" + ("           name" if names else ""))
     for entry in sorted(result.labels, key=lambda entry: (not entry.succeeded, entry.trigger.l1_norm))[:5]:
         mark = "  <- flagged" if entry.label in result.flagged else ""
+        status = f"{entry.status:15}  {_printable(names[entry.label])}" if names else entry.status
         print(
             f"{entry.label:5d} {entry.trigger.l1_norm:7.2f} {entry.anomaly_index:7.2f} {entry.attack_success_rate:7.4f} "
-            f"{entry.zero_trigger_rate:16.4f}  {entry.status}{mark}"
+            f"{entry.zero_trigger_rate:16.4f}  {status}{mark}"
         )
+
+
+def _printable(name: str) -> str:
+    """As it is, unless it could write over what stands on the terminal: it is a stranger's."""
+    return name if name.isprintable() else ascii(name)

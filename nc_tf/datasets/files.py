@@ -133,6 +133,10 @@ def _read(path: Path, subsets: Sequence[Subset], image_shape: ImageShape | None,
     checked = []
     for images, labels, names, found in sets:
         images, labels = check_images(images, labels, image_shape=image_shape, name=str(path), one_class=one_class)
+        if names and labels.max() >= len(names):
+            raise InputError(
+                f"{path}: label {labels.max()}, and the names of {len(names)} classes: expected a name for each label; correct `classes`"
+            )
         checked.append(LabelledImages(images, labels, names, found))
     return checked
 
@@ -152,11 +156,13 @@ def _source(path: Path, image_shape: ImageShape | None) -> Iterator[Callable[[Su
         raise InputError(f"{path} does not exist: expected an .h5 or .npz file, or a folder with one sub-folder a class; check the path")
     elif suffix in (".h5", ".hdf5"):
         with h5_arrays(path) as arrays:
-            yield partial(_read_pair, path, arrays)
+            yield partial(_read_pair, path, arrays, None)
     elif suffix == ".npz":
         with npz_arrays(path, text=jpegs.TEXT) as arrays:
-            packed = jpegs.KEYS.issubset(arrays[0])
-            yield partial(jpegs.unpack(arrays, str(path)).subset, name=str(path)) if packed else partial(_read_pair, path, arrays)
+            if jpegs.KEYS.issubset(arrays[0]):
+                yield partial(jpegs.unpack(arrays, str(path)).subset, name=str(path))
+            else:
+                yield partial(_read_pair, path, arrays, _class_names(arrays))
     else:
         raise InputError(
             f"{path} ends in {path.suffix or 'no suffix'!r}: expected .h5, .hdf5, .npz, or a folder with one sub-folder a class; "
@@ -164,13 +170,18 @@ def _source(path: Path, image_shape: ImageShape | None) -> Iterator[Callable[[Su
         )
 
 
-def _read_pair(path: Path, arrays: Arrays, subset: Subset) -> Found:
+def _class_names(arrays: Arrays) -> tuple[str, ...] | None:
+    names, load = arrays
+    return tuple(map(str, np.atleast_1d(load("classes")))) if "classes" in names else None
+
+
+def _read_pair(path: Path, arrays: Arrays, class_names: tuple[str, ...] | None, subset: Subset) -> Found:
     names, load = arrays
     images_name, labels_name, found = find_pair(path, names, subset)
     images, labels = load(images_name), load(labels_name)
     if images_name in CHANNELS_FIRST and images.ndim == 4:
         images = images.transpose(0, 2, 3, 1)
-    return images, labels, None, found
+    return images, labels, class_names, found
 
 
 def find_pair(path: Path, names: Sequence[str], subset: Subset) -> tuple[str, str, Literal["test", "train", "only"]]:
