@@ -137,6 +137,63 @@ def test_step_3_finds_the_planted_label(files: Path, tmp_path: Path, capsys: Any
     assert re.search(r"status           name\n +2 .*(converged|max_rounds) +move 2", printed)
 
 
+def test_step_1_and_3_take_the_clips_of_a_minibatch(files: Path, tmp_path: Path, capsys: Any) -> None:
+    flags = ["--backdoor_model_path", files / "infected.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
+    run("3_detect_backdoor", *flags, "--steps", 16, "--batch_size", 4)
+    assert json.loads((tmp_path / "verdict.json").read_text())["settings"]["batch_size"] == 4
+    flags = ["--clean_model_path", files / "clean.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
+    assert run("1_reconstruct_trigger", *flags, "--batch_size", 500) == 2
+    assert "120 clips: expected at least 625 for minibatches of 500; give more clips, or a smaller batch" in capsys.readouterr().err
+
+
+def test_step_4_has_a_minibatch_for_the_search_and_one_for_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("4_mitigate_backdoor")
+    read: list[Any] = []
+
+    def mitigate(arguments: Any) -> int:
+        read.append(arguments)
+        return 0
+
+    monkeypatch.setattr(module, "mitigate", mitigate)
+    for flags in ([], ["--batch_size", "8"], ["--batch_size_reconstruct", "4", "--lr_reconstruct", "0.3"]):
+        assert module.main(["--backdoor_model_path", "m.keras", *flags]) == 0
+    settings = [module.common.search_settings(arguments) for arguments in read]
+    assert [arguments.batch_size for arguments in read] == [16, 8, 16]
+    assert [(search.batch_size, search.learning_rate) for search in settings] == [(2, 0.1), (2, 0.1), (4, 0.3)]
+
+
+# What the scripts of the original have, less --device: TensorFlow takes the one that it finds.
+PUBLISHED = {
+    "1_reconstruct_trigger": "clean_model_path data_dir output_dir lr steps batch_size init_cost attack_succ_threshold patience "
+    "cost_multiplier num_classes target_label",
+    "2_inject_backdoor": "clean_model_path trigger_path data_dir output_model_path lr nb_epochs batch_size poison_rate target_label "
+    "num_classes",
+    "3_detect_backdoor": "backdoor_model_path data_dir output_dir num_classes lr steps batch_size init_cost attack_succ_threshold patience "
+    "cost_multiplier",
+    "4_mitigate_backdoor": "backdoor_model_path num_classes skip_detection data_dir output_dir trigger_path lr_reconstruct steps init_cost "
+    "attack_succ_threshold patience cost_multiplier lr_mitigate nb_epochs_mitigate val_ratio target_label batch_size",
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_flags_of_the_original_are_there(name: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        run(name, "--help")
+    shown = set(re.findall(r"--(\w+)", capsys.readouterr().out))
+    assert set(PUBLISHED[name].split()) <= shown
+
+
+def test_step_4_leads_a_given_trigger_where_it_is_told(files: Path, tmp_path: Path) -> None:
+    flags = ["--backdoor_model_path", files / "infected.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
+    flags += ["--skip_detection", "--trigger_path", files / "true.npz", "--nb_epochs_mitigate", 1, "--methods", "unlearning"]
+    rates = []
+    for more in ([], ["--target_label", 1]):
+        assert run("4_mitigate_backdoor", *flags, *more) == 0
+        written = json.loads((tmp_path / "unlearning" / "mitigation.json").read_text())
+        rates.append(written["before"]["attack_success_rate"]["reversed"])
+    assert rates == [1.0, 0.0], "the corner leads to label 2"
+
+
 def test_step_4_takes_out_what_is_given_and_has_a_control(files: Path, tmp_path: Path, capsys: Any) -> None:
     flags = ["--backdoor_model_path", files / "infected.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
     flags += ["--skip_detection", "--trigger_path", files / "true.npz", "--true_trigger_path", files / "true.npz"]
@@ -178,6 +235,7 @@ def test_step_4_detects_first_and_may_find_nothing(files: Path, tmp_path: Path, 
     [
         ("4_mitigate_backdoor", ["--skip_detection"], "--skip_detection: expected what to unlearn; give --trigger_path FILE"),
         ("4_mitigate_backdoor", ["--trigger_path", "x.npz"], "--trigger_path: expected with --skip_detection"),
+        ("4_mitigate_backdoor", ["--target_label", "2"], "--target_label: expected with --skip_detection; a detection finds the label"),
         ("4_mitigate_backdoor", ["--num_classes", "9"], "--num_classes 9: expected 2 to 6, what the data has"),
         ("4_mitigate_backdoor", ["--num_classes", "0"], "--num_classes"),
         ("4_mitigate_backdoor", ["--data_dir", "nowhere.npz"], "nowhere.npz"),

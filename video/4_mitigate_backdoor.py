@@ -25,21 +25,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output_dir", default="results_mitigation", metavar="DIR")
     parser.add_argument("--skip_detection", action="store_true", help="unlearn --trigger_path")
     parser.add_argument("--trigger_path", metavar="FILE", help="with --skip_detection: what to unlearn")
+    parser.add_argument("--target_label", type=int, help="with --skip_detection: where it leads; default: what its file says")
     parser.add_argument("--true_trigger_path", metavar="FILE", help="the planted trigger, to measure with; step 2 wrote it")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS[:2], metavar="NAME", help=f"some of {', '.join(METHODS)}")
     parser.add_argument("--val_ratio", type=float, default=USUAL["fraction"], help="share of the training clips used")
     parser.add_argument("--stamped_ratio", type=float, default=USUAL["ratio"], help="unlearning: share of those that is stamped each time")
     parser.add_argument("--nb_epochs_mitigate", type=positive, default=USUAL["epochs"], help="not of nft")
     parser.add_argument("--lr_mitigate", type=float, default=USUAL["learning_rate"], help="not of nft")
-    parser.add_argument("--batch_size", type=positive, default=USUAL["batch_size"])
+    parser.add_argument("--batch_size", type=positive, default=USUAL["batch_size"], help="of the methods")
     parser.add_argument("--freeze", nargs="+", default=(), metavar="LAYER", help="layers that stay as they are; not of nft")
-    common.add_search_options(parser, lr="--lr_reconstruct")
+    common.add_search_options(parser, suffix="_reconstruct")
     arguments = parser.parse_args(argv)
     return common.run("4_mitigate_backdoor.py", lambda: mitigate(arguments))
 
 
 def mitigate(arguments: argparse.Namespace) -> int:
     """The work, once the options are read."""
+    from dataclasses import replace
+
     from nc_tf.attacks.backdoor_file import load_backdoor
     from nc_tf.errors import InputError
     from nc_tf.mitigation.nft import nft
@@ -55,6 +58,8 @@ def mitigate(arguments: argparse.Namespace) -> int:
         raise InputError("--skip_detection: expected what to unlearn; give --trigger_path FILE")
     if arguments.trigger_path and not arguments.skip_detection:
         raise InputError("--trigger_path: expected with --skip_detection; what a detection finds is unlearned otherwise")
+    if arguments.target_label is not None and not arguments.skip_detection:
+        raise InputError("--target_label: expected with --skip_detection; a detection finds the label itself")
     outs = {name: Path(arguments.output_dir) / name / "cleansed_model.keras" for name in arguments.methods}
     for out in outs.values():
         check_model_file(out, arguments.backdoor_model_path)
@@ -62,7 +67,8 @@ def mitigate(arguments: argparse.Namespace) -> int:
     model = load_model(arguments.backdoor_model_path)
     train, test = common.read_clips(arguments, model.input_shape[1:])
     if arguments.skip_detection:
-        triggers = [load_trigger(arguments.trigger_path)[0]]
+        given, _ = load_trigger(arguments.trigger_path)
+        triggers = [given if arguments.target_label is None else replace(given, label=arguments.target_label)]
     else:
         result = common.detected(arguments, model, test, arguments.output_dir)
         print(f"{result.verdict}: {result.reason}")

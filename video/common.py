@@ -42,9 +42,11 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def add_search_options(made: argparse.ArgumentParser, *, lr: str = "--lr") -> None:
-    """The flags of a search; what is left out is the preset's."""
-    made.add_argument(lr, dest="search_lr", type=float, metavar="RATE", help="learning rate of the search")
+def add_search_options(made: argparse.ArgumentParser, *, suffix: str = "") -> None:
+    """The flags of a search; what is left out is the preset's. Those that a training has too end in `suffix`."""
+    made.add_argument(f"--lr{suffix}", dest="search_lr", type=float, metavar="RATE", help="learning rate of the search")
+    clips = f"clips a minibatch of the search; default: {SEARCH_CLIPS}"
+    made.add_argument(f"--batch_size{suffix}", dest="search_batch_size", type=positive, metavar="CLIPS", help=clips)
     made.add_argument("--steps", type=positive, help="minibatches a search")
     made.add_argument("--init_cost", type=float, help="weight of the mask's norm at first")
     made.add_argument("--attack_succ_threshold", type=float, help="success rate that a trigger must reach")
@@ -64,7 +66,7 @@ def search_settings(arguments: argparse.Namespace) -> "SearchSettings":
 
     base = usual_search(PRESETS["robust"].settings)
     steps = None if arguments.steps is None else max(1, arguments.steps // base.batches_per_round)
-    search = {"learning_rate": arguments.search_lr, "max_rounds": steps}
+    search = {"learning_rate": arguments.search_lr, "batch_size": arguments.search_batch_size, "max_rounds": steps}
     cost = {
         "init_cost": arguments.init_cost,
         "threshold": arguments.attack_succ_threshold,
