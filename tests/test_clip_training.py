@@ -123,7 +123,7 @@ def test_bad_settings_are_named(options: dict[str, Any]) -> None:
 
 
 def test_bad_clips_are_named() -> None:
-    with pytest.raises(InputError, match=r"training clips: one image has shape \(2, 16, 16, 3\)"):
+    with pytest.raises(InputError, match=r"training clips: one clip has shape \(2, 16, 16, 3\)"):
         train_clips(network(), (clips_of(6)[0][:, 1:], clips_of(6)[1]), clips_of(6))
     with pytest.raises(InputError, match=r"test clips: label 5: expected labels from 0 to 2"):
         train_clips(network(), clips_of(6), (clips_of(6)[0], np.arange(6)))

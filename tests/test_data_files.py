@@ -475,7 +475,10 @@ def test_an_immense_picture_is_refused_before_decoding(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-@pytest.mark.parametrize(("image_shape", "message"), [((16, 8, 8, 3), "the model wants clips"), ((8, 8, 4), "the model wants 4 channels")])
+@pytest.mark.parametrize(
+    ("image_shape", "message"),
+    [((16, 8, 8, 3), "has no splits/trainlist01.txt: expected UCF-101"), ((8, 8, 4), "the model wants 4 channels")],
+)
 def test_pictures_cannot_be_what_this_model_wants(tmp_path: Path, image_shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(save_pictures(tmp_path, {"a/a.png": colour(1, 2, 3)}), image_shape=image_shape)

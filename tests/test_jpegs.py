@@ -173,7 +173,7 @@ def test_what_unpacks_to_too_much_is_refused_before_it_does(tmp_path: Path, monk
 
 
 def test_another_shape_than_the_models_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"one image has shape \(2, 6, 8, 3\): expected \(16, 64, 64, 3\), the input of the model"):
+    with pytest.raises(InputError, match=r"one clip has shape \(2, 6, 8, 3\): expected \(16, 64, 64, 3\), the input of the model"):
         read(clips(tmp_path), image_shape=(16, 64, 64, 3))
 
 

@@ -27,6 +27,7 @@ def reconstruct(arguments: argparse.Namespace) -> int:
     """The work, once the options are read."""
     from nc_tf.cli.guard import interruptible
     from nc_tf.cli.progress import ScanProgress
+    from nc_tf.cli.scan import print_doubt
     from nc_tf.errors import InputError
     from nc_tf.models.loading import load_model
     from nc_tf.scanning import scan
@@ -55,6 +56,7 @@ def reconstruct(arguments: argparse.Namespace) -> int:
         )
     path = common.write_trigger(arguments.output_dir, found.trigger)
     print(f"norm {found.trigger.l1_norm:.2f}, ASR on unseen clips {found.attack_success_rate:.4f}; written: {path} and .png")
+    print_doubt(result)
     return 0
 
 

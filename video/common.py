@@ -95,8 +95,9 @@ def read_clips(arguments: argparse.Namespace, clip_shape: tuple[int | None, ...]
     """Training and test clips (N, T, H, W, 3) of this shape, of as many classes as the options say.
 
     Raises:
-        InputError: no such data, not so many classes, or a model for images.
+        InputError: no such data, not so many classes, clips of fewer than two, or a model for images.
     """
+    from nc_tf.datasets.checks import check_images
     from nc_tf.datasets.files import read_both
 
     if len(clip_shape) != 4:
@@ -108,6 +109,8 @@ def read_clips(arguments: argparse.Namespace, clip_shape: tuple[int | None, ...]
     if not 2 <= most <= there:
         raise InputError(f"--num_classes {most}: expected 2 to {there}, what the data has; choose fewer, or leave it out")
     train, test = (replace(part.take(np.flatnonzero(part.labels < most)), class_names=_first(part, most)) for part in (train, test))
+    for part in (train, test):  # of the first classes one may be there alone, or none
+        check_images(part.images, part.labels, name=f"{arguments.data_dir}, {most} classes")
     return train, test
 
 

@@ -6,6 +6,7 @@ A stopped scan goes on where it was when the same command is given again, withou
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -219,6 +220,15 @@ def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> No
             f"{entry.label:5d} {entry.trigger.l1_norm:7.2f} {entry.anomaly_index:7.2f} {entry.attack_success_rate:7.4f} "
             f"{entry.zero_trigger_rate:16.4f}  {status}{mark}"
         )
+    print_doubt(result)
+
+
+def print_doubt(result: "ScanResult") -> None:
+    """On stderr, what makes a result doubtful though nothing failed: that nothing was left to measure its triggers on."""
+    searched, held_out = (result.settings.get(f"images_{part}") for part in ("searched", "held_out"))
+    if held_out == 0:
+        too_few = f"{searched} {result.unit.many} are too few to keep some from the search"
+        print(f"doubtful: {too_few}: no trigger is measured on unseen ones; give more", file=sys.stderr)
 
 
 def _printable(name: str) -> str:

@@ -78,9 +78,12 @@ def check_images(
     unit = Unit.of(images.shape[1:])
     name = name or unit.many
     images = _checked_images(images, name, unit)
+    if image_shape is not None and unit is not Unit.of(image_shape):
+        wanted = f"{Unit.of(image_shape).many} {shape_words(image_shape)}"
+        raise InputError(f"{name} holds {unit.many} {images.shape[1:]}: expected {wanted}; choose other data, or another model")
     if image_shape is not None and not _fits(images.shape[1:], image_shape):
         raise InputError(
-            f"{name}: one {unit} has shape {images.shape[1:]}: expected {tuple(image_shape)}, the input of the model; "
+            f"{name}: one {unit} has shape {images.shape[1:]}: expected {shape_words(image_shape)}, the input of the model; "
             f"resize the {unit.many}, or choose the data the model was trained on"
         )
     if labels is None:
@@ -126,6 +129,11 @@ def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str, kinds: str = 
             f"{name} declares shape {tuple(shape)}, {size / 2**30:,.0f} GiB: "
             f"expected at most {MEMORY_BOUND / 2**30:,.0f} GiB; check the file, or save fewer {Unit.of(shape[1:]).many}"
         )
+
+
+def shape_words(shape: tuple[int | None, ...]) -> str:
+    """The shape of an image or a clip, with the letter of the axis where any size will do: (T, 64, 64, 3)."""
+    return f"({', '.join(str(size or axis) for size, axis in zip(shape, 'THWC'[-len(shape) :], strict=True))})"
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

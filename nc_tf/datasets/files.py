@@ -144,8 +144,9 @@ def _read(path: Path, subsets: Sequence[Subset], image_shape: ImageShape | None,
 @contextmanager
 def _source(path: Path, image_shape: ImageShape | None) -> Iterator[Callable[[Subset], Found]]:
     """Open whatever lies at `path`; what it yields reads one subset."""
-    suffix = path.suffix.lower()
-    if path.is_dir() and split_folder(path):
+    suffix, clips_wanted = path.suffix.lower(), image_shape is not None and Unit.of(image_shape) is Unit.CLIP
+    folder = "the folder of UCF-101" if clips_wanted else "a folder with one sub-folder a class"
+    if path.is_dir() and (split_folder(path) or clips_wanted):
         from nc_tf.datasets import ucf101  # with TensorFlow, which nothing else here needs
 
         clips = ucf101.load_archive(path, ucf101.fitting(image_shape, str(path)))
@@ -153,7 +154,7 @@ def _source(path: Path, image_shape: ImageShape | None) -> Iterator[Callable[[Su
     elif path.is_dir():
         yield lambda subset: _read_folder(path, subset, image_shape)
     elif not path.exists():
-        raise InputError(f"{path} does not exist: expected an .h5 or .npz file, or a folder with one sub-folder a class; check the path")
+        raise InputError(f"{path} does not exist: expected an .h5 or .npz file, or {folder}; check the path")
     elif suffix in (".h5", ".hdf5"):
         with h5_arrays(path) as arrays:
             yield partial(_read_pair, path, arrays, None)
@@ -165,8 +166,8 @@ def _source(path: Path, image_shape: ImageShape | None) -> Iterator[Callable[[Su
                 yield partial(_read_pair, path, arrays, _class_names(arrays))
     else:
         raise InputError(
-            f"{path} ends in {path.suffix or 'no suffix'!r}: expected .h5, .hdf5, .npz, or a folder with one sub-folder a class; "
-            "save the images in one of these"
+            f"{path} ends in {path.suffix or 'no suffix'!r}: expected .h5, .hdf5, .npz, or {folder}; "
+            f"save the {Unit.of(image_shape or ()).many} in one of these"
         )
 
 
@@ -232,8 +233,6 @@ def _subfolders(path: Path) -> list[Path]:
 
 def _read_pictures(path: Path, files: list[Path], image_shape: ImageShape | None) -> np.ndarray:
     """Decode pictures into one (N, H, W, C) uint8 array: headers first, so that nothing is decoded that will not fit."""
-    if image_shape is not None and len(image_shape) != 3:
-        raise InputError(f"{path} is a folder of pictures, the model wants clips {tuple(image_shape)}: expected arrays; save an .npz file")
     height, width, channels = image_shape or (None, None, None)
     if channels not in (None, 1, 3):
         raise InputError(f"{path} is a folder of pictures, the model wants {channels} channels: expected 1 or 3; save an .npz file")

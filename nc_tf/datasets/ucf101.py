@@ -78,7 +78,7 @@ def load_archive(
         Training clips first. What is left out is named on stderr; `skipped` holds the part of it that could not be decoded.
 
     Raises:
-        InputError: as `splits.list_clips`; no clip can be read; no decoder; or `cache` cannot be written to.
+        InputError: as `splits.list_clips`; clips that can be read of fewer than two classes; no decoder; or `cache` cannot be written to.
     """
     folder = Path(folder)
     say = Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print
@@ -90,8 +90,20 @@ def load_archive(
         archive, reason = _kept(path, settings)
         if archive is None:
             say(f"{path} {reason}: it is made again")
+    made = archive is None
     if archive is None:
         archive = _decoded(listing, form, json.dumps(settings))
+    for reason in (*listing.skipped, *archive.skipped):
+        say(reason)
+    if len(archive.labels) < listing.named:
+        say(f"{listing.named - len(archive.labels)} of {listing.named} clips are left out")
+    left = np.unique(archive.labels)
+    if len(left) < 2:
+        raise InputError(
+            f"{folder}: the only class with clips that can be read is {listing.classes[left[0]]}: expected two or more; "
+            "complete the videos or the split files"
+        )
+    if made:
         if cache is not None:
             jpegs.save(path, archive)
         elif _writable(folder):
@@ -101,10 +113,6 @@ def load_archive(
                 say(f"nothing is kept: {error}")
         else:
             say(f"{folder} is read-only, so nothing is kept: `nc-tf data ucf101 --from {folder}` writes a file to use in its place")
-    for reason in (*listing.skipped, *archive.skipped):
-        say(reason)
-    if len(archive.labels) < listing.named:
-        say(f"{listing.named - len(archive.labels)} of {listing.named} clips are left out")
     return archive
 
 
