@@ -9,6 +9,9 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SCRIPTS := $(wildcard *.py benchmarks/*.py video/*.py)
 PYTHON ?=
+# What `make video-demo` draws with, and where it writes.
+SEED := 0
+VIDEO_DEMO := video_demo
 
 .PHONY: demo video-demo test lint types bench reproduce clean help
 
@@ -19,13 +22,14 @@ demo: $(STAMP) ## scan a small infected network, draw its trigger, repair it (no
 	$(BIN)/nc-tf demo
 
 video-demo: $(STAMP) ## the same for video clips: train, plant a backdoor, look for it, take it out (rendered clips)
-	$(BIN)/python video/0_train_clean.py --output_model_path video_demo/clean.keras
-	$(BIN)/python video/1_reconstruct_trigger.py --clean_model_path video_demo/clean.keras --output_dir video_demo
-	$(BIN)/python video/2_inject_backdoor.py --clean_model_path video_demo/clean.keras --trigger_type patch \
-	    --output_model_path video_demo/infected.keras
-	$(BIN)/python video/3_detect_backdoor.py --backdoor_model_path video_demo/infected.keras --output_dir video_demo/scan || test $$? -ne 2
-	$(BIN)/python video/4_mitigate_backdoor.py --backdoor_model_path video_demo/infected.keras --output_dir video_demo/scan \
-	    --true_trigger_path video_demo/infected_trigger.npz
+	$(BIN)/python video/0_train_clean.py --seed $(SEED) --output_model_path $(VIDEO_DEMO)/clean.keras
+	$(BIN)/python video/1_reconstruct_trigger.py --seed $(SEED) --clean_model_path $(VIDEO_DEMO)/clean.keras --output_dir $(VIDEO_DEMO)
+	$(BIN)/python video/2_inject_backdoor.py --seed $(SEED) --clean_model_path $(VIDEO_DEMO)/clean.keras --trigger_type patch \
+	    --output_model_path $(VIDEO_DEMO)/infected.keras
+	$(BIN)/python video/3_detect_backdoor.py --seed $(SEED) --backdoor_model_path $(VIDEO_DEMO)/infected.keras \
+	    --output_dir $(VIDEO_DEMO)/scan || test $$? -ne 2
+	$(BIN)/python video/4_mitigate_backdoor.py --seed $(SEED) --backdoor_model_path $(VIDEO_DEMO)/infected.keras \
+	    --output_dir $(VIDEO_DEMO)/scan --true_trigger_path $(VIDEO_DEMO)/infected_trigger.npz
 
 test: $(STAMP) ## run the tests, a file a core, and measure their coverage
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing

@@ -11,6 +11,7 @@ Steps:
     mitigate   the infected: unlearning what was found, fine-tuning as the control, as video/4_mitigate_backdoor.py; NFT with one seed
     speed      seconds a label-round of the search and, where torch is installed, of a plain PyTorch loop; memory; by frames and size; needs
                no data
+    demo       `make video-demo` with five seeds; needs no data
 
 Every job is kept in runs/video: a stopped run goes on where it was. Writes benchmarks/results/video-STEP.json. Every accuracy and attack
 success rate is measured on the saved model, read back, on the test clips.
@@ -25,6 +26,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import video_seeds
 import video_speed
 from bench_jobs import RUNS, Job, both_sets, check_steps, kept_file, publish, published, repaired, results_file, scanned
 from bench_record import ROOT, read_json
@@ -39,7 +41,8 @@ import common
 
 BENCHMARK = "video"
 CLIPS = ROOT / "data" / "ucf10_full_16x64_jpeg.npz"
-STEPS = ("clean", "infect", "scan", "mitigate", "speed")
+STEPS = ("clean", "infect", "scan", "mitigate", "speed", "demo")
+WITHOUT_DATA = {"speed", "demo"}
 SEEDS, TARGETS = (0, 1, 2), (0, 6)
 # As video/4_mitigate_backdoor.py gives it to `nft`, but with fewer steps than 1,000: each takes a second or more on clips.
 NFT: dict[str, Any] = {"fraction": common.MITIGATION["fraction"], "batch_size": common.MITIGATION["batch_size"], "steps": 200}
@@ -128,7 +131,7 @@ def run(steps: Sequence[str], data: Path, seeds: Sequence[int] = SEEDS) -> None:
         InputError: a step of another name, no data, or what a step needs of those before it is missing or of other settings.
     """
     check_steps(steps, STEPS)
-    if set(steps) != {"speed"} and not data.exists():
+    if not set(steps) <= WITHOUT_DATA and not data.exists():
         raise InputError(
             f"{data} is missing: expected an .npz of clips in a training and a test set, such as ten classes of UCF-101 as 16 frames of "
             "64x64; `nc-tf data ucf101` makes one, --data names it"
@@ -136,7 +139,9 @@ def run(steps: Sequence[str], data: Path, seeds: Sequence[int] = SEEDS) -> None:
     if "speed" in steps:
         # First, while this process is small: on Linux a child's peak begins with the size of the process that started it.
         publish(BENCHMARK, "speed", video_speed.jobs(), video_speed.SEED)
-    if set(steps) == {"speed"}:
+    if "demo" in steps:
+        publish(BENCHMARK, "demo", video_seeds.jobs(), list(video_seeds.SEEDS))
+    if set(steps) <= WITHOUT_DATA:
         return
     load_tensorflow()
     jobs = {"clean": training_jobs, "infect": training_jobs, "scan": scan_jobs, "mitigate": mitigation_jobs}

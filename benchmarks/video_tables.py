@@ -24,6 +24,8 @@ def tables(results: dict[str, Any]) -> str:
         parts += [_where(results, ("mitigate",)), _defences(jobs["mitigate"])]
     if "speed" in jobs:
         parts += [_where(results, ("speed",)), _speed(results["speed"])]
+    if "demo" in jobs:
+        parts += [_where(results, ("demo",)), _demo(jobs["demo"])]
     return "\n\n".join(parts)
 
 
@@ -100,9 +102,7 @@ def _defences(rows: Rows) -> str:
         if "nothing flagged" in row:
             cells += ["nothing flagged", "", ""]
         else:
-            before, after = row["before"], row["after"]
-            cells.append(_change(before["clean_accuracy"], after["clean_accuracy"]))
-            cells += [_change(_rate(before, name), _rate(after, name)) for name in ("reversed", "true")]
+            cells += _measured(row["before"], row["after"])
         lines.append(_line(cells))
     return "\n".join(lines)
 
@@ -126,6 +126,24 @@ def _speed(results: dict[str, Any]) -> str:
     lines += [_line([text, *[""] * 8]) for text in dict.fromkeys(text for case in cases for text in case["missing"])]
     busy = max((row["other_cores"] or 0.0 for case in cases for row in case["contenders"]), default=0.0)
     return "\n".join([*lines, "", f"Cores that others kept busy meanwhile: {busy:.2f} at most."])
+
+
+def _demo(rows: Rows) -> str:
+    heads = ["seed", "planted", "flagged", "norm", "median", "method", "clean accuracy", "ASR, found trigger", "ASR, true trigger", "s"]
+    lines = [_line(heads), "| ---: | ---: | --- | ---: | ---: | --- |" + " ---: |" * 4]
+    for row in rows.values():
+        about = [row["seed"], row["target"], ", ".join(map(str, row["flagged"])) or "none"]
+        about += [f"{row['norms'][str(row['target'])]:.1f}", f"{row['median']:.1f}"]
+        for method, measured in (row["methods"] or {"": {}}).items():
+            cells = _measured(**measured) if measured else ["", "", ""]
+            lines.append(_line([*about, method, *cells, f"{row['seconds']:.0f}"]))
+    return "\n".join(lines)
+
+
+def _measured(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Clean accuracy and ASR of the found and the true trigger, before and after."""
+    rates = [_change(_rate(before, name), _rate(after, name)) for name in ("reversed", "true")]
+    return [_change(before["clean_accuracy"], after["clean_accuracy"]), *rates]
 
 
 def _change(before: float | None, after: float | None) -> str:

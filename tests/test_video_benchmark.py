@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -204,6 +205,35 @@ def test_the_tables_show_what_was_measured(module: Callable[[str], ModuleType]) 
     assert "Cores that others kept busy meanwhile: 0.04 at most." in lines
     for line in lines:
         assert not line.startswith("|") or line.count("|") in (12, 8, 10), line
+
+
+def test_the_demo_is_told_with_a_seed(module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo, folder = module("video_seeds"), tmp_path / "seed-3"
+    (folder / "left").mkdir(parents=True)
+    verdict = {"verdict": "backdoor suspected", "flagged": [0], "median": 51.25, "chance": 0.004}
+    verdict |= {"labels": [{"label": 0, "l1_norm": 5.0}, {"label": 1, "l1_norm": 51.25}]}
+    rates = {"clean_accuracy": 0.9, "attack_success_rate": {"reversed": 0.5, "true": 0.25}, "robust_accuracy": {}}
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        shown = real(["make", "--dry-run", *command[1:]], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert shown.count("--seed 3 ") == shown.count("video/") == 5
+        assert not (folder / "left").exists(), "what lay there of another run would be taken for its own"
+        (folder / "scan" / "unlearning").mkdir(parents=True)
+        (folder / "scan" / "verdict.json").write_text(json.dumps(verdict))
+        (folder / "scan" / "unlearning" / "mitigation.json").write_text(json.dumps({"before": rates, "after": rates}))
+        return subprocess.CompletedProcess(command, 0)
+
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", run)
+    row = demo.told(3, folder)
+    assert (row["flagged"], row["norms"], row["methods"]["unlearning"]["after"]) == ([0], {"0": 5.0, "1": 51.25}, rates)
+    cells = "| 3 | 0 | 0 | 5.0 | 51.2 | unlearning | 90.0% -> 90.0% | 50.0% -> 50.0% | 25.0% -> 25.0% | 7 |"
+    tables = module("video_tables")
+    assert cells in tables._demo({"seed 3": row | {"seconds": 7.2}}).splitlines()
+    assert "| 3 | 0 | none | 5.0 | 51.2 |  |  |  |  | 7 |" in tables._demo({"s": row | {"seconds": 7.2, "flagged": [], "methods": {}}})
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 2))
+    with pytest.raises(InputError, match=r"make video-demo SEED=3 ended with code 2: expected 0; see what it printed"):
+        demo.told(3, folder)
 
 
 def test_a_planted_label_that_no_trigger_reached_has_no_norm(module: Callable[[str], ModuleType]) -> None:
