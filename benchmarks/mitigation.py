@@ -6,7 +6,7 @@
 
 Steps:
     gtsrb     the shipped infected network: a scan by preset robust, pruning in two layers, the filter, unlearning in fractions and ratios
-    pruning   the infected networks of the population benchmark (population.py train robust): pruning in two layers
+    pruning   the infected networks of the population benchmark (population.py train robust): pruning in two layers, and unlearning
     train     small_resnet on CIFAR-10 with every published attack, a tenth of the training images kept from it
     cifar10   those networks: scan, NFT with 1 % and with one image a class, unlearning what was found, fine-tuning
     nft       why it leaves a patch in: the network of badnets under other settings
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from bench_jobs import Job, both_sets, check_steps, publish, published, repaired, scanned
 from bench_record import ROOT, read_json, write_json
-from mitigation_tables import figure, tables
+from mitigation_tables import UNLEARNING, figure, tables
 
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
@@ -119,18 +119,18 @@ def _last_convolution(model_file: Path = MODEL) -> str:
 
 
 def pruning_jobs() -> dict[str, Job]:
-    """Both layers of every infected network of the population."""
+    """Both layers of every infected network of the population, and unlearning to compare with."""
     from population_networks import POPULATION
 
     infected = [planted for planted in POPULATION if planted.targets and not planted.shipped]
     return {
-        f"{planted.name}, {layer}": partial(_pruned, planted, layer)
+        f"{planted.name}, {place}": partial(_pruned, planted, place)
         for planted in infected
-        for layer in ("second to last", "last convolution")
+        for place in ("second to last", "last convolution", UNLEARNING)
     }
 
 
-def _pruned(planted: Any, layer: str) -> dict[str, Any]:
+def _pruned(planted: Any, place: str) -> dict[str, Any]:
     from nc_tf.scan_folder import ScanFolder
 
     scan = POPULATION_RUNS / "robust" / f"{planted.name}-seed-{SEED}"
@@ -138,13 +138,17 @@ def _pruned(planted: Any, layer: str) -> dict[str, Any]:
         raise InputError(f"{planted.file} or its scan is missing: expected both; run `python benchmarks/population.py train robust`")
     train, test = both_sets(GTSRB)
     true = {f"true of {trigger.label}": trigger for trigger in planted.triggers}
-    name = _last_convolution(planted.file) if layer == "last convolution" else None
+    method, settings = "prune", dict[str, Any]()
+    if place == UNLEARNING:
+        method, settings = "unlearn", {"verbose": 0}
+    elif place == "last convolution":
+        settings["layer"] = _last_convolution(planted.file)
     triggers = ScanFolder(scan).flagged_triggers()
-    facts = {"network": planted.name, "kind": planted.kind, "place": layer}
+    facts = {"network": planted.name, "kind": planted.kind, "place": place}
     if not triggers:
         return facts | {"nothing flagged": True}
     out = RUNS / "pruning" / planted.name
-    return facts | repaired("prune", planted.file, train, test, triggers, true, out, seed=SEED, layer=name)
+    return facts | repaired(method, planted.file, train, test, triggers, true, out, seed=SEED, **settings)
 
 
 # CIFAR-10

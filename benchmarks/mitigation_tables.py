@@ -5,6 +5,7 @@ from typing import Any
 
 from nc_tf.files import whole_file
 
+UNLEARNING = "none: unlearning"  # what stands in place of a pruned layer
 # Of the paper: false negatives of the filter on GTSRB at each false positive rate (figure 8).
 PAPER_FILTER = {0.001: 0.041, 0.005: 0.032, 0.01: 0.028, 0.05: 0.017}
 # Of NFT's table 1, CIFAR-10 with PreAct-ResNet18, 1 % of the images: ASR and clean accuracy before and after.
@@ -47,17 +48,18 @@ def _pruning(jobs: dict[str, Any]) -> str:
 
 def _population(jobs: dict[str, Any]) -> str:
     """ASR of the true triggers, of several the largest."""
-    heads = ("trigger", "layer", "pruned", "clean accuracy", "true ASR: before", "reversed dead", "at the end")
+    heads = ("trigger", "layer pruned", "pruned", "clean accuracy", "true ASR: before", "reversed dead", "at the end")
     lines = [f"| {' | '.join(heads)} |", "| --- | --- |" + " ---: |" * 5]
     for row in jobs.values():
         if "nothing flagged" in row:
             lines.append(f"| {row['kind']} | {row['place']} | nothing flagged |" + " |" * 4)
             continue
-        curve = row["details"]["curve"]
-        first, last, dead_at = curve[0], _at(curve, row["pruned"]), row["details"]["dead_at"]
-        dead = "never" if dead_at is None else _true_rate(_at(curve, dead_at))
+        first, last, pruned, dead = row["before"], row["after"], "", ""
+        if row["place"] != UNLEARNING:
+            dead_at = row["details"]["dead_at"]
+            pruned, dead = f"{row['pruned']:.1%}", "never" if dead_at is None else _true_rate(_at(row["details"]["curve"], dead_at))
         accuracy = f"{first['clean_accuracy']:.2%} -> {last['clean_accuracy']:.2%}"
-        cells = [row["kind"], row["place"], f"{row['pruned']:.1%}", accuracy, _true_rate(first), dead, _true_rate(last)]
+        cells = [row["kind"], row["place"], pruned, accuracy, _true_rate(first), dead, _true_rate(last)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
