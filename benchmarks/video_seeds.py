@@ -41,9 +41,10 @@ def outcome(scan: Path) -> dict[str, Any]:
     """Of a finished demo: what was flagged, the norms, and the measurements before and after each method."""
     verdict = json.loads((scan / "verdict.json").read_text())
     facts = {key: verdict[key] for key in ("verdict", "flagged", "median", "chance")}
-    norms = {str(row["label"]): row["l1_norm"] for row in verdict["labels"]}
+    for ours, theirs in (("norms", "l1_norm"), ("status", "status")):
+        facts[ours] = {str(row["label"]): row[theirs] for row in verdict["labels"]}
     methods = {}
     for file in sorted(scan.glob("*/mitigation.json")):
         found = json.loads(file.read_text())
         methods[file.parent.name] = {part: found[part] for part in ("before", "after")}
-    return facts | {"norms": norms, "methods": methods}
+    return facts | {"methods": methods}

@@ -133,7 +133,7 @@ def _demo(rows: Rows) -> str:
     lines = [_line(heads), "| ---: | ---: | --- | ---: | ---: | --- |" + " ---: |" * 4]
     for row in rows.values():
         about = [row["seed"], row["target"], ", ".join(map(str, row["flagged"])) or "none"]
-        about += [f"{row['norms'][str(row['target'])]:.1f}", f"{row['median']:.1f}"]
+        about += [_norm(row, row["target"]), _or_blank(row["median"], ".1f")]
         for method, measured in (row["methods"] or {"": {}}).items():
             cells = _measured(**measured) if measured else ["", "", ""]
             lines.append(_line([*about, method, *cells, f"{row['seconds']:.0f}"]))

@@ -171,7 +171,7 @@ MIXED = [
         [],
         "DATA ends in '.csv': expected .h5, .hdf5, .npz, or the folder of UCF-101; save the clips in one of these",
     ),
-    ("images.npz", "clips.keras", [], "DATA holds images (8, 8, 3): expected clips (3, 8, 8, 3); choose other data, or another model"),
+    ("images.npz", "clips.keras", [], "DATA: images (8, 8, 3) given: expected clips (3, 8, 8, 3); choose other data, or another model"),
     ("clips.npz", "images.keras", [], "the model takes images (8, 8, 3): expected one for clips (T, H, W, C); nc-tf scan takes both"),
     (
         "first.npz",
@@ -214,5 +214,5 @@ def test_a_folder_of_something_else_is_one_line(name: str, message: str, inputs:
 
 def test_step_0_wants_clips(inputs: Path, tmp_path: Path, capsys: Captured) -> None:
     assert run("0_train_clean", "--data_dir", inputs / "images.npz", "--output_model_path", tmp_path / "m.keras") == 2
-    message = "DATA holds images (8, 8, 3): expected clips (T, H, W, 3); choose other data, or another model"
+    message = "DATA: images (8, 8, 3) given: expected clips (T, H, W, 3); choose other data, or another model"
     assert said(capsys, inputs / "images.npz") == [f"0_train_clean.py: {message}"]

@@ -601,10 +601,10 @@ def test_the_table_names_the_classes_that_are_known(capsys: Captured) -> None:
     result = judge([made_up(label, 10.0 + label) for label in range(5)])
     print_result(result)
     assert "name" not in capsys.readouterr().out
-    print_result(result, ["stop", "\x1b[2J", "yield", "ahead", "bend"])
+    print_result(result, ["stop", "no entry", "yield", "ahead", "bend"])
     heading, *rows = capsys.readouterr().out.splitlines()[2:]
     assert heading.endswith("status           name")
-    assert [row.split("converged")[1].strip() for row in rows] == ["stop", r"'\x1b[2J'", "yield", "ahead", "bend"]
+    assert [row.split("converged")[1].strip() for row in rows] == ["stop", "no entry", "yield", "ahead", "bend"]
 
 
 # Data

@@ -197,11 +197,23 @@ def _convolutions(network: FrozenNetwork, images: np.ndarray) -> int:
 
 
 def test_steps_that_a_mask_leaves_out_are_left_out() -> None:
-    steps = [layers.Reshape((3, 192)), layers.Masking(), layers.TimeDistributed(layers.Dense(5)), layers.LSTM(4), layers.Dense(3)]
+    class Kept(layers.Layer):
+        def call(self, step: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+            return step if mask is None else tf.where(mask[:, None], step, 7.0)
+
+        def compute_output_shape(self, step: tuple[int | None, ...]) -> tuple[int | None, ...]:
+            return step
+
+    class Flat(layers.Flatten):
+        def compute_mask(self, inputs: tf.Tensor, previous_mask: tf.Tensor | None = None) -> None:
+            return None
+
+    steps = [layers.Reshape((3, 192)), layers.Masking(), layers.TimeDistributed(Kept()), Flat(), layers.Dense(3)]
     model = keras.Sequential([keras.Input((3, 8, 8, 3)), *steps])
     images = np.random.default_rng(2).integers(0, 256, (4, 3, 8, 8, 3)).astype(np.float32)
     images[0, 1] = images[2] = 0
     network = FrozenNetwork(model, Preprocessing(), "float32", images)
+    assert network.model is not model
     np.testing.assert_allclose(network(tf.constant(images)), model(images, training=False), rtol=1e-4, atol=1e-6)
 
 

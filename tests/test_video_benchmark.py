@@ -113,7 +113,7 @@ def test_the_steps_train_scan_and_mend_and_are_not_done_twice(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["cleen"], "step 'cleen': expected some of clean, infect, scan, mitigate, speed; choose from these"),
+        (["cleen"], "step 'cleen': expected some of clean, infect, scan, mitigate, speed, demo; choose from these"),
         (["clean", "--data", "nowhere.npz"], "nowhere.npz is missing: expected an .npz of clips in a training and a test set"),
         (["--docs"], "video-STEP.json is missing for every STEP: expected results; run benchmarks/video.py first"),
     ],
@@ -211,7 +211,7 @@ def test_the_demo_is_told_with_a_seed(module: Callable[[str], ModuleType], tmp_p
     demo, folder = module("video_seeds"), tmp_path / "seed-3"
     (folder / "left").mkdir(parents=True)
     verdict = {"verdict": "backdoor suspected", "flagged": [0], "median": 51.25, "chance": 0.004}
-    verdict |= {"labels": [{"label": 0, "l1_norm": 5.0}, {"label": 1, "l1_norm": 51.25}]}
+    verdict |= {"labels": [{"label": label, "l1_norm": norm, "status": "max_rounds"} for label, norm in ((0, 5.0), (1, 51.25))]}
     rates = {"clean_accuracy": 0.9, "attack_success_rate": {"reversed": 0.5, "true": 0.25}, "robust_accuracy": {}}
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
@@ -230,7 +230,8 @@ def test_the_demo_is_told_with_a_seed(module: Callable[[str], ModuleType], tmp_p
     cells = "| 3 | 0 | 0 | 5.0 | 51.2 | unlearning | 90.0% -> 90.0% | 50.0% -> 50.0% | 25.0% -> 25.0% | 7 |"
     tables = module("video_tables")
     assert cells in tables._demo({"seed 3": row | {"seconds": 7.2}}).splitlines()
-    assert "| 3 | 0 | none | 5.0 | 51.2 |  |  |  |  | 7 |" in tables._demo({"s": row | {"seconds": 7.2, "flagged": [], "methods": {}}})
+    missed = row | {"seconds": 7.2, "flagged": [], "median": None, "status": {"0": "never_succeeded"}, "methods": {}}
+    assert "| 3 | 0 | none | no trigger |  |  |  |  |  | 7 |" in tables._demo({"s": missed})
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 2))
     with pytest.raises(InputError, match=r"make video-demo SEED=3 ended with code 2: expected 0; see what it printed"):
         demo.told(3, folder)

@@ -215,7 +215,7 @@ def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> No
     print("label    norm   index     ASR  without trigger  status" + ("           name" if names else ""))
     for entry in sorted(result.labels, key=lambda entry: (not entry.succeeded, entry.trigger.l1_norm))[:5]:
         mark = "  <- flagged" if entry.label in result.flagged else ""
-        status = f"{entry.status:15}  {_printable(names[entry.label])}" if names else entry.status
+        status = f"{entry.status:15}  {names[entry.label]}" if names else entry.status
         print(
             f"{entry.label:5d} {entry.trigger.l1_norm:7.2f} {entry.anomaly_index:7.2f} {entry.attack_success_rate:7.4f} "
             f"{entry.zero_trigger_rate:16.4f}  {status}{mark}"
@@ -229,8 +229,3 @@ def print_doubt(result: "ScanResult") -> None:
     if held_out == 0:
         too_few = f"{searched} {result.unit.many} are too few to keep some from the search"
         print(f"doubtful: {too_few}: no trigger is measured on unseen ones; give more", file=sys.stderr)
-
-
-def _printable(name: str) -> str:
-    """As it is, unless it could write over what stands on the terminal: it is a stranger's."""
-    return name if name.isprintable() else ascii(name)

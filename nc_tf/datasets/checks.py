@@ -80,7 +80,7 @@ def check_images(
     images = _checked_images(images, name, unit)
     if image_shape is not None and unit is not Unit.of(image_shape):
         wanted = f"{Unit.of(image_shape).many} {shape_words(image_shape)}"
-        raise InputError(f"{name} holds {unit.many} {images.shape[1:]}: expected {wanted}; choose other data, or another model")
+        raise InputError(f"{name}: {unit.many} {images.shape[1:]} given: expected {wanted}; choose other data, or another model")
     if image_shape is not None and not _fits(images.shape[1:], image_shape):
         raise InputError(
             f"{name}: one {unit} has shape {images.shape[1:]}: expected {shape_words(image_shape)}, the input of the model; "
@@ -133,6 +133,8 @@ def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str, kinds: str = 
 
 def shape_words(shape: tuple[int | None, ...]) -> str:
     """The shape of an image or a clip, with the letter of the axis where any size will do: (T, 64, 64, 3)."""
+    if len(shape) not in (3, 4):
+        return str(tuple(shape))
     return f"({', '.join(str(size or axis) for size, axis in zip(shape, 'THWC'[-len(shape) :], strict=True))})"
 
 

@@ -120,7 +120,7 @@ def read(
 
 def _read(path: Path, subsets: Sequence[Subset], image_shape: ImageShape | None, one_class: bool = False) -> list[LabelledImages]:
     try:
-        with _source(path, image_shape) as find:
+        with _source(path, image_shape, one_class) as find:
             sets = [find(subset) for subset in subsets]
     except InputError:
         raise
@@ -137,19 +137,19 @@ def _read(path: Path, subsets: Sequence[Subset], image_shape: ImageShape | None,
             raise InputError(
                 f"{path}: label {labels.max()}, and the names of {len(names)} classes: expected a name for each label; correct `classes`"
             )
-        checked.append(LabelledImages(images, labels, names, found))
+        checked.append(LabelledImages(images, labels, names and tuple(map(_printable, names)), found))
     return checked
 
 
 @contextmanager
-def _source(path: Path, image_shape: ImageShape | None) -> Iterator[Callable[[Subset], Found]]:
+def _source(path: Path, image_shape: ImageShape | None, one_class: bool) -> Iterator[Callable[[Subset], Found]]:
     """Open whatever lies at `path`; what it yields reads one subset."""
     suffix, clips_wanted = path.suffix.lower(), image_shape is not None and Unit.of(image_shape) is Unit.CLIP
     folder = "the folder of UCF-101" if clips_wanted else "a folder with one sub-folder a class"
     if path.is_dir() and (split_folder(path) or clips_wanted):
         from nc_tf.datasets import ucf101  # with TensorFlow, which nothing else here needs
 
-        clips = ucf101.load_archive(path, ucf101.fitting(image_shape, str(path)))
+        clips = ucf101.load_archive(path, ucf101.fitting(image_shape, str(path)), one_class=one_class)
         yield partial(clips.subset, name=str(path))
     elif path.is_dir():
         yield lambda subset: _read_folder(path, subset, image_shape)
@@ -172,8 +172,18 @@ def _source(path: Path, image_shape: ImageShape | None) -> Iterator[Callable[[Su
 
 
 def _class_names(arrays: Arrays) -> tuple[str, ...] | None:
+    """Those in `classes`; what else may be called so is no concern of ours."""
     names, load = arrays
-    return tuple(map(str, np.atleast_1d(load("classes")))) if "classes" in names else None
+    try:
+        classes = load("classes") if "classes" in names else np.empty(0)
+    except InputError:
+        return None
+    return tuple(map(str, classes)) if classes.ndim == 1 and classes.dtype.kind == "U" else None
+
+
+def _printable(name: str) -> str:
+    """As it is, unless it could write over what stands on a terminal, or add lines to a file: it is a stranger's."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _read_pair(path: Path, arrays: Arrays, class_names: tuple[str, ...] | None, subset: Subset) -> Found:

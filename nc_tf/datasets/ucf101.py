@@ -64,6 +64,7 @@ def load_archive(
     classes: Sequence[str] | None = None,
     num_classes: int | None = None,
     cache: str | Path | None = None,
+    one_class: bool = False,
 ) -> JpegArchive:
     """The clips as JPEGs: out of the file where they are kept, if they are those asked for; else decoded, and kept.
 
@@ -73,12 +74,13 @@ def load_archive(
         classes: these classes alone.
         num_classes: the first so many alone, in alphabetical order.
         cache: the folder to keep them in; by default `folder`, unless that is marked as read-only: then they are not kept.
+        one_class: whether all clips that can be read may be of the same class.
 
     Returns:
         Training clips first. What is left out is named on stderr; `skipped` holds the part of it that could not be decoded.
 
     Raises:
-        InputError: as `splits.list_clips`; clips that can be read of fewer than two classes; no decoder; or `cache` cannot be written to.
+        InputError: as `splits.list_clips`; a single class where two are expected; no decoder; or `cache` cannot be written to.
     """
     folder = Path(folder)
     say = Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print
@@ -98,7 +100,7 @@ def load_archive(
     if len(archive.labels) < listing.named:
         say(f"{listing.named - len(archive.labels)} of {listing.named} clips are left out")
     left = np.unique(archive.labels)
-    if len(left) < 2:
+    if len(left) < 2 and not one_class:
         raise InputError(
             f"{folder}: the only class with clips that can be read is {listing.classes[left[0]]}: expected two or more; "
             "complete the videos or the split files"
