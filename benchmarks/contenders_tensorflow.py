@@ -45,11 +45,16 @@ class OurSearch:
         return float(report.numpy()[0, 0])
 
 
-def our_search(work: Work, arms: int, precision: str) -> OurSearch:
-    """Of as many labels at once."""
+def our_search(work: Work, model: keras.Model, settings: SearchSettings, arms: int, precision: str) -> OurSearch:
+    """Of so many arms at once, further starts of the same labels where there are not as many labels."""
+    task = Task(model, Preprocessing(), precision, work.images, settings, 1, work.seed)
+    return OurSearch(task, [random_arm(task.space, arm % work.labels, arm // work.labels, work.seed) for arm in range(arms)])
+
+
+def paper_search(work: Work, arms: int, precision: str) -> OurSearch:
+    """As the paper sets it up."""
     settings = SearchSettings(batch_size=work.batch, batches_per_round=work.minibatches, learning_rate=LEARNING_RATE)
-    task = Task(network_for(work), Preprocessing(), precision, work.images, settings, 1, work.seed)
-    return OurSearch(task, [random_arm(task.space, arm % work.labels, 0, work.seed) for arm in range(arms)])
+    return our_search(work, network_for(work), settings, arms, precision)
 
 
 class TapeLoop:

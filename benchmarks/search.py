@@ -144,12 +144,12 @@ def build(spec: Spec, work: Work, *, same_weights: bool = True) -> Contender:
     work = replace(work, size=spec.size, labels=spec.labels)
     if spec.kind == "torch" and not same_weights:
         return contenders_torch.TorchLoop(work, spec.precision, spec.layout)
-    from contenders_tensorflow import TapeLoop, network_for, our_search
+    from contenders_tensorflow import TapeLoop, network_for, paper_search
 
     if spec.kind == "torch":
         model = network_for(work)
         return contenders_torch.checked(contenders_torch.TorchLoop(work, spec.precision, spec.layout, model.get_weights()), model)
-    return TapeLoop(work) if spec.kind == "tape" else our_search(work, spec.arms, spec.precision)
+    return TapeLoop(work) if spec.kind == "tape" else paper_search(work, spec.arms, spec.precision)
 
 
 def timed(specs: list[Spec], work: Work, repetitions: int) -> list[dict[str, Any]]:

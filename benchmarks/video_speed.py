@@ -88,7 +88,7 @@ def measure(work: ClipWork) -> dict[str, Any]:
         if spec.kind == "torch":
             ready.append(contenders_torch.checked(ClipLoop(work, spec.precision, spec.layout, model.get_weights()), model))
         else:
-            ready.append(our_search(work, model, spec))
+            ready.append(clip_search(work, model, spec))
     every, others = take_turns(ready, REPETITIONS)
     case, rows = {"frames": work.frames, "size": work.size, "labels": work.labels, "minibatches": work.minibatches}, []
     for spec, contender, times in zip(specs, ready, every, strict=True):
@@ -113,7 +113,7 @@ def probe(work: ClipWork, spec: Spec) -> dict[str, float]:
         from nc_tf.engines import task  # noqa: F401 - all that the search imports
 
         imported = peak_mib()
-        our_search(work, network_for(work), spec)()
+        clip_search(work, network_for(work), spec)()
     return {"peak_mib": peak_mib(), "imported_mib": imported}
 
 
@@ -135,18 +135,14 @@ def lanes_for(work: ClipWork) -> int:
     return preset.lanes_for(common.usual_search(preset.settings), work.frames)
 
 
-def our_search(work: ClipWork, model: "keras.Model", spec: Spec) -> Contender:
+def clip_search(work: ClipWork, model: "keras.Model", spec: Spec) -> Contender:
     """The search of a scan, of the spec's number of arms."""
-    from contenders_tensorflow import OurSearch
+    from contenders_tensorflow import our_search
 
-    from nc_tf.engines.task import Task
-    from nc_tf.preprocessing import Preprocessing
     from nc_tf.presets import PRESETS
-    from nc_tf.racing import random_arm
 
     settings = replace(common.usual_search(PRESETS["robust"].settings), batches_per_round=work.minibatches)
-    task = Task(model, Preprocessing(), spec.precision, work.images, settings, 1, work.seed)
-    return OurSearch(task, [random_arm(task.space, arm % work.labels, arm // work.labels, work.seed) for arm in range(spec.arms)])
+    return our_search(work, model, settings, spec.arms, spec.precision)
 
 
 if __name__ == "__main__":
