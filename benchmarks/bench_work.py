@@ -107,9 +107,9 @@ class Spec:
         parts += [f"labels{self.labels}"] if self.labels != 43 else []
         return "-".join(parts)
 
-    def scaled(self, seconds: float, minibatches: int) -> float:
-        """Seconds of a whole label-round, from those of a call of so many minibatches."""
-        return seconds / self.arms * MINIBATCHES / minibatches
+    def scaled(self, seconds: float, work: Work) -> float:
+        """Seconds of a whole label-round, from those of a call; a round is as long as it is by default in that kind of work."""
+        return seconds / self.arms * type(work).minibatches / work.minibatches
 
     @staticmethod
     def parse(name: str) -> "Spec":

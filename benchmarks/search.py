@@ -159,7 +159,7 @@ def timed(specs: list[Spec], work: Work, repetitions: int) -> list[dict[str, Any
     every, others = take_turns(ready, repetitions)
     rows = []
     for spec, contender, times in zip(specs, ready, every, strict=True):
-        seconds = [round(spec.scaled(value, work.minibatches), 5) for value in times.seconds]
+        seconds = [round(spec.scaled(value, work), 5) for value in times.seconds]
         row = {"name": spec.name, "median": statistics.median(seconds), "least": min(seconds), "seconds": seconds}
         if isinstance(contender, contenders_torch.TorchLoop):
             row |= {"threads": contender.threads, "seconds_by_threads": contender.trials}

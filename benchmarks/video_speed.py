@@ -92,7 +92,7 @@ def measure(work: ClipWork) -> dict[str, Any]:
     every, others = take_turns(ready, REPETITIONS)
     case, rows = {"frames": work.frames, "size": work.size, "labels": work.labels, "minibatches": work.minibatches}, []
     for spec, contender, times in zip(specs, ready, every, strict=True):
-        seconds = [round(value / spec.arms * ClipWork.minibatches / work.minibatches, 4) for value in times.seconds]
+        seconds = [round(spec.scaled(value, work), 4) for value in times.seconds]
         row = asdict(spec) | case | {"name": spec.name, "median": median(seconds), "seconds": seconds}
         row |= {"clips_a_second": round(ClipWork.minibatches * work.batch / median(seconds), 1)}
         row |= {"frames_in_flight": spec.arms * work.batch * work.frames, "first_call_seconds": round(times.first, 2)}

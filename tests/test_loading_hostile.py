@@ -112,7 +112,7 @@ GADGETS = {
     "function": (layer("function", "builtins", config="exec") | {"config": "exec"}, "names the function 'exec'"),
     "marshalled lambda": (layer("__lambda__", "builtins", value="4wA="), "layer 'evil' is a __lambda__"),
     "typespec": (layer("__typespec__", "tensorflow"), "layer 'evil' is a __typespec__"),
-    "TFSMLayer": (layer("TFSMLayer", filepath="/tmp/x"), "layer 'evil' is a TFSMLayer"),  # noqa: S108
+    "TFSMLayer": (layer("TFSMLayer", filepath="/x"), "layer 'evil' is a TFSMLayer"),
     "TorchModuleWrapper": (layer("TorchModuleWrapper", module_="x"), "layer 'evil' is a TorchModuleWrapper"),
     "JaxLayer": (layer("JaxLayer"), "layer 'evil' is a JaxLayer"),
     "FlaxLayer": (layer("FlaxLayer"), "layer 'evil' is a FlaxLayer"),
@@ -491,7 +491,7 @@ def test_hdf5_data_set(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("../evil.py", "member '../evil.py' points outside the archive"),
-        ("/tmp/evil.py", "member '/tmp/evil.py' points outside the archive"),  # noqa: S108
+        ("/evil.py", "member '/evil.py' points outside the archive"),
         ("assets\\..\\..\\evil", "points outside the archive"),
         ("data.pkl", "holds the pickle 'data.pkl'"),
         ("assets/layer/vocabulary.txt", "holds the asset 'assets/layer/vocabulary.txt'"),
