@@ -196,6 +196,107 @@ def _convolutions(network: FrozenNetwork, images: np.ndarray) -> int:
     return sum(operation.type == "Conv2D" for operation in graph.get_operations())
 
 
+def normalized(*normalizations: layers.Layer, wrap: bool = False, **convolution: Any) -> keras.Model:
+    """Convolutions, each with its BatchNormalization, of statistics that have seen training."""
+    body: list[layers.Layer] = [layers.Rescaling(1 / 255)]
+    for normalization in normalizations:
+        body += [layers.Conv2D(4, 3, padding="same", **convolution), normalization, layers.ReLU()]
+    frame = keras.Sequential([keras.Input(IMAGE_SHAPE), *body, layers.Flatten()])
+    images = keras.Input((1, *IMAGE_SHAPE)) if wrap else keras.Input(IMAGE_SHAPE)
+    features = layers.Flatten()(layers.TimeDistributed(frame)(images)) if wrap else frame(images)
+    return with_statistics(keras.Model(images, layers.Dense(5)(features)))
+
+
+def with_statistics(model: keras.Model) -> keras.Model:
+    rng = np.random.default_rng(3)
+    for layer in every_layer(model):
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 2.0, weight.shape) for weight in layer.get_weights()])
+    return model
+
+
+def slopes(model: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Answers, and the gradient of the first."""
+    raw = tf.constant(images, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(raw)
+        answers = model(raw)
+        first = tf.reduce_sum(answers[:, 0])
+    return answers.numpy(), tape.gradient(first, raw).numpy()
+
+
+def kinds(model: keras.Model) -> list[type]:
+    return [type(layer) for layer in every_layer(model)]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        normalized(layers.BatchNormalization(), layers.BatchNormalization(), use_bias=False),
+        normalized(layers.BatchNormalization(scale=False, epsilon=0.1), use_bias=True),
+        normalized(layers.BatchNormalization(center=False), strides=2),
+        normalized(layers.BatchNormalization(), layers.BatchNormalization(), wrap=True, use_bias=False),
+    ],
+    ids=["two", "bias, no scale", "no center", "over time"],
+)
+def test_batch_normalization_is_multiplied_into_the_kernel_before_it(model: keras.Model) -> None:
+    assert layers.BatchNormalization in kinds(model)
+    images = IMAGES.reshape(-1, *model.input_shape[1:])
+    network = FrozenNetwork(model, Preprocessing(), "float32", images)
+    assert layers.BatchNormalization not in kinds(network.model)
+    for here, there in zip(slopes(network, images), slopes(lambda raw: model(raw, training=False), images), strict=True):
+        np.testing.assert_allclose(here, there, rtol=1e-3, atol=1e-4 * np.abs(there).max())
+    assert layers.BatchNormalization in kinds(model), "the model itself is as it was"
+
+
+def test_batch_normalization_of_a_model_read_from_a_file_is_multiplied_in_too(tmp_path: Path) -> None:
+    normalized(layers.BatchNormalization()).save(tmp_path / "model.keras")
+    network = FrozenNetwork(keras.models.load_model(tmp_path / "model.keras"), Preprocessing(), "float32", IMAGES)
+    assert layers.BatchNormalization not in kinds(network.model)
+
+
+def read_twice(features: keras.KerasTensor) -> keras.KerasTensor:
+    convolved = layers.Conv2D(4, 3, padding="same")(features)
+    return layers.Add()([convolved, layers.BatchNormalization()(convolved)])
+
+
+def used_twice(features: keras.KerasTensor) -> keras.KerasTensor:
+    convolution = layers.Conv2D(3, 3, padding="same")
+    return convolution(layers.BatchNormalization()(convolution(features)))
+
+
+def normalizes_twice(features: keras.KerasTensor) -> keras.KerasTensor:
+    normalization = layers.BatchNormalization()
+    return normalization(layers.ReLU()(normalization(layers.Conv2D(3, 3)(features))))
+
+
+def two_outputs(features: keras.KerasTensor) -> keras.KerasTensor:
+    image = keras.Input(features.shape[1:])
+    convolved = layers.Conv2D(3, 3)(image)
+    return layers.Add()(keras.Model(image, [convolved, layers.BatchNormalization()(convolved)])(features))
+
+
+UNFOLDED: list[Callable[[keras.KerasTensor], keras.KerasTensor]] = [
+    read_twice,
+    used_twice,
+    normalizes_twice,
+    two_outputs,
+    lambda features: layers.BatchNormalization()(layers.Conv2D(4, 3, activation="relu")(features)),
+    lambda features: layers.BatchNormalization(axis=1)(layers.Conv2D(4, 3)(features)),
+    lambda features: layers.BatchNormalization()(layers.DepthwiseConv2D(3)(features)),
+    lambda features: layers.BatchNormalization()(features),
+]
+
+
+@pytest.mark.parametrize("block", UNFOLDED)
+def test_any_other_batch_normalization_stays(block: Callable[[keras.KerasTensor], keras.KerasTensor]) -> None:
+    image = keras.Input(IMAGE_SHAPE)
+    model = with_statistics(keras.Model(image, layers.Dense(5)(layers.Flatten()(block(layers.Rescaling(1 / 255)(image))))))
+    network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
+    assert layers.BatchNormalization in kinds(network.model)
+    np.testing.assert_allclose(network(tf.constant(FLOATS)), model(FLOATS, training=False), rtol=1e-4, atol=1e-4)
+
+
 def test_steps_that_a_mask_leaves_out_are_left_out() -> None:
     class Kept(layers.Layer):
         def call(self, step: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:

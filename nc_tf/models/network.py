@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.errors import InputError
+from nc_tf.models.frozen_copy import copy_up_to_logits
 from nc_tf.preprocessing import Preprocessing
 
 
@@ -49,28 +50,6 @@ def check_finite(answers: np.ndarray) -> np.ndarray:
     return answers
 
 
-class _NoSoftmax(keras.layers.Softmax):
-    """Stands where a closing Softmax layer stood; takes its arguments, `mask` among them, and changes nothing."""
-
-    def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        del mask
-        return inputs
-
-
-class _FramesAtOnce(keras.layers.TimeDistributed):
-    """One call on all N * T frames, where Keras slices out each.
-
-    The gradient of a slice is as large as the clip it was cut from and zero but for one frame, so that the search would spend as long on
-    them as on the convolutions; and a graph with one network in it instead of T is traced sooner.
-    """
-
-    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
-        if mask is not None:
-            return super().call(inputs, training=training, mask=mask)
-        frames = self.layer(tf.reshape(inputs, tf.concat([[-1], tf.shape(inputs)[2:]], 0)))
-        return tf.reshape(frames, tf.concat([tf.shape(inputs)[:2], tf.shape(frames)[1:]], 0))
-
-
 class FrozenNetwork:
     """A copy of a Keras classifier, `network(raw images (N, ..., C) float32) -> logits (N, K) float32`.
 
@@ -89,7 +68,7 @@ class FrozenNetwork:
         answers = check_finite(np.asarray(model(preprocess(probe.astype(np.float32)), training=False), np.float32))
         self.num_classes = answers.shape[-1]
         try:
-            self.model, self.output = _copy_up_to_logits(model, "mixed_bfloat16" if self.precision == "bfloat16" else "float32")
+            self.model, self.output = copy_up_to_logits(model, "mixed_bfloat16" if self.precision == "bfloat16" else "float32")
         except (NotImplementedError, TypeError, ValueError):
             if precision == "bfloat16":
                 raise InputError(
@@ -103,42 +82,3 @@ class FrozenNetwork:
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         answers = tf.cast(self.model(self.preprocess(images), training=False), tf.float32)
         return tf.math.log(tf.maximum(answers, 1e-7)) if self.output == "probabilities" else answers
-
-
-def _copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, str]:
-    """The same network under another dtype policy and without its closing softmax or sigmoid; and the name of what was cut."""
-    # A subclass has no `outputs`, and `clone_model` refuses it below.
-    last = model.layers[-1] if isinstance(model, keras.Sequential) else getattr(getattr(model, "output", None), "_keras_history", None)
-    last = getattr(last, "operation", last)
-    cut = "logits"
-    if isinstance(last, keras.layers.Softmax):
-        cut = "softmax"
-    else:
-        for name in ("softmax", "sigmoid"):
-            if getattr(last, "activation", None) is keras.activations.get(name):
-                cut = name
-
-    def rebuild(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if layer is last and isinstance(layer, keras.layers.Softmax):
-            return _NoSoftmax(name=layer.name, dtype=policy)
-        config = layer.get_config()
-        if layer is last and cut != "logits":
-            config["activation"] = "linear"
-        if "dtype" in config:
-            config["dtype"] = policy
-        if isinstance(layer, keras.layers.Wrapper):  # TimeDistributed: what it holds has a policy of its own
-            del config["layer"]
-            kind = _FramesAtOnce if type(layer) is keras.layers.TimeDistributed else layer.__class__
-            return kind(clone(layer.layer), **config)
-        return layer.__class__.from_config(config)
-
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return keras.models.clone_model(layer, clone_function=rebuild, recursive=True) if isinstance(layer, keras.Model) else rebuild(layer)
-
-    copy = clone(model)
-    copy.set_weights(model.get_weights())
-    copy.trainable = False
-    for layer in copy._flatten_layers():  # those inside Bidirectional, too, which makes its own
-        if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
-            layer.use_cudnn = False  # on a GPU the search is compiled by XLA, which cannot compile cuDNN's loop
-    return copy, cut
