@@ -45,6 +45,8 @@ def scan_record(
     """
     values = asdict(preset.settings)
     cost = values.pop("cost")
+    if not values["exclude_target"]:  # scans of images, which never do, do not name it
+        del values["exclude_target"]
     cuts = [asdict(cut) for cut in preset.cuts]
     search = {"starts": preset.starts, "grey": preset.grey, "cuts": cuts, "precision": resolve_precision(preset.precision)}
     search |= {"upsample_size": upsample_size, "seed": seed, "held_out": preset.held_out}

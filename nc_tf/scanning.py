@@ -109,7 +109,8 @@ def scan(
         )
         if unseen_labels is None:
             raise InputError(f"unseen {unit.many} without their classes: expected both; give ({unit.many}, labels)")
-    task = Task(model, preprocess, precision or chosen.precision, images[searched], settings, upsample_size, seed, per_frame)
+    classes = labels[searched] if settings.exclude_target else None
+    task = Task(model, preprocess, precision or chosen.precision, images[searched], settings, upsample_size, seed, per_frame, classes)
     network, space = task.network, task.space
     clean_answers = predict_classes(model, unseen_images, preprocess)
 

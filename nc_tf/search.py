@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from nc_tf.errors import InputError
 from nc_tf.inversion import Inversion, RoundLog, Run, SearchSettings
 from nc_tf.results import Status, Trigger
 
@@ -126,19 +127,27 @@ class ResidentImages:
     The order depends on the seed, the arm and its round alone: never on which other arms run, or on what was run before.
     """
 
-    def __init__(self, images: np.ndarray, settings: SearchSettings, seed: int) -> None:
-        self.images = tf.constant(images)
+    def __init__(self, images: np.ndarray, settings: SearchSettings, seed: int, labels: np.ndarray | None = None) -> None:
+        """`labels` (N,): an arm draws none of its own; without them it draws all images."""
+        self.images, self.labels = tf.constant(images), labels
         self.settings, self.seed = settings, seed
         self._epoch = lru_cache(maxsize=256)(self._shuffle)
 
+    def _drawn(self, label: int) -> np.ndarray:
+        """Rows of the images that the arms of a label draw."""
+        drawn = np.arange(len(self.images)) if self.labels is None else np.flatnonzero(self.labels != label)
+        if not len(drawn):
+            raise InputError(f"label {label}: all that could be searched on is of this class: expected some of others; give more")
+        return drawn
+
     def _shuffle(self, label: int, start: int, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, label, start, epoch]).permutation(len(self.images)).astype(np.int32)
+        return np.random.default_rng([self.seed, label, start, epoch]).permutation(self._drawn(label)).astype(np.int32)
 
     def _rows(self, arm: Arm, round_: int) -> np.ndarray:
         steps, batch = self.settings.batches_per_round, self.settings.batch_size
-        needed = steps * batch
-        epoch, offset = divmod(round_ * needed, len(self.images))
-        last = (round_ * needed + needed - 1) // len(self.images)
+        needed, there = steps * batch, len(self._drawn(arm.label))
+        epoch, offset = divmod(round_ * needed, there)
+        last = (round_ * needed + needed - 1) // there
         order = np.concatenate([self._epoch(arm.label, arm.start, number) for number in range(epoch, last + 1)])
         return order[offset : offset + needed].reshape(steps, batch)
 

@@ -154,10 +154,11 @@ def test_a_worker_that_never_had_a_leg_loses_none() -> None:
 
 
 def test_a_task_arrives_as_it_was_sent() -> None:
-    sent = task(precision="auto")
+    sent = replace(task(precision="auto"), labels=LABELS)
     parcel = pack(sent)
     assert parcel.precision == sent.network.precision
     got = unpack(parcel)
+    np.testing.assert_array_equal(got.labels, LABELS)
     np.testing.assert_array_equal(got.model(IMAGES[:4] / 255.0), sent.model(IMAGES[:4] / 255.0))
     for one, other in zip(runs(got), runs(sent), strict=True):
         np.testing.assert_array_equal(one.run.z[0], other.run.z[0])

@@ -305,6 +305,22 @@ def test_images_are_drawn_epoch_after_epoch() -> None:
     assert not np.array_equal(rows[0], ResidentImages(images, settings, 2)(arms, [0, 0])[1])
 
 
+def test_an_arm_draws_no_image_of_its_own_label_where_labels_are_given() -> None:
+    images, labels = np.zeros((7, *IMAGE_SHAPE), np.uint8), np.array([0, 1, 2, 1, 0, 2, 2])
+    arms = arms_of(TriggerSpace(IMAGE_SHAPE), (1, 0), (2, 0))
+    draw = ResidentImages(images, SearchSettings(batch_size=3, batches_per_round=2), 1, labels)
+    rows = [draw(arms, [round_] * 2)[1] for round_ in range(10)]
+    for arm, others in enumerate(([0, 2, 4, 5, 6], [0, 1, 3, 4])):
+        stream = np.concatenate([part[:, arm].ravel() for part in rows])
+        assert [sorted(epoch) for epoch in stream.reshape(-1, len(others))] == [others] * (60 // len(others))
+
+
+def test_an_arm_that_would_draw_nothing_is_refused() -> None:
+    draw = ResidentImages(np.zeros((3, *IMAGE_SHAPE), np.uint8), SearchSettings(), 0, np.full(3, 2))
+    with pytest.raises(InputError, match=r"label 2: all that could be searched on is of this class: expected some of others; give more"):
+        draw(arms_of(TriggerSpace(IMAGE_SHAPE), (2, 0)), [0])
+
+
 # -- which trigger is kept, and how a search ends --------------------------------------------------------------------------------------
 
 

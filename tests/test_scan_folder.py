@@ -329,6 +329,17 @@ def test_a_setting_that_is_gone_is_a_difference_too(tmp_path: Path) -> None:
         ScanFolder(tmp_path).open({key: value for key, value in SETTINGS.items() if key != "seed"})
 
 
+def test_scans_on_other_images_of_each_label_do_not_go_on_as_one(tmp_path: Path) -> None:
+    def record(exclude_target: bool) -> dict[str, Any]:
+        settings = replace(PRESETS["robust"].settings, exclude_target=exclude_target)
+        return scan_record("abc", "def", replace(PRESETS["robust"], settings=settings), Preprocessing(), 1, 0)
+
+    folder, result = begun(tmp_path, record(exclude_target=True)), made_up(1, 1.0)
+    folder.on_label(result, [tried(result)])
+    with pytest.raises(InputError, match="holds a scan with exclude_target True, this one has None"):
+        folder.open(record(exclude_target=False))
+
+
 @pytest.mark.parametrize(("hardware", "other"), [(True, "float32"), (False, "bfloat16")])
 def test_a_scan_does_not_go_on_where_auto_comes_to_another_precision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hardware: bool, other: str

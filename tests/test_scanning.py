@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from networks import CORNER, NUM_CLASSES, corner_images, corner_network, smallest_norm
 from quick import QUICK, digest, made_up, uneven_network
 
@@ -319,6 +320,25 @@ def test_what_is_measured_on_was_never_searched_on(monkeypatch: pytest.MonkeyPat
     assert [len(part) for part in rows] == [96, 24]
     assert not rows[0] & rows[1]
     assert rows[0] | rows[1] == {image.tobytes() for image in IMAGES}
+
+
+@pytest.mark.parametrize("exclude", [True, False])
+def test_whose_images_a_label_is_searched_on(monkeypatch: pytest.MonkeyPatch, exclude: bool) -> None:
+    drawn: dict[int, set[int]] = {}
+
+    class Spied(ResidentImages):
+        def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
+            images, rows = super().__call__(arms, rounds)
+            for number, arm in enumerate(arms):
+                seen = images.numpy()[rows[:, number].ravel()]
+                drawn.setdefault(arm.label, set()).update(class_of[image.tobytes()] for image in seen)
+            return images, rows
+
+    class_of = {image.tobytes(): int(label) for image, label in zip(IMAGES, LABELS, strict=True)}
+    monkeypatch.setattr(task, "ResidentImages", Spied)
+    quick_scan(corner_network(3), targets=[1, 3], settings=replace(QUICK, max_rounds=1, exclude_target=exclude))
+    everything = set(range(NUM_CLASSES))
+    assert drawn == {label: everything - {label} if exclude else everything for label in (1, 3)}
 
 
 def test_the_held_out_part_depends_on_the_seed_and_has_an_upper_bound() -> None:

@@ -57,7 +57,7 @@ def add_search_options(made: argparse.ArgumentParser, *, suffix: str = "") -> No
 
 def usual_search(images: "SearchSettings") -> "SearchSettings":
     """Settings for images, made for clips."""
-    return replace(images, batch_size=SEARCH_CLIPS, cost=replace(images.cost, threshold=SEARCH_THRESHOLD))
+    return replace(images, batch_size=SEARCH_CLIPS, exclude_target=True, cost=replace(images.cost, threshold=SEARCH_THRESHOLD))
 
 
 def search_settings(arguments: argparse.Namespace) -> "SearchSettings":

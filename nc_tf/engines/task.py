@@ -26,6 +26,7 @@ class Task:
         upsample_size: side of the mask's super-pixels, pixels.
         seed: of starts and minibatches.
         per_frame: whether every frame of a clip has a trigger of its own.
+        labels: (N,) classes of the images, where the arms of a label draw none of its own; None where they draw all.
     """
 
     model: keras.Model
@@ -36,6 +37,7 @@ class Task:
     upsample_size: int
     seed: int
     per_frame: bool = False
+    labels: np.ndarray | None = None
 
     @cached_property
     def network(self) -> FrozenNetwork:
@@ -55,4 +57,4 @@ class Task:
     @cached_property
     def minibatches(self) -> ResidentImages:
         """The images of each round."""
-        return ResidentImages(self.images, self.settings, self.seed)
+        return ResidentImages(self.images, self.settings, self.seed, self.labels)

@@ -28,7 +28,7 @@ class Parcel:
         version: of the nc_tf that packed it.
         model: the bytes of a `.keras` file.
         precision: "float32" or "bfloat16": decided before, so that all workers compute alike.
-        preprocess, images, settings, upsample_size, seed, per_frame: as in `Task`.
+        preprocess, images, settings, upsample_size, seed, per_frame, labels: as in `Task`.
     """
 
     version: str
@@ -40,6 +40,7 @@ class Parcel:
     upsample_size: int
     seed: int
     per_frame: bool
+    labels: np.ndarray | None
 
 
 def pack(task: Task) -> Parcel:
@@ -60,7 +61,7 @@ def pack(task: Task) -> Parcel:
                 "expected one that model.save('name.keras') accepts; rebuild it from layers of Keras, or scan on this machine"
             ) from error
         model = file.read_bytes()
-    asked = (task.preprocess, task.images, task.settings, task.upsample_size, task.seed, task.per_frame)
+    asked = (task.preprocess, task.images, task.settings, task.upsample_size, task.seed, task.per_frame, task.labels)
     return Parcel(__version__, model, task.network.precision, *asked)
 
 
@@ -86,7 +87,7 @@ def unpack(parcel: Parcel) -> Task:
                 f"a worker cannot rebuild the model ({keras_reason(error)}): expected layers of Keras, or custom ones that can be imported "
                 "on every node; install what defines them there, or scan on this machine"
             ) from error
-    searched = (parcel.images, parcel.settings, parcel.upsample_size, parcel.seed, parcel.per_frame)
+    searched = (parcel.images, parcel.settings, parcel.upsample_size, parcel.seed, parcel.per_frame, parcel.labels)
     return Task(model, parcel.preprocess, parcel.precision, *searched)
 
 
