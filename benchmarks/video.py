@@ -8,7 +8,7 @@ Steps:
     clean      three networks, as video/0_train_clean.py trains on real clips
     infect     each of them fine-tuned four times: two targets, and a patch and a blend, those of video/2_inject_backdoor.py
     scan       preset robust on all fifteen, with what video/3_detect_backdoor.py changes for clips
-    mitigate   the infected: unlearning what was found, fine-tuning as the control, as video/4_mitigate_backdoor.py; NFT with one seed
+    mitigate   the infected: unlearning what was found, as video/4_mitigate_backdoor.py; with one seed fine-tuning, the control, and NFT
     speed      seconds a label-round of the search and, where torch is installed, of a plain PyTorch loop; memory; by frames and size; needs
                no data
     demo       `make video-demo` with five seeds; needs no data
@@ -46,7 +46,7 @@ WITHOUT_DATA = {"speed", "demo"}
 SEEDS, TARGETS = (0, 1, 2), (0, 6)
 # As video/4_mitigate_backdoor.py gives it to `nft`, but with fewer steps than 1,000: each takes a second or more on clips.
 NFT: dict[str, Any] = {"fraction": common.MITIGATION["fraction"], "batch_size": common.MITIGATION["batch_size"], "steps": 200}
-NFT_SEED = 0
+SEED_OF_OTHERS = 0  # with which the defences behind the first are tried
 DEFENCES = ("unlearning", "fine-tuning", "NFT")
 
 
@@ -246,14 +246,16 @@ def detected(network: Network, data: Path) -> dict[str, Any]:
 
 
 def mitigation_jobs(networks: Sequence[Network], data: Path) -> dict[str, Job]:
-    """Every defence of every network; NFT with one seed only."""
-    chosen = [(network, defence) for network in networks for defence in DEFENCES if defence != "NFT" or network.seed == NFT_SEED]
-    return {f"{network.name}, {defence}": partial(defended, network, defence, data) for network, defence in chosen}
+    """Every defence of every network, but for the seeds without the others."""
+    tried = {network: DEFENCES if network.seed == SEED_OF_OTHERS else DEFENCES[:1] for network in networks}
+    return {f"{network.name}, {one}": partial(defended, network, one, data) for network, defences in tried.items() for one in defences}
 
 
 def defended(network: Network, defence: str, data: Path) -> dict[str, Any]:
-    """One defence of one network; the true trigger is only measured, and of fine-tuning the found ones, too."""
+    """One defence of one network; the true trigger is only measured, on the clean network too, and of fine-tuning the found ones, too."""
+    from nc_tf.evaluation import measure
     from nc_tf.mitigation.repair import named_triggers
+    from nc_tf.models.loading import load_model
     from nc_tf.scan_folder import ScanFolder
 
     if not (network.scan / "verdict.json").exists():
@@ -264,10 +266,13 @@ def defended(network: Network, defence: str, data: Path) -> dict[str, Any]:
         return facts | {"nothing flagged": True}
     train, test = both_sets(data)
     taught, beside = ((), named_triggers(found)) if defence == "fine-tuning" else (found, {})
-    method, settings = ("nft", NFT) if defence == "NFT" else ("unlearn", common.MITIGATION)
+    anew = common.filmed(train, common.MITIGATION, network.seed)
+    method, clips, settings = ("nft", train, NFT) if defence == "NFT" else ("unlearn", anew, common.MITIGATION)
     out = RUNS / BENCHMARK / "mitigate" / network.name / defence
     known = beside | network.known(test[0])
-    return facts | repaired(method, network.file, train, test, taught, known, out, seed=network.seed, verbose=0, **settings)
+    of_clean = measure(load_model(Network(network.seed).file), *test, network.known(test[0]))
+    facts |= {"rate_of_clean_network": of_clean.attack_success_rate["true"]}
+    return facts | repaired(method, network.file, clips, test, taught, known, out, seed=network.seed, verbose=0, **settings)
 
 
 if __name__ == "__main__":

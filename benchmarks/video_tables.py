@@ -95,14 +95,14 @@ def _norm(found: dict[str, Any], target: int | None) -> str:
 
 
 def _defences(rows: Rows) -> str:
-    heads = ["network", "seed", "target", "defence", "clean accuracy", "ASR, found trigger", "ASR, true trigger"]
-    lines = [_line(heads), "| --- | ---: | ---: | --- |" + " ---: |" * 3]
+    heads = ["network", "seed", "target", "defence", "clean accuracy", "ASR, found trigger", "ASR, true trigger", "the clean network's"]
+    lines = [_line(heads), "| --- | ---: | ---: | --- |" + " ---: |" * 4]
     for row in rows.values():
         cells = [row["kind"], row["seed"], row["target"], row["defence"]]
         if "nothing flagged" in row:
-            cells += ["nothing flagged", "", ""]
+            cells += ["nothing flagged", "", "", ""]
         else:
-            cells += _measured(row["before"], row["after"])
+            cells += [*_measured(row["before"], row["after"]), f"{row['rate_of_clean_network']:.1%}"]
         lines.append(_line(cells))
     return "\n".join(lines)
 

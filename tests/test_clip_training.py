@@ -10,7 +10,7 @@ import tensorflow as tf
 from nc_tf import clip_training
 from nc_tf.attacks.patch import patch
 from nc_tf.clip_training import train_clips
-from nc_tf.datasets.augmentation import film_anew, mix_pairs
+from nc_tf.datasets.augmentation import film_anew, filmed_batches, mix_pairs
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.models.cnn_lstm import FRAMES, cnn_lstm
@@ -65,6 +65,23 @@ def test_half_of_the_clips_are_mirrored() -> None:
 
 def test_gray_clips_are_filmed_anew_too() -> None:
     assert film_anew(tf.zeros((2, 3, 8, 8, 1), tf.uint8), SEED).shape == (2, 3, 8, 8, 1)
+
+
+def test_an_epoch_has_every_clip_once_and_the_next_one_films_it_differently() -> None:
+    clips, labels = np.full((5, *SHAPE), 1, np.uint8) * np.arange(10, 60, 10, dtype=np.uint8)[:, None, None, None, None], np.arange(5)
+    batches = filmed_batches(clips, labels, 2, seed=3)
+    assert (batches.cardinality(), batches.element_spec[0].shape) == (3, (None, *SHAPE))
+    epochs = [[part.numpy() for part in map(tf.concat, zip(*batches, strict=True), (0, 0))] for _ in range(3)]
+    for filmed, named in epochs:
+        assert (filmed.dtype, named.dtype, sorted(named)) == (np.float32, np.int64, [0, 1, 2, 3, 4])
+        # Light and colour of a clip change by much less than from the darkest to the brightest.
+        bright = filmed.mean(axis=(1, 2, 3, 4))
+        assert bright[list(named).index(4)] > 1.5 * bright[list(named).index(0)]
+    assert len({tuple(named) for _, named in epochs}) > 1
+    assert not np.array_equal(*(filmed[np.argsort(named)] for filmed, named in epochs[:2]))
+    again = [part for batch in filmed_batches(clips, labels, 2, seed=3) for part in batch]
+    for one, other in zip(again, [part for batch in filmed_batches(clips, labels, 2, seed=3) for part in batch], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_mixed_labels_say_how_much_of_which_clip_is_there() -> None:

@@ -15,6 +15,7 @@ from networks import IMAGE_SHAPE, NUM_CLASSES, clip_network, corner_clips, corne
 
 from nc_tf.models.loading import load_model
 from nc_tf.models.saving import save_model
+from nc_tf.results import Trigger
 from nc_tf.trigger_file import load_trigger, save_trigger
 
 pytestmark = pytest.mark.slow
@@ -73,7 +74,17 @@ def test_step_0_trains_on_rendered_clips_and_on_others(tmp_path: Path, monkeypat
     assert load_model(tmp_path / "m" / "real.keras").output_shape == (None, 8)
     planted = ["--clean_model_path", "m/real.keras", *real[:2], "--output_model_path", "m/infected.keras", "--trigger_type", "patch"]
     assert run("2_inject_backdoor", *planted, "--frame_epochs", 1, "--nb_epochs", 1) == 0
-    assert load_model(tmp_path / "m" / "infected.keras").output_shape == (None, 8)
+    infected = load_model(tmp_path / "m" / "infected.keras")
+    assert infected.output_shape == (None, 8)
+    save_trigger(tmp_path / "found.npz", Trigger(0, np.eye(16, dtype=np.float32), np.zeros((16, 16, 3), np.float32)))
+    given = ["--backdoor_model_path", "m/infected.keras", *real[:2], "--skip_detection", "--trigger_path", "found.npz"]
+    assert run("4_mitigate_backdoor", *given, "--methods", "unlearning", "--nb_epochs_mitigate", 1, "--output_dir", "mended") == 0
+    repaired = load_model(tmp_path / "mended" / "unlearning" / "cleansed_model.keras")
+    for before, after in zip(*(model.get_layer("frames").get_weights() for model in (infected, repaired)), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert not np.array_equal(infected.layers[-1].get_weights()[0], repaired.layers[-1].get_weights()[0])
+    written = json.loads((tmp_path / "mended" / "unlearning" / "mitigation.json").read_text())
+    assert (written["images"], written["learning_rate"]) == (3, 0.002), "5 % of the clips, filmed anew"
 
 
 def test_a_class_without_clips_keeps_its_number() -> None:

@@ -54,6 +54,7 @@ def video(module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("nc_tf.models.cnn_lstm.cnn_lstm", made)
     monkeypatch.setattr("nc_tf.clip_training.train_clips", learned)
     monkeypatch.setitem(found.common.MITIGATION, "epochs", 1)
+    monkeypatch.setitem(found.common.MITIGATION, "frozen_layers", ())  # the network has no frames
     monkeypatch.setitem(found.NFT, "steps", 2)
     robust = PRESETS["robust"]
     short = replace(robust.settings, batches_per_round=2, max_rounds=2)
@@ -137,13 +138,13 @@ def test_a_defence_says_that_the_scan_is_missing(video: ModuleType, data: Path) 
         video.defended(video.INFECTED[0], "NFT", data)
 
 
-def test_twelve_infected_networks_fifteen_scans_and_nft_with_one_seed(module: Callable[[str], ModuleType]) -> None:
+def test_twelve_infected_networks_and_the_other_defences_with_one_seed(module: Callable[[str], ModuleType]) -> None:
     video = module("video")
     assert [network.name for network in video.CLEAN] == ["clean-0", "clean-1", "clean-2"]
     assert len({network.name for network in video.INFECTED}) == 12
     jobs = video.mitigation_jobs(video.INFECTED, Path())
-    assert len(jobs) == 12 * 2 + 4
-    assert all(", NFT" not in name or "seed-0" in name for name in jobs)
+    assert len(jobs) == 12 + 2 * 4
+    assert {name.partition(", ")[2] for name in jobs if "seed-0" not in name} == {"unlearning"}
 
 
 def scan_row(target: int | None, flagged: list[int], smallest: int, failed: int | None = None) -> dict[str, Any]:
@@ -178,7 +179,7 @@ def test_the_tables_show_what_was_measured(module: Callable[[str], ModuleType]) 
     after = {"clean_accuracy": 0.66, "attack_success_rate": {"reversed": 0.01, "reversed 2": 0.02, "true": 0.03}}
     row = {"kind": "blend", "seed": 1, "target": 1}
     defences = {
-        "a": row | {"defence": "unlearning", "before": before, "after": after},
+        "a": row | {"defence": "unlearning", "before": before, "after": after, "rate_of_clean_network": 0.05},
         "b": row | {"defence": "unlearning", "nothing flagged": True},
     }
     ours = {"kind": "ours", "arms": 8, "precision": "float32", "layout": "", "frames": 16, "size": 64, "minibatches": 16}
@@ -195,8 +196,8 @@ def test_the_tables_show_what_was_measured(module: Callable[[str], ModuleType]) 
     assert "| clean | 1 |  | 70.0% |  | no outlier | none |  | 51.2 | 0.0123 | 100 |" in lines
     assert "| blend | 1 | 1 | 70.0% -> 68.0% | 96.0% | backdoor suspected | 1 | 5.0 | 51.2 | 0.0123 | 100 |" in lines
     assert "| blend | 1 | 1 | 70.0% -> 68.0% | 96.0% | not scanned |  |  |  |  |  |" in lines
-    assert "| blend | 1 | 1 | unlearning | 68.0% -> 66.0% | 95.0% -> 2.0% | 96.0% -> 3.0% |" in lines
-    assert "| blend | 1 | 1 | unlearning | nothing flagged |  |  |" in lines
+    assert "| blend | 1 | 1 | unlearning | 68.0% -> 66.0% | 95.0% -> 2.0% | 96.0% -> 3.0% | 5.0% |" in lines
+    assert "| blend | 1 | 1 | unlearning | nothing flagged |  |  |  |" in lines
     assert "| 16 frames of 64x64 | 16 | nc_tf, 8 labels at once, float32 | 1.500 | 1.400 | 1.00 | 85.3 | 1234 | 500 |" in lines
     loop = "PyTorch 2.1, the same loop, one label, float32, nchw, 2 thread(s)"
     assert f"| 16 frames of 64x64 | 16 | {loop} | 2.100 | 1.400 | 1.40 | 15.2 | 400 | 500 |" in lines
@@ -204,7 +205,7 @@ def test_the_tables_show_what_was_measured(module: Callable[[str], ModuleType]) 
     assert "| torch not installed: pip install torch |  |  |  |  |  |  |  |  |" in lines
     assert "Cores that others kept busy meanwhile: 0.04 at most." in lines
     for line in lines:
-        assert not line.startswith("|") or line.count("|") in (12, 8, 10), line
+        assert not line.startswith("|") or line.count("|") in (12, 9, 10), line
 
 
 def test_the_demo_is_told_with_a_seed(module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,10 @@
     python video/4_mitigate_backdoor.py --backdoor_model_path models/backdoor_model_nc.keras
     python video/4_mitigate_backdoor.py --backdoor_model_path suspicious.keras --skip_detection --trigger_path found.npz
 
-Unlearning teaches the found trigger's clips their true classes; fine-tuning on the same clips without it is the control. Where the true
-trigger is known (--true_trigger_path), it is measured too. Exit code 0: done, or nothing to do; 2: bad input or failure.
+Unlearning teaches the found trigger's clips their true classes; fine-tuning on the same clips without it is the control. For both a
+`cnn_lstm` sees real clips filmed anew each time, and its network of the frames stays as it is; rendered clips, and other models, are
+trained as they are. Where the true trigger is known (--true_trigger_path), it is measured too. Exit code 0: done, or nothing to do;
+2: bad input or failure.
 """
 
 import argparse
@@ -15,7 +17,8 @@ import common
 
 from nc_tf.cli.options import positive
 
-METHODS, USUAL = ("unlearning", "fine-tuning", "nft"), common.MITIGATION
+METHODS = ("unlearning", "fine-tuning", "nft")
+ANEW, AS_THEY_ARE = common.MITIGATION, common.MITIGATION | {"epochs": 12, "learning_rate": 1e-3, "frozen_layers": ()}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,12 +31,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--target_label", type=int, help="with --skip_detection: where it leads; default: what its file says")
     parser.add_argument("--true_trigger_path", metavar="FILE", help="the planted trigger, to measure with; step 2 wrote it")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS[:2], metavar="NAME", help=f"some of {', '.join(METHODS)}")
-    parser.add_argument("--val_ratio", type=float, default=USUAL["fraction"], help="share of the training clips used")
-    parser.add_argument("--stamped_ratio", type=float, default=USUAL["ratio"], help="unlearning: share of those that is stamped each time")
-    parser.add_argument("--nb_epochs_mitigate", type=positive, default=USUAL["epochs"], help="not of nft")
-    parser.add_argument("--lr_mitigate", type=float, default=USUAL["learning_rate"], help="not of nft")
-    parser.add_argument("--batch_size", type=positive, default=USUAL["batch_size"], help="of the methods")
-    parser.add_argument("--freeze", nargs="+", default=(), metavar="LAYER", help="layers that stay as they are; not of nft")
+    epochs = f"not of nft; default: {AS_THEY_ARE['epochs']}, of clips filmed anew {ANEW['epochs']}"
+    rate = f"not of nft; default: {AS_THEY_ARE['learning_rate']}, of clips filmed anew {ANEW['learning_rate']}"
+    freeze = f"layers that stay as they are, not of nft; default: none, of clips filmed anew {' '.join(ANEW['frozen_layers'])}"
+    parser.add_argument("--val_ratio", type=float, default=ANEW["fraction"], help="share of the training clips used")
+    parser.add_argument("--stamped_ratio", type=float, default=ANEW["ratio"], help="unlearning: share of those that is stamped each time")
+    parser.add_argument("--nb_epochs_mitigate", type=positive, help=epochs)
+    parser.add_argument("--lr_mitigate", type=float, help=rate)
+    parser.add_argument("--batch_size", type=positive, default=ANEW["batch_size"], help="of the methods")
+    parser.add_argument("--freeze", nargs="*", metavar="LAYER", help=freeze)
     common.add_search_options(parser, suffix="_reconstruct")
     arguments = parser.parse_args(argv)
     return common.run("4_mitigate_backdoor.py", lambda: mitigate(arguments))
@@ -49,6 +55,7 @@ def mitigate(arguments: argparse.Namespace) -> int:
     from nc_tf.mitigation.repair import named_triggers
     from nc_tf.mitigation.saving import save_mitigation, table
     from nc_tf.mitigation.unlearning import unlearn
+    from nc_tf.models.cnn_lstm import has_frames
     from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file
     from nc_tf.preprocessing import Preprocessing
@@ -77,26 +84,27 @@ def mitigate(arguments: argparse.Namespace) -> int:
             print("no label is flagged: nothing to take out")
             return 0
         print(f"flagged: {', '.join(str(trigger.label) for trigger in triggers)}, most anomalous first")
-    pair = test.images, test.labels
-    fit = {"epochs": arguments.nb_epochs_mitigate, "batch_size": arguments.batch_size, "learning_rate": arguments.lr_mitigate}
-    fit |= {"ratio": arguments.stamped_ratio, "frozen_layers": arguments.freeze}
+    pairs = (train.images, train.labels), (test.images, test.labels)
+    few = {"fraction": arguments.val_ratio, "batch_size": arguments.batch_size}
+    flags = {"epochs": arguments.nb_epochs_mitigate, "learning_rate": arguments.lr_mitigate, "frozen_layers": arguments.freeze}
+    flags = few | {"ratio": arguments.stamped_ratio} | common.given(flags)
+    anew = arguments.data_dir != common.SYNTHETIC and has_frames(model)
+    to_fit = common.filmed(pairs[0], flags, arguments.seed) if anew else pairs[0]
     for name in arguments.methods:
-        method, settings = (nft, {"batch_size": arguments.batch_size}) if name == "nft" else (unlearn, fit)
+        method, clips, settings = (nft, pairs[0], few) if name == "nft" else (unlearn, to_fit, (ANEW if anew else AS_THEY_ARE) | flags)
         # The control is measured with the found trigger, and is not taught it.
         taught, beside = ([], named_triggers(triggers)) if name == "fine-tuning" else (triggers, {})
         done = method(
             model,
-            train.images,
-            train.labels,
+            *clips,
             taught,
-            test=pair,
+            test=pairs[1],
             known_triggers=beside | known,
-            fraction=arguments.val_ratio,
             seed=arguments.seed,
             verbose=0,
             **settings,
         )
-        saved = save_mitigation(done, outs[name], pair, Preprocessing())
+        saved = save_mitigation(done, outs[name], pairs[1], Preprocessing())
         print(f"{name}, measured on the saved file {outs[name]}:\n{table(saved)}")
     return 0
 

@@ -15,17 +15,21 @@ from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from nc_tf.datasets.files import LabelledImages
     from nc_tf.inversion import SearchSettings
     from nc_tf.results import Backdoor, ScanResult, Trigger
 
+    Pair = tuple[np.ndarray, np.ndarray]
+
 SYNTHETIC, RENDERED = "synthetic", Path("data/moving-shapes.npz")
-# What steps 0, 2 and 4 do unless they are told otherwise, and benchmarks/video.py measures: arguments of `train_clips`, twice, and of
-# `unlearn`.
+# What steps 0, 2 and 4 do with real clips unless they are told otherwise, and benchmarks/video.py measures: arguments of `train_clips`,
+# twice, and of `unlearn`.
 TRAINING: dict[str, Any] = {"frame_epochs": 12, "epochs": 5, "batch_size": 16, "frame_learning_rate": 2e-3, "learning_rate": 1e-3}
 INJECTION: dict[str, Any] = TRAINING | {"frame_epochs": 5, "epochs": 3, "frame_learning_rate": 1e-3, "learning_rate": 5e-4, "rate": 0.1}
-MITIGATION: dict[str, Any] = {"fraction": 0.05, "ratio": 0.5, "epochs": 12, "batch_size": 16, "learning_rate": 1e-3}
+MITIGATION: dict[str, Any] = {"fraction": 0.05, "ratio": 0.5, "batch_size": 16}
+MITIGATION |= {"epochs": 40, "learning_rate": 2e-3, "frozen_layers": ("frames",)}
 PLANTED = ("patch", "blend")
 # Of a minibatch of the search, where images have eight: a clip costs as many times an image as it has frames. A round then sees 32 clips,
 # of which one may be missed: at .97, the threshold of preset robust, none could be.
@@ -134,6 +138,16 @@ def data_file(arguments: argparse.Namespace) -> Path:
 
         data.run(nc_tf_parser().parse_args(["data", RENDERED.stem, "--out", str(RENDERED.parent)]))
     return RENDERED
+
+
+def filmed(clips: "Pair", settings: dict[str, Any], seed: int) -> tuple["tf.data.Dataset", None]:
+    """The clips and labels that `unlearn` takes with settings such as `MITIGATION`: few, and filmed anew each time."""
+    from nc_tf.datasets.augmentation import filmed_batches
+    from nc_tf.mitigation.repair import some_rows
+
+    images, labels = clips
+    rows = some_rows(len(images), settings["fraction"], seed)
+    return filmed_batches(images[rows], labels[rows], settings["batch_size"], seed=seed), None
 
 
 def planted(kind: str, frame_shape: tuple[int, ...], label: int, seed: int) -> "Backdoor":

@@ -1,5 +1,6 @@
 """Clips as they might have been filmed as well, for training sets too small to show everything in every light."""
 
+import numpy as np
 import tensorflow as tf
 
 SMALLEST = 0.35  # share of the picture that a cut leaves
@@ -43,6 +44,28 @@ def film_anew(clips: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     paleness = of_clip(tf.where(draws[7] < GREY, 1.0, 0.3 * draws[8]))
     filmed += paleness * (tf.reduce_mean(filmed, axis=-1, keepdims=True) - filmed)
     return tf.ensure_shape(tf.clip_by_value(filmed, 0.0, 255.0), clips.shape)
+
+
+def filmed_batches(clips: np.ndarray, labels: np.ndarray, batch_size: int, *, seed: int = 0) -> tf.data.Dataset:
+    """What `unlearn` takes in place of few clips, so that they are not learned by heart: an epoch of them, each filmed anew every time.
+
+    Args:
+        clips: (N, T, H, W, C) raw [0, 255], any number type.
+        labels: (N,) integers.
+        batch_size: clips a batch.
+        seed: of order and films.
+
+    Returns:
+        Batches of (clips float32 in [0, 255], labels int64).
+    """
+    resident, own = tf.constant(clips), tf.constant(labels, tf.int64)
+    rows = tf.data.Dataset.range(len(clips)).shuffle(len(clips), seed=seed).batch(batch_size)
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
+
+    def draw(rows: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return film_anew(tf.gather(resident, rows), seed), tf.gather(own, rows)
+
+    return tf.data.Dataset.zip(rows, seeds).map(draw, num_parallel_calls=2, deterministic=True)
 
 
 def mix_pairs(clips: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, alpha: float = 0.2) -> tuple[tf.Tensor, tf.Tensor]:

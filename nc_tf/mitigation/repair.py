@@ -71,10 +71,8 @@ class Repair:
         Raises:
             InputError: no share, or bad images.
         """
-        if not 0 < fraction <= 1:
-            raise InputError(f"fraction {fraction}: expected a share of the images above 0 and up to 1; the paper's is .1")
         images, labels = check_images(images, labels, image_shape=self.image_shape, num_classes=self.num_classes)
-        chosen = np.random.default_rng(self.seed).permutation(len(images))[: max(1, round(fraction * len(images)))]
+        chosen = some_rows(len(images), fraction, self.seed)
         return images[chosen], labels[chosen]
 
     def required(self, method: str) -> tuple[Trigger, ...]:
@@ -117,6 +115,17 @@ class Repair:
             settings={"method": method, **settings, "intensity_range": self.preprocess.name, "seed": self.seed},
             details=details or {},
         )
+
+
+def some_rows(number: int, fraction: float, seed: int) -> np.ndarray:
+    """Rows of a random share of so many images, at least one: those that every defence with this seed repairs with.
+
+    Raises:
+        InputError: no share.
+    """
+    if not 0 < fraction <= 1:
+        raise InputError(f"fraction {fraction}: expected a share of the images above 0 and up to 1; the paper's is .1")
+    return np.random.default_rng(seed).permutation(number)[: max(1, round(fraction * number))]
 
 
 def check_backdoor(name: str, backdoor: Backdoor, image_shape: tuple[int, ...], num_classes: int) -> None:
