@@ -105,7 +105,7 @@ def scanned(model_file: Path, data: Path, out: Path, seed: int, settings: "Searc
 def repaired(
     method: str,
     model_file: Path,
-    train: Pair,
+    train: tuple[Any, Any],
     test: Pair,
     triggers: Sequence[Any],
     known: dict[str, Any],

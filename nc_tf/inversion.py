@@ -42,8 +42,8 @@ class SearchSettings:
         batches_per_round: minibatches, and updates, between two looks of the schedule.
         max_rounds: rounds after which an arm ends whatever its state.
         save_last: keep the trigger of the last round instead of the smallest working one.
-        exclude_target: leave the images of an arm's own label out of its minibatches: without a trigger they count as successes.
         cost: the schedule.
+        exclude_target: leave the images of an arm's own label out of its minibatches: without a trigger they count as successes.
     """
 
     loss: Loss | str = Loss.LINEAR
@@ -53,8 +53,8 @@ class SearchSettings:
     batches_per_round: int = 31
     max_rounds: int = 1000
     save_last: bool = False
-    exclude_target: bool = False
     cost: schedule.CostSchedule = schedule.CostSchedule()
+    exclude_target: bool = False
 
     def __post_init__(self) -> None:
         if self.loss not in list(Loss):

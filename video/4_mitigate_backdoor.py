@@ -12,6 +12,7 @@ trained as they are. Where the true trigger is known (--true_trigger_path), it i
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import common
 
@@ -84,27 +85,22 @@ def mitigate(arguments: argparse.Namespace) -> int:
             print("no label is flagged: nothing to take out")
             return 0
         print(f"flagged: {', '.join(str(trigger.label) for trigger in triggers)}, most anomalous first")
-    pairs = (train.images, train.labels), (test.images, test.labels)
-    few = {"fraction": arguments.val_ratio, "batch_size": arguments.batch_size}
+    clean, test_pair = (train.images, train.labels), (test.images, test.labels)
+    few: dict[str, Any] = {"fraction": arguments.val_ratio, "batch_size": arguments.batch_size}
     flags = {"epochs": arguments.nb_epochs_mitigate, "learning_rate": arguments.lr_mitigate, "frozen_layers": arguments.freeze}
     flags = few | {"ratio": arguments.stamped_ratio} | common.given(flags)
     anew = arguments.data_dir != common.SYNTHETIC and has_frames(model)
-    to_fit = common.filmed(pairs[0], flags, arguments.seed) if anew else pairs[0]
+    fit = (ANEW if anew else AS_THEY_ARE) | flags
+    clips, labels = common.filmed(clean, fit, arguments.seed) if anew else clean
+    alike: dict[str, Any] = {"test": test_pair, "seed": arguments.seed, "verbose": 0}
     for name in arguments.methods:
-        method, clips, settings = (nft, pairs[0], few) if name == "nft" else (unlearn, to_fit, (ANEW if anew else AS_THEY_ARE) | flags)
-        # The control is measured with the found trigger, and is not taught it.
-        taught, beside = ([], named_triggers(triggers)) if name == "fine-tuning" else (triggers, {})
-        done = method(
-            model,
-            *clips,
-            taught,
-            test=pairs[1],
-            known_triggers=beside | known,
-            seed=arguments.seed,
-            verbose=0,
-            **settings,
-        )
-        saved = save_mitigation(done, outs[name], pairs[1], Preprocessing())
+        if name == "nft":
+            done = nft(model, train.images, train.labels, triggers, known_triggers=known, **few, **alike)
+        elif name == "unlearning":
+            done = unlearn(model, clips, labels, triggers, known_triggers=known, **fit, **alike)
+        else:  # the control is measured with the found trigger, and is not taught it
+            done = unlearn(model, clips, labels, (), known_triggers=named_triggers(triggers) | known, **fit, **alike)
+        saved = save_mitigation(done, outs[name], test_pair, Preprocessing())
         print(f"{name}, measured on the saved file {outs[name]}:\n{table(saved)}")
     return 0
 
