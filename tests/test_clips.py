@@ -272,3 +272,15 @@ def test_frozen_layers_stay_as_they_are_and_only_they() -> None:
         unlearn(model, CLIPS, LABELS, [], test=(CLIPS, LABELS), frozen_layers=[layer.name for layer in model.layers])
     with pytest.raises(InputError, match="layer 'no': expected layers of the model, some of "):
         unlearn(model, CLIPS, LABELS, [], test=(CLIPS, LABELS), frozen_layers=["no"])
+
+
+def test_a_kind_of_layers_is_frozen_wherever_it_is_and_set_back_as_it_was() -> None:
+    frame = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Conv2D(3, 3, name="inside"), layers.BatchNormalization(), layers.ReLU()])
+    frame.layers[0].trainable = False
+    body = [layers.TimeDistributed(frame), layers.Flatten(), layers.Dense(NUM_CLASSES, activation="softmax")]
+    model = keras.Sequential([keras.Input(CLIPS.shape[1:]), layers.Rescaling(1 / 255), *body])
+    repaired = unlearn(model, CLIPS, LABELS, [corner_trigger()], test=(CLIPS, LABELS), frozen_layers=["BatchNormalization"], verbose=0)
+    inner, mended = (part.layers[1].layer for part in (model, repaired.model))
+    assert digest(inner.get_weights()) == digest(mended.get_weights())
+    assert digest(model.layers[-1].get_weights()) != digest(repaired.model.layers[-1].get_weights())
+    assert [layer.trainable for layer in mended.layers] == [False, True, True], "the first was frozen before"

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--freeze", metavar="LAYER", nargs="+", default=(), help="layers that stay as they are")
+    parser.add_argument("--freeze", metavar="LAYER", nargs="+", default=(), help="layers that stay as they are, by name or kind")
     parser.add_argument("--rounds", type=positive, default=1, help="scan again and unlearn what is flagged then, so many times in all")
 
 

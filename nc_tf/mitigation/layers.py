@@ -40,6 +40,26 @@ def _has_units(layer: keras.layers.Layer) -> bool:
     return len(shape) in (2, 4) and shape[-1] is not None
 
 
+def all_layers(network: keras.Model) -> list[keras.layers.Layer]:
+    """Layers in the network's order, those of nested models, and of what looks at every frame of a clip, in the place of the whole."""
+    found: list[keras.layers.Layer] = []
+    for layer in network.layers:
+        inner = layer.layer if isinstance(layer, layers.TimeDistributed) else layer
+        found += all_layers(inner) if isinstance(inner, keras.Model) else [inner]
+    return found
+
+
+def trainable_flags(network: keras.Model) -> list[tuple[keras.layers.Layer, bool]]:
+    """The network and all that is in it, from the outside in, each with its `trainable`."""
+    return [(layer, layer.trainable) for layer in (network, *network.layers, *all_layers(network))]
+
+
+def set_back(flags: Sequence[tuple[keras.layers.Layer, bool]]) -> None:
+    """Make every layer as trainable as it was; where a flag is handed on, the inner layer's own comes after it."""
+    for layer, trainable in flags:
+        layer.trainable = trainable
+
+
 def mean_activations(
     model: keras.Model, layer: keras.layers.Layer, images: np.ndarray, preprocess: Preprocessing, backdoor: Backdoor | None = None
 ) -> np.ndarray:

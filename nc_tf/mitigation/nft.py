@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from nc_tf.errors import InputError
+from nc_tf.mitigation.layers import all_layers, set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
@@ -90,7 +91,7 @@ def nft(
     images, labels = repair.some(images, labels, fraction)
     keras.utils.set_random_seed(seed)
     purified = repair.copy()
-    flags = [(layer, layer.trainable) for layer in (purified, *purified.layers, *_all_layers(purified))]
+    flags = trainable_flags(purified)
     for layer, _ in flags:  # the channels of frozen ones are weighed too; each by itself, because a copied model hands no flag on
         layer.trainable = True
     masked = MaskedNetwork(purified, regularization * repair.num_classes / len(images), alpha, beta)
@@ -102,8 +103,7 @@ def nft(
     batches = _mixed(images, labels, repair, mix, batch_size)
     masked.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=verbose)
     masks = masked.fold()
-    for layer, trainable in flags:  # from the outside in: where a flag is handed on, the inner layer's own comes after it
-        layer.trainable = trainable
+    set_back(flags)
     return repair.done(
         purified,
         "NFT",
@@ -194,18 +194,9 @@ class MaskedNetwork(keras.Model):
 
 def _channels(network: keras.Model) -> list[tuple[str, keras.Variable]]:
     """What is masked: name of the layer, and the variable whose last axis are its channels; in the network's order."""
-    everything = _all_layers(network)
+    everything = all_layers(network)
     scales = [layer for layer in everything if isinstance(layer, layers.BatchNormalization) and layer.scale]
     if scales:
         return [(layer.name, layer.gamma) for layer in scales]
     weighted = [layer for layer in everything if isinstance(layer, layers.Dense | layers.Conv2D)]
     return [(layer.name, layer.kernel) for layer in weighted[:-1]]
-
-
-def _all_layers(network: keras.Model) -> list[layers.Layer]:
-    """Layers in the network's order, those of nested models, and of what looks at every frame of a clip, in the place of the whole."""
-    found: list[layers.Layer] = []
-    for layer in network.layers:
-        inner = layer.layer if isinstance(layer, layers.TimeDistributed) else layer
-        found += _all_layers(inner) if isinstance(inner, keras.Model) else [inner]
-    return found

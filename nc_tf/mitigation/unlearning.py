@@ -9,6 +9,7 @@ import tensorflow as tf
 from nc_tf.datasets.checks import check_images
 from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
+from nc_tf.mitigation.layers import all_layers, set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
@@ -51,7 +52,8 @@ def unlearn(
         epochs: passes over them.
         batch_size: images an update.
         learning_rate: of Adam, at the start.
-        frozen_layers: names of layers that stay as they are, such as the early ones of a network for clips.
+        frozen_layers: names of layers that stay as they are, such as the early ones of a network for clips, or kinds of layers:
+            "BatchNormalization" keeps its moving averages from following few images.
         intensity_range: what the model wants of raw pixels.
         seed: of every choice.
         callbacks: further Keras callbacks.
@@ -81,7 +83,8 @@ def unlearn(
         num_images = len(images)
     keras.utils.set_random_seed(seed)  # before the copy: a Dropout draws its own seed when it is made
     repaired = repair.copy()
-    freed = _freeze(repaired, frozen_layers)
+    flags = trainable_flags(repaired)
+    _freeze(repaired, frozen_layers)
     # Without a trigger the rate is zero, and any trigger will do to fill the place.
     nothing = Trigger(0, np.zeros(repair.image_shape[:-1], np.float32), np.zeros(repair.image_shape, np.float32))
     batches = stamped_batches(
@@ -103,8 +106,7 @@ def unlearn(
         metrics=["accuracy"],
     )
     repaired.fit(batches, epochs=epochs, callbacks=list(callbacks), verbose=verbose, shuffle=False)
-    for layer in freed:
-        layer.trainable = True
+    set_back(flags)
     return repair.done(
         repaired,
         "unlearning" if triggers else "fine-tuning",
@@ -117,18 +119,21 @@ def unlearn(
     )
 
 
-def _freeze(model: keras.Model, names: Sequence[str]) -> list[keras.layers.Layer]:
-    """The layers of these names, frozen now; without those that were before."""
-    known = {layer.name: layer for layer in model.layers}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise InputError(f"layer {unknown[0]!r}: expected layers of the model, some of {', '.join(known)}; choose from these")
-    frozen = [known[name] for name in names if known[name].trainable]
-    if names and not [layer for layer in model.layers if layer.trainable_weights and layer.name not in names]:
+def _freeze(model: keras.Model, names: Sequence[str]) -> None:
+    """Freeze the layers of these names and kinds, those of nested models included."""
+    layers = [*model.layers, *all_layers(model)]
+    for name in names:
+        chosen = [layer for layer in layers if name in (layer.name, type(layer).__name__)]
+        if not chosen:
+            known = ", ".join(layer.name for layer in model.layers)
+            raise InputError(
+                f"layer {name!r}: expected layers of the model, some of {known}, or a kind of them such as BatchNormalization; "
+                "choose from these"
+            )
+        for layer in chosen:
+            layer.trainable = False
+    if names and not model.trainable_weights:
         raise InputError(f"frozen layers {', '.join(names)}: expected one with weights to be left; name fewer")
-    for layer in frozen:
-        layer.trainable = False
-    return frozen
 
 
 def _required(labels: np.ndarray | None) -> np.ndarray:
