@@ -8,7 +8,8 @@ Steps:
     clean      three networks, as video/0_train_clean.py trains on real clips
     infect     each of them fine-tuned four times: two targets, and a patch and a blend, those of video/2_inject_backdoor.py
     scan       preset robust on all fifteen, with what video/3_detect_backdoor.py changes for clips
-    mitigate   the infected: unlearning what was found, as video/4_mitigate_backdoor.py; with one seed fine-tuning, the control, and NFT
+    mitigate   the infected: unlearning what was found, as video/4_mitigate_backdoor.py; with one seed fine-tuning, the control, and of
+               patches NFT
     speed      seconds a label-round of the search and, where torch is installed, of a plain PyTorch loop; memory; by frames and size; needs
                no data
     demo       `make video-demo` with five seeds; needs no data
@@ -46,7 +47,6 @@ WITHOUT_DATA = {"speed", "demo"}
 SEEDS, TARGETS = (0, 1, 2), (0, 6)
 # As video/4_mitigate_backdoor.py gives it to `nft`, but with fewer steps than 1,000: each takes a second or more on clips.
 NFT: dict[str, Any] = {"fraction": common.MITIGATION["fraction"], "batch_size": common.MITIGATION["batch_size"], "steps": 200}
-SEED_OF_OTHERS = 0  # with which the defences behind the first are tried
 DEFENCES = ("unlearning", "fine-tuning", "NFT")
 
 
@@ -246,9 +246,11 @@ def detected(network: Network, data: Path) -> dict[str, Any]:
 
 
 def mitigation_jobs(networks: Sequence[Network], data: Path) -> dict[str, Job]:
-    """Every defence of every network, but for the seeds without the others."""
-    tried = {network: DEFENCES if network.seed == SEED_OF_OTHERS else DEFENCES[:1] for network in networks}
-    return {f"{network.name}, {one}": partial(defended, network, one, data) for network, defences in tried.items() for one in defences}
+    """Of each network unlearning; the control with the first seed alone, and NFT, the slowest by far, of its patches."""
+    first = [network for network in networks if network.seed == SEEDS[0]]
+    tried = [networks, first, [network for network in first if network.kind == "patch"]]
+    chosen = [(network, defence) for defence, some in zip(DEFENCES, tried, strict=True) for network in some]
+    return {f"{network.name}, {defence}": partial(defended, network, defence, data) for network, defence in chosen}
 
 
 def defended(network: Network, defence: str, data: Path) -> dict[str, Any]:

@@ -143,8 +143,9 @@ def test_twelve_infected_networks_and_the_other_defences_with_one_seed(module: C
     assert [network.name for network in video.CLEAN] == ["clean-0", "clean-1", "clean-2"]
     assert len({network.name for network in video.INFECTED}) == 12
     jobs = video.mitigation_jobs(video.INFECTED, Path())
-    assert len(jobs) == 12 + 2 * 4
+    assert len(jobs) == 12 + 4 + 2
     assert {name.partition(", ")[2] for name in jobs if "seed-0" not in name} == {"unlearning"}
+    assert [name for name in jobs if "NFT" in name] == ["patch-0-seed-0, NFT", "patch-6-seed-0, NFT"]
 
 
 def scan_row(target: int | None, flagged: list[int], smallest: int, failed: int | None = None) -> dict[str, Any]:
