@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_tf.inversion import SearchSettings
 from nc_tf.models.network import resolve_precision
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import Preset
@@ -43,20 +44,26 @@ def scan_record(
 
     The precision is what it comes to on this machine: "auto" may come to another one where a stopped scan goes on.
     """
-    values = asdict(preset.settings)
+    values = _named(preset.settings)
     cost = values.pop("cost")
-    if not values["exclude_target"]:  # scans of images, which never do, do not name it
-        del values["exclude_target"]
     cuts = [asdict(cut) for cut in preset.cuts]
     search = {"starts": preset.starts, "grey": preset.grey, "cuts": cuts, "precision": resolve_precision(preset.precision)}
     search |= {"upsample_size": upsample_size, "seed": seed, "held_out": preset.held_out}
     if per_frame:
         search["per_frame"] = True
     if preset.ranking is not None:
-        search["ranking"] = asdict(preset.ranking)
+        search["ranking"] = asdict(preset.ranking) | {"search": _named(preset.ranking.search)}
     if best != "norm":
         search["best"] = best
     return {"model": model_hash, "data": data_hash, **search, **values, **cost, "preprocessing": asdict(preprocess)}
+
+
+def _named(settings: SearchSettings) -> dict[str, Any]:
+    """Every setting by its name, but for one that came later, where it changes nothing: scans begun before can go on."""
+    values = asdict(settings)
+    if not settings.exclude_target:
+        del values["exclude_target"]
+    return values
 
 
 def model_facts(path: str | Path, model: keras.Model) -> dict[str, Any]:

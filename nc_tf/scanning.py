@@ -109,8 +109,10 @@ def scan(
         )
         if unseen_labels is None:
             raise InputError(f"unseen {unit.many} without their classes: expected both; give ({unit.many}, labels)")
-    classes = labels[searched] if settings.exclude_target else None
-    task = Task(model, preprocess, precision or chosen.precision, images[searched], settings, upsample_size, seed, per_frame, classes)
+    if settings.exclude_target:
+        _check_others(wanted, labels[searched], unit)
+    of_search = images[searched], settings, upsample_size, seed, per_frame, labels[searched]
+    task = Task(model, preprocess, precision or chosen.precision, *of_search)
     network, space = task.network, task.space
     clean_answers = predict_classes(model, unseen_images, preprocess)
 
@@ -234,6 +236,16 @@ def _split(num_images: int, seed: int, batch_size: int, most: int, unit: Unit) -
         )
     order = np.random.default_rng(seed).permutation(num_images)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _check_others(wanted: Iterable[int], classes: np.ndarray, unit: Unit) -> None:
+    """Whether every label has images of other classes to search on."""
+    for label in wanted:
+        if (classes == label).all():
+            raise InputError(
+                f"label {label}: all {unit.many} to search on are of this class: expected some of others, because its own are left out; "
+                f"give {unit.many} of other classes, or do not search this label"
+            )
 
 
 def _best(starts: Sequence[ArmResult], success: Callable[[ArmResult], float] | None = None) -> ArmResult:

@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from nc_tf.errors import InputError
 from nc_tf.inversion import Inversion, RoundLog, Run, SearchSettings
 from nc_tf.results import Status, Trigger
 
@@ -124,21 +123,19 @@ class Minibatches(Protocol):
 class ResidentImages:
     """All images on the device as uint8 (or float32); every arm draws them in an order of its own, epoch after epoch.
 
-    The order depends on the seed, the arm and its round alone: never on which other arms run, or on what was run before.
+    The order depends on the seed, the arm and its round alone (and on which images are left out): never on which other arms run, or on
+    what was run before.
     """
 
     def __init__(self, images: np.ndarray, settings: SearchSettings, seed: int, labels: np.ndarray | None = None) -> None:
-        """`labels` (N,): an arm draws none of its own; without them it draws all images."""
+        """`labels` (N,): an arm draws the images of other labels than its own, at least one; without them it draws all images."""
         self.images, self.labels = tf.constant(images), labels
         self.settings, self.seed = settings, seed
         self._epoch = lru_cache(maxsize=256)(self._shuffle)
 
     def _drawn(self, label: int) -> np.ndarray:
         """Rows of the images that the arms of a label draw."""
-        drawn = np.arange(len(self.images)) if self.labels is None else np.flatnonzero(self.labels != label)
-        if not len(drawn):
-            raise InputError(f"label {label}: all that could be searched on is of this class: expected some of others; give more")
-        return drawn
+        return np.arange(len(self.images)) if self.labels is None else np.flatnonzero(self.labels != label)
 
     def _shuffle(self, label: int, start: int, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, label, start, epoch]).permutation(self._drawn(label)).astype(np.int32)

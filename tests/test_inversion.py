@@ -315,12 +315,6 @@ def test_an_arm_draws_no_image_of_its_own_label_where_labels_are_given() -> None
         assert [sorted(epoch) for epoch in stream.reshape(-1, len(others))] == [others] * (60 // len(others))
 
 
-def test_an_arm_that_would_draw_nothing_is_refused() -> None:
-    draw = ResidentImages(np.zeros((3, *IMAGE_SHAPE), np.uint8), SearchSettings(), 0, np.full(3, 2))
-    with pytest.raises(InputError, match=r"label 2: all that could be searched on is of this class: expected some of others; give more"):
-        draw(arms_of(TriggerSpace(IMAGE_SHAPE), (2, 0)), [0])
-
-
 # -- which trigger is kept, and how a search ends --------------------------------------------------------------------------------------
 
 

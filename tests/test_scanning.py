@@ -341,6 +341,14 @@ def test_whose_images_a_label_is_searched_on(monkeypatch: pytest.MonkeyPatch, ex
     assert drawn == {label: everything - {label} if exclude else everything for label in (1, 3)}
 
 
+def test_a_label_that_would_have_nothing_to_be_searched_on_is_refused_before_anything_is_searched() -> None:
+    only = np.where(np.arange(len(LABELS)) == 0, 1, 2)
+    unseen = next(row for row in range(9) if 0 in scanning._split(len(IMAGES), row, QUICK.batch_size, 600, Unit.IMAGE)[1])
+    message = r"label 2: all images to search on are of this class: expected some of others.* give images of other classes, or do not"
+    with pytest.raises(InputError, match=message):
+        quick_scan(corner_network(3), labels=only, settings=replace(QUICK, exclude_target=True), seed=unseen, targets=[0, 2])
+
+
 def test_the_held_out_part_depends_on_the_seed_and_has_an_upper_bound() -> None:
     searched, unseen = scanning._split(100, 0, 32, 600, Unit.IMAGE)
     assert not np.array_equal(unseen, scanning._split(100, 1, 32, 600, Unit.IMAGE)[1])

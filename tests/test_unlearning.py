@@ -17,7 +17,7 @@ from quick import digest, small_network
 from nc_tf.attacks.patch import patch
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
-from nc_tf.mitigation.repair import named_triggers
+from nc_tf.mitigation.repair import Repair, named_triggers
 from nc_tf.mitigation.saving import save_mitigation, table
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.models.loading import load_model
@@ -54,6 +54,21 @@ def test_the_model_passed_in_is_not_changed(infected: keras.Model) -> None:
     repaired = unlearn(infected, *TRAIN, [REVERSED], **{**QUICKLY, "epochs": 1})
     assert digest(infected.get_weights()) == before != digest(repaired.model.get_weights())
     assert infected.optimizer is optimizer
+
+
+def test_statistics_that_a_model_was_adapted_to_are_copied_with_it() -> None:
+    normalization = keras.layers.Normalization()
+    normalization.adapt(TEST[0].astype(np.float32))
+    model = keras.Sequential([keras.Input(TEST[0].shape[1:]), normalization, keras.layers.Flatten(), keras.layers.Dense(NUM_CLASSES)])
+    copy = Repair(model, [], test=TEST).copy()
+    np.testing.assert_allclose(copy(TEST[0][:4] / 1.0), model(TEST[0][:4] / 1.0), rtol=1e-5)
+
+
+def test_a_dataset_may_begin_with_one_class(infected: keras.Model) -> None:
+    order = np.argsort(TRAIN[1], kind="stable")
+    batches = tf.data.Dataset.from_tensor_slices((TRAIN[0][order], TRAIN[1][order])).batch(8)
+    repaired = unlearn(infected, batches, None, [REVERSED], **{**QUICKLY, "epochs": 1})
+    assert repaired.settings["images"] == len(TRAIN[0])
 
 
 def test_fine_tuning_without_triggers_keeps_the_backdoor(infected: keras.Model) -> None:

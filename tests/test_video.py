@@ -9,10 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from networks import IMAGE_SHAPE, NUM_CLASSES, clip_network, corner_clips, corner_network, corner_trigger, smallest_norm
 
+from nc_tf.models.cnn_lstm import cnn_lstm
 from nc_tf.models.loading import load_model
 from nc_tf.models.saving import save_model
 from nc_tf.results import Trigger
@@ -84,7 +86,46 @@ def test_step_0_trains_on_rendered_clips_and_on_others(tmp_path: Path, monkeypat
         np.testing.assert_array_equal(before, after)
     assert not np.array_equal(infected.layers[-1].get_weights()[0], repaired.layers[-1].get_weights()[0])
     written = json.loads((tmp_path / "mended" / "unlearning" / "mitigation.json").read_text())
-    assert (written["images"], written["learning_rate"]) == (3, 0.002), "5 % of the clips, filmed anew"
+    assert (written["images"], written["epochs"], written["learning_rate"]) == (3, 1, 0.002)
+
+
+@pytest.mark.parametrize(
+    ("network", "data", "more", "anew", "expected"),
+    [
+        ("cnn_lstm", "real", [], True, (40, 0.002, ["frames"])),
+        ("cnn_lstm", "real", ["--freeze"], True, (40, 0.002, [])),
+        ("cnn_lstm", "synthetic", [], False, (12, 0.001, [])),
+        ("other", "real", ["--freeze", "BatchNormalization", "--lr_mitigate", 0.1], False, (12, 0.1, ["BatchNormalization"])),
+    ],
+)
+def test_step_4_films_few_real_clips_anew_for_each_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, data: str, more: list[Any], anew: bool, expected: tuple[Any, ...]
+) -> None:
+    module, shape, kept, filmed = script("4_mitigate_backdoor"), (2, 16, 16, 3), [], []
+    x, y = np.zeros((40, *shape), np.uint8), np.arange(40) % 4
+    np.savez(tmp_path / "clips.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    flat = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax")]
+    save_model(cnn_lstm(4, shape, lstm_units=2) if network == "cnn_lstm" else keras.Sequential(flat), tmp_path / "m.keras")
+    save_trigger(tmp_path / "t.npz", Trigger(0, np.zeros((16, 16), np.float32), np.zeros((16, 16, 3), np.float32)))
+    monkeypatch.setattr(module.common, "RENDERED", tmp_path / "clips.npz")
+
+    def film(clips: Any, settings: Any, seed: int) -> tuple[str, None]:
+        filmed.append(len(clips[0]))
+        return "filmed", None
+
+    def unlearn(model: Any, clips: Any, labels: Any, triggers: Any, **settings: Any) -> Any:
+        kept.append((clips if isinstance(clips, str) else len(clips), settings))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.common, "filmed", film)
+    monkeypatch.setattr("nc_tf.mitigation.unlearning.unlearn", unlearn)
+    flags = ["--backdoor_model_path", tmp_path / "m.keras", "--output_dir", tmp_path]
+    flags += ["--skip_detection", "--trigger_path", tmp_path / "t.npz"]
+    flags += [] if data == "synthetic" else ["--data_dir", tmp_path / "clips.npz"]
+    assert module.main([str(flag) for flag in [*flags, *more]]) != 0
+    ((clips, settings),) = kept
+    assert (clips, filmed) == (("filmed", [40]) if anew else (40, []))
+    assert (settings["epochs"], settings["learning_rate"], list(settings["frozen_layers"])) == expected
 
 
 def test_a_class_without_clips_keeps_its_number() -> None:

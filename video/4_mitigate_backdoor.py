@@ -86,16 +86,15 @@ def mitigate(arguments: argparse.Namespace) -> int:
             return 0
         print(f"flagged: {', '.join(str(trigger.label) for trigger in triggers)}, most anomalous first")
     clean, test_pair = (train.images, train.labels), (test.images, test.labels)
-    few: dict[str, Any] = {"fraction": arguments.val_ratio, "batch_size": arguments.batch_size}
+    of_all: dict[str, Any] = {"fraction": arguments.val_ratio, "batch_size": arguments.batch_size}
     flags = {"epochs": arguments.nb_epochs_mitigate, "learning_rate": arguments.lr_mitigate, "frozen_layers": arguments.freeze}
-    flags = few | {"ratio": arguments.stamped_ratio} | common.given(flags)
     anew = arguments.data_dir != common.SYNTHETIC and has_frames(model)
-    fit = (ANEW if anew else AS_THEY_ARE) | flags
-    clips, labels = common.filmed(clean, fit, arguments.seed) if anew else clean
+    fit = (ANEW if anew else AS_THEY_ARE) | of_all | {"ratio": arguments.stamped_ratio} | common.given(flags)
     alike: dict[str, Any] = {"test": test_pair, "seed": arguments.seed, "verbose": 0}
     for name in arguments.methods:
+        clips, labels = common.filmed(clean, fit, arguments.seed) if anew else clean
         if name == "nft":
-            done = nft(model, train.images, train.labels, triggers, known_triggers=known, **few, **alike)
+            done = nft(model, train.images, train.labels, triggers, known_triggers=known, **of_all, **alike)
         elif name == "unlearning":
             done = unlearn(model, clips, labels, triggers, known_triggers=known, **fit, **alike)
         else:  # the control is measured with the found trigger, and is not taught it

@@ -142,9 +142,12 @@ def data_file(arguments: argparse.Namespace) -> Path:
 
 def filmed(clips: "Pair", settings: dict[str, Any], seed: int) -> tuple["tf.data.Dataset", None]:
     """The clips and labels that `unlearn` takes with settings such as `MITIGATION`: few, and filmed anew each time."""
+    import keras
+
     from nc_tf.datasets.augmentation import filmed_batches
     from nc_tf.mitigation.repair import some_rows
 
+    keras.utils.set_random_seed(seed)  # so that nothing that was done before makes a difference
     images, labels = clips
     rows = some_rows(len(images), settings["fraction"], seed)
     return filmed_batches(images[rows], labels[rows], settings["batch_size"], seed=seed), None

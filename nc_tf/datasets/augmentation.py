@@ -49,6 +49,9 @@ def film_anew(clips: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def filmed_batches(clips: np.ndarray, labels: np.ndarray, batch_size: int, *, seed: int = 0) -> tf.data.Dataset:
     """What `unlearn` takes in place of few clips, so that they are not learned by heart: an epoch of them, each filmed anew every time.
 
+    As with all of tf.data, order and films depend on the global seed as well (`keras.utils.set_random_seed`), and a dataset that is used
+    twice goes on where it was: make one for every use.
+
     Args:
         clips: (N, T, H, W, C) raw [0, 255], any number type.
         labels: (N,) integers.

@@ -26,7 +26,7 @@ class Task:
         upsample_size: side of the mask's super-pixels, pixels.
         seed: of starts and minibatches.
         per_frame: whether every frame of a clip has a trigger of its own.
-        labels: (N,) classes of the images, where the arms of a label draw none of its own; None where they draw all.
+        labels: (N,) classes of the images; needed where the settings exclude those of an arm's own label.
     """
 
     model: keras.Model
@@ -57,4 +57,4 @@ class Task:
     @cached_property
     def minibatches(self) -> ResidentImages:
         """The images of each round."""
-        return ResidentImages(self.images, self.settings, self.seed, self.labels)
+        return ResidentImages(self.images, self.settings, self.seed, self.labels if self.settings.exclude_target else None)

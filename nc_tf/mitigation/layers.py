@@ -51,7 +51,7 @@ def all_layers(network: keras.Model) -> list[keras.layers.Layer]:
 
 def trainable_flags(network: keras.Model) -> list[tuple[keras.layers.Layer, bool]]:
     """The network and all that is in it, from the outside in, each with its `trainable`."""
-    return [(layer, layer.trainable) for layer in (network, *network.layers, *all_layers(network))]
+    return [(layer, layer.trainable) for layer in network._flatten_layers()]
 
 
 def set_back(flags: Sequence[tuple[keras.layers.Layer, bool]]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
+from nc_tf.models.frozen_copy import finalize_normalization
 from nc_tf.models.network import are_probabilities, check_finite
 from nc_tf.preprocessing import Preprocessing, preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger, fits
@@ -97,6 +98,7 @@ class Repair:
             reason = str(error).partition("\n")[0]
             raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
         copy.set_weights(self.model.get_weights())
+        finalize_normalization(copy)
         return copy
 
     def done(self, repaired: keras.Model, method: str, details: dict[str, Any] | None = None, **settings: Any) -> Mitigation:

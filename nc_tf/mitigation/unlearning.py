@@ -9,7 +9,7 @@ import tensorflow as tf
 from nc_tf.datasets.checks import check_images
 from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
-from nc_tf.mitigation.layers import all_layers, set_back, trainable_flags
+from nc_tf.mitigation.layers import set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
@@ -77,7 +77,7 @@ def unlearn(
     if isinstance(images, tf.data.Dataset):
         num_images = _count(images)
         first = next(images.as_numpy_iterator())
-        check_images(*first, image_shape=repair.image_shape, num_classes=repair.num_classes, name="the first batch")
+        check_images(*first, image_shape=repair.image_shape, num_classes=repair.num_classes, name="the first batch", one_class=True)
     else:
         images, labels = repair.some(images, _required(labels), fraction)
         num_images = len(images)
@@ -121,7 +121,7 @@ def unlearn(
 
 def _freeze(model: keras.Model, names: Sequence[str]) -> None:
     """Freeze the layers of these names and kinds, those of nested models included."""
-    layers = [*model.layers, *all_layers(model)]
+    layers = list(model._flatten_layers(include_self=False))
     for name in names:
         chosen = [layer for layer in layers if name in (layer.name, type(layer).__name__)]
         if not chosen:

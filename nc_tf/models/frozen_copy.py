@@ -75,7 +75,8 @@ def copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, str
             if isinstance(layer, keras.layers.TimeDistributed):
                 return new
             del made[held:]  # others, such as Bidirectional, may hold copies of what they are given
-        made.append((layer, new))
+        if isinstance(new, keras.layers.Layer):  # not an operation of a functional model, such as the division in `image / 255`
+            made.append((layer, new))
         return new
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -84,6 +85,7 @@ def copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, str
     copy = clone(model)
     for layer, new in made:
         new.set_weights(_fold(layer, folded[layer]) if layer in folded else layer.get_weights())
+    finalize_normalization(copy)
     copy.trainable = False
     for layer in copy._flatten_layers():  # those inside Bidirectional, too, which makes its own
         if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
@@ -91,29 +93,40 @@ def copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, str
     return copy, cut
 
 
+def finalize_normalization(model: keras.Model) -> None:
+    """Let its Normalization layers use the statistics that `set_weights` gave them: by itself that only stores them."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
 def _foldable(model: keras.Model) -> dict[keras.layers.Layer, keras.layers.Layer]:
     """Convolutions, each with the BatchNormalization that is the only one to read what it puts out."""
     graphs = list(_graphs(model))
     # Of its layers' own lists of nodes a model need not use all: a Sequential that was read from a file has been connected twice.
-    nodes = {node for graph in graphs for same_depth in getattr(graph, "_nodes_by_depth", {}).values() for node in same_depth}
+    nodes = {node for graph in graphs for same_depth in graph._nodes_by_depth.values() for node in same_depth}
     calls = Counter(node.operation for node in nodes)
     readers = defaultdict(list)
     for node in nodes:
         for parent in node.parent_nodes:
             readers[parent.operation].append(node.operation)
-    shown = {tensor._keras_history.operation for graph in graphs for tensor in getattr(graph, "outputs", [])}
+    shown = {tensor._keras_history.operation for graph in graphs for tensor in graph.outputs}
+    # What a wrapper calls has no node of its own.
+    shown |= {layer.layer for graph in graphs for layer in graph.layers if isinstance(layer, keras.layers.Wrapper)}
     return {
         layer: readers[layer][0]
         for layer in calls
         if type(layer) is keras.layers.Conv2D and layer.activation is keras.activations.linear and layer not in shown
         if [type(reader) for reader in readers[layer]] == [keras.layers.BatchNormalization] and _same_axis(layer, readers[layer][0])
-        if calls[layer] == calls[readers[layer][0]] == 1
+        if calls[layer] == calls[readers[layer][0]] == 1 and readers[layer][0] not in shown
     }
 
 
 def _graphs(model: keras.Model) -> Iterator[keras.Model]:
-    """The graph of a model, and those of the models in it."""
-    yield getattr(model, "_functional", model)  # a Sequential has one inside
+    """The graph of a model, and those of the models in it; a subclass has none."""
+    graph = getattr(model, "_functional", model)  # a Sequential has one inside
+    if hasattr(graph, "_nodes_by_depth"):
+        yield graph
     for layer in model.layers:
         inner = layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
         if isinstance(inner, keras.Model):
