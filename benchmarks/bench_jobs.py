@@ -4,15 +4,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from bench_record import RESULTS, ROOT, header, read_json, write_json
 
 from nc_tf.errors import InputError
-
-if TYPE_CHECKING:
-    from nc_tf.inversion import SearchSettings
 
 RUNS = ROOT / "runs"
 SPLIT_SEED = 0  # of a test set, where the data has none of its own
@@ -76,8 +73,8 @@ def both_sets(data: Path) -> tuple[Pair, Pair]:
     return (train.images, train.labels), (test.images, test.labels)
 
 
-def scanned(model_file: Path, data: Path, out: Path, seed: int, settings: "SearchSettings | None" = None) -> dict[str, Any]:
-    """A scan by preset robust, or by other settings of the search, kept in a folder; one that was stopped there goes on."""
+def scanned(model_file: Path, data: Path, out: Path, seed: int) -> dict[str, Any]:
+    """A scan by preset robust, kept in a folder; one that was stopped there goes on."""
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.models.loading import load_model
     from nc_tf.preprocessing import Preprocessing
@@ -88,10 +85,10 @@ def scanned(model_file: Path, data: Path, out: Path, seed: int, settings: "Searc
 
     folder, model = ScanFolder(out), load_model(model_file)
     _, (images, labels) = both_sets(data)
-    preset = replace(PRESETS["robust"], settings=settings or PRESETS["robust"].settings)
+    preset = replace(PRESETS["robust"], settings=PRESETS["robust"].settings_for(model.input_shape[1:]))
     state = folder.open(scan_record(sha256_of(model_file), sha256_of(data), preset, Preprocessing(), 1, seed))
     with ScanProgress() as progress:
-        result = scan(model, images, labels, settings=settings, seed=seed, resume=state, callbacks=[folder, progress])
+        result = scan(model, images, labels, seed=seed, resume=state, callbacks=[folder, progress])
     folder.write_verdict(result, model_facts(model_file, model), {"path": data.name, "num_images": len(images)})
     return {
         "verdict": str(result.verdict),

@@ -7,7 +7,7 @@
 Steps:
     clean      three networks, as video/0_train_clean.py trains on real clips
     infect     each of them fine-tuned four times: two targets, and a patch and a blend, those of video/2_inject_backdoor.py
-    scan       preset robust on all fifteen, with what video/3_detect_backdoor.py changes for clips
+    scan       preset robust on all fifteen, as video/3_detect_backdoor.py does it
     mitigate   the infected: unlearning what was found, as video/4_mitigate_backdoor.py; with one seed fine-tuning, the control, and of
                patches NFT
     speed      seconds a label-round of the search and, where torch is installed, of a plain PyTorch loop; memory; by frames and size; needs
@@ -234,10 +234,9 @@ def scan_jobs(networks: Sequence[Network], data: Path) -> dict[str, Job]:
 
 def detected(network: Network, data: Path) -> dict[str, Any]:
     """One scan of the test clips, as video/3_detect_backdoor.py does it: what it says, and its seconds over all parts."""
-    from nc_tf.presets import PRESETS
     from nc_tf.verdict_file import read_verdict
 
-    facts = scanned(network.file, data, network.scan, network.seed, common.usual_search(PRESETS["robust"].settings))
+    facts = scanned(network.file, data, network.scan, network.seed)
     verdict = read_verdict(network.scan / "verdict.json")
     facts |= {"status": {str(row["label"]): row["status"] for row in verdict["labels"]}}
     facts |= {"attack_success_rate": {str(row["label"]): row["attack_success_rate"] for row in verdict["labels"]}}

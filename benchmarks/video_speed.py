@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import contenders_torch
 from bench_jobs import Job
-from bench_record import ROOT
 from bench_timing import Contender, alone, peak_mib, probes, take_turns
 from bench_work import LAYOUTS, ClipWork, Spec
 from contenders_torch_clips import ClipLoop
@@ -31,10 +30,6 @@ from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
     import keras
-
-sys.path.insert(0, str(ROOT / "video"))  # the scripts are no package
-
-import common
 
 SEED = 0
 # Frames, their height and width, and minibatches: whole rounds where the contenders are compared, short ones to see how times grow.
@@ -132,7 +127,7 @@ def lanes_for(work: ClipWork) -> int:
     from nc_tf.presets import PRESETS
 
     preset = PRESETS["robust"]
-    return preset.lanes_for(common.usual_search(preset.settings), work.frames)
+    return preset.lanes_for(preset.settings_for(work.images.shape[1:]), work.frames)
 
 
 def clip_search(work: ClipWork, model: "keras.Model", spec: Spec) -> Contender:
@@ -141,7 +136,7 @@ def clip_search(work: ClipWork, model: "keras.Model", spec: Spec) -> Contender:
 
     from nc_tf.presets import PRESETS
 
-    settings = replace(common.usual_search(PRESETS["robust"].settings), batches_per_round=work.minibatches)
+    settings = replace(PRESETS["robust"].settings_for(work.images.shape[1:]), batches_per_round=work.minibatches)
     return our_search(work, model, settings, spec.arms, spec.precision)
 
 

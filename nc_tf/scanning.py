@@ -80,7 +80,7 @@ def scan(
     began = time.perf_counter()
     chosen, run_legs = preset_named(preset), engine_named(engine)
     name = preset if settings is None else "custom"
-    settings = settings or chosen.settings
+    settings = settings or chosen.settings_for(model.input_shape[1:])
     starts = chosen.starts if starts is None else starts
     if starts < 1:
         raise InputError(f"{starts} starts: expected 1 or more; 1 start is the paper's")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.models.saving import save_model
 from nc_tf.pixels import drawable, film_strip
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.presets import PRESETS
 from nc_tf.report.figures import trigger_gallery
 from nc_tf.report_file import write_report
 from nc_tf.results import Backdoor, Measurement, ScanResult, Trigger, Unit, Verdict, fits
@@ -52,6 +54,35 @@ def test_the_network_and_its_clips_are_what_they_are_said_to_be() -> None:
     assert CLIPS.shape == (len(LABELS), *CLIP_SHAPE)
     assert (predict_classes(clip_network(2), CLIPS) == LABELS).all()
     assert attack_success_rate(clip_network(2), CLIPS, LABELS, corner_trigger(2)) == 1.0
+
+
+@pytest.mark.parametrize(("preset", "image_shape", "usual"), [
+    ("robust", CLIP_SHAPE, (2, True, 0.96)),
+    ("low-cost", CLIP_SHAPE, (2, True, 0.96)),
+    ("robust", IMAGE_SHAPE, (8, False, 0.97)),
+    ("paper", CLIP_SHAPE, (32, False, 0.99)),
+])
+def test_a_preset_has_its_own_settings_for_clips(preset: str, image_shape: tuple[int, ...], usual: tuple[Any, ...]) -> None:
+    settings = PRESETS[preset].settings_for(image_shape)
+    assert (settings.batch_size, settings.exclude_target, settings.cost.threshold) == usual
+    assert PRESETS["robust"].lanes_for(settings, 16) == (8 if settings.batch_size == 2 else 2 if settings.batch_size == 8 else 1)
+
+
+def test_the_command_searches_clips_as_clips_and_options_overrule_it(tmp_path: Path) -> None:
+    save_model(clip_network(2), tmp_path / "model.keras")
+    np.savez(tmp_path / "clips.npz", x=CLIPS, y=LABELS)
+    given = [str(tmp_path / name) for name in ("model.keras", "clips.npz")]
+    found = []
+    for number, more in enumerate(([], ["--batch-size", "4"])):
+        out = tmp_path / str(number)
+        cli.main(["scan", *given, "--out", str(out), "--labels", "0,2", "--rounds", "1", *more])
+        found.append(json.loads((out / "verdict.json").read_text())["settings"])
+    assert [(settings["batch_size"], settings["exclude_target"], settings["cost"]["threshold"]) for settings in found] == [
+        (2, True, 0.96),
+        (4, True, 0.96),
+    ]
+    default = scan(clip_network(2), CLIPS, LABELS, targets=[2], starts=1)
+    assert (default.settings["preset"], default.settings["batch_size"], default.settings["exclude_target"]) == ("robust", 2, True)
 
 
 @pytest.mark.parametrize("per_frame", [False, True])

@@ -264,7 +264,7 @@ def test_contenders_take_turns(module: Callable[[str], ModuleType], monkeypatch:
 
 
 def test_the_preset_begins_as_the_torch_loop_does(module: Callable[[str], ModuleType]) -> None:
-    settings = module("video_speed").common.usual_search(PRESETS["robust"].settings)
+    settings = PRESETS["robust"].settings_for((16, 64, 64, 3))
     work, loop = module("bench_work").ClipWork(), module("contenders_torch_clips").ClipLoop
     assert (settings.batches_per_round, settings.batch_size) == (work.minibatches, work.batch)
     assert (settings.cost.init_cost, settings.cost.reset_cost_to_zero, settings.loss) == (loop.cost, False, "cross_entropy")

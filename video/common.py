@@ -31,9 +31,6 @@ INJECTION: dict[str, Any] = TRAINING | {"frame_epochs": 5, "epochs": 3, "frame_l
 MITIGATION: dict[str, Any] = {"fraction": 0.05, "ratio": 0.5, "batch_size": 16}
 MITIGATION |= {"epochs": 40, "learning_rate": 2e-3, "frozen_layers": ("frames",)}
 PLANTED = ("patch", "blend")
-# Of a minibatch of the search, where images have eight: a clip costs as many times an image as it has frames. A round then sees 32 clips,
-# of which one may be missed: at .97, the threshold of preset robust, none could be.
-SEARCH_CLIPS, SEARCH_THRESHOLD = 2, 0.96
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -49,8 +46,9 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 def add_search_options(made: argparse.ArgumentParser, *, suffix: str = "") -> None:
     """The flags of a search; what is left out is the preset's. Those that a training has too end in `suffix`."""
     made.add_argument(f"--lr{suffix}", dest="search_lr", type=float, metavar="RATE", help="learning rate of the search")
-    clips = f"clips a minibatch of the search; default: {SEARCH_CLIPS}"
-    made.add_argument(f"--batch_size{suffix}", dest="search_batch_size", type=positive, metavar="CLIPS", help=clips)
+    made.add_argument(
+        f"--batch_size{suffix}", dest="search_batch_size", type=positive, metavar="CLIPS", help="clips a minibatch of the search"
+    )
     made.add_argument("--steps", type=positive, help="minibatches a search")
     made.add_argument("--init_cost", type=float, help="weight of the mask's norm at first")
     made.add_argument("--attack_succ_threshold", type=float, help="success rate that a trigger must reach")
@@ -59,16 +57,11 @@ def add_search_options(made: argparse.ArgumentParser, *, suffix: str = "") -> No
     made.add_argument("--per_frame", action="store_true", help="a trigger for every frame, instead of one for all")
 
 
-def usual_search(images: "SearchSettings") -> "SearchSettings":
-    """Settings for images, made for clips."""
-    return replace(images, batch_size=SEARCH_CLIPS, exclude_target=True, cost=replace(images.cost, threshold=SEARCH_THRESHOLD))
-
-
 def search_settings(arguments: argparse.Namespace) -> "SearchSettings":
-    """Those of preset robust with fewer clips a minibatch, but for what the flags say."""
+    """Those of preset robust for clips, but for what the flags say."""
     from nc_tf.presets import PRESETS
 
-    base = usual_search(PRESETS["robust"].settings)
+    base = PRESETS["robust"].settings_for((None,) * 4)
     steps = None if arguments.steps is None else max(1, arguments.steps // base.batches_per_round)
     search = {"learning_rate": arguments.search_lr, "batch_size": arguments.search_batch_size, "max_rounds": steps}
     cost = {

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--rounds", type=int, help="rounds a search at most")
     parser.add_argument("--batches-per-round", type=int, help="minibatches a round")
-    parser.add_argument("--batch-size", type=int, help="images a minibatch")
+    parser.add_argument("--batch-size", type=int, help="images a minibatch, or clips")
     parser.add_argument("--images", type=int, metavar="N", help="use N of the images, chosen by the seed")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--threshold", type=float, help="success rate that a trigger must reach")
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = loaded.sample(arguments.images, arguments.seed)
     if names is not None:
         loaded = replace(loaded, class_names=names)
-    settings, given = PRESETS[arguments.preset].settings, vars(arguments)
+    settings, given = PRESETS[arguments.preset].settings_for(model.input_shape[1:]), vars(arguments)
     changed, cost = ({name: given[option] for option, name in names if given[option] is not None} for names in (SETTINGS, COST))
     watching = [TensorBoardLog(arguments.tensorboard, upsample_size=arguments.upsample)] if arguments.tensorboard else []
     result = scan_into(
@@ -160,7 +160,8 @@ def scan_into(
     from nc_tf.scanning import scan
 
     named, preprocess = preset_named(preset), preprocessing(intensity_range)
-    chosen = replace(named, settings=settings or named.settings, starts=starts or named.starts, precision=precision or named.precision)
+    usual = named.settings_for(model.input_shape[1:])
+    chosen = replace(named, settings=settings or usual, starts=starts or named.starts, precision=precision or named.precision)
     what, data_hash = model_facts(model_file, model), array_hash(data.images, data.labels, *(unseen or ()))
     folder = ScanFolder(out)
     asked = scan_record(what["sha256"], data_hash, chosen, preprocess, upsample_size, seed, best=best, per_frame=per_frame)
@@ -173,7 +174,7 @@ def scan_into(
                 data.labels,
                 targets=targets,
                 preset=preset,
-                settings=None if chosen.settings == named.settings else chosen.settings,
+                settings=None if chosen.settings == usual else chosen.settings,
                 starts=chosen.starts,
                 unseen=unseen,
                 best=best,
