@@ -4,12 +4,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bench_record import RESULTS, ROOT, header, read_json, write_json
 
 from nc_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from nc_tf.presets import Preset
 
 RUNS = ROOT / "runs"
 SPLIT_SEED = 0  # of a test set, where the data has none of its own
@@ -27,6 +30,15 @@ def check_steps(asked: Sequence[str], known: Sequence[str]) -> None:
     unknown = [step for step in asked if step not in known]
     if unknown:
         raise InputError(f"step {unknown[0]!r}: expected some of {', '.join(known)}; choose from these")
+
+
+def image_preset(preset: "Preset") -> dict[str, Any]:
+    """What a search on images by a preset depends on, less what came later and changes nothing there: earlier results still count."""
+    values = asdict(preset)
+    del values["clips"]
+    if not preset.settings.exclude_target:
+        del values["settings"]["exclude_target"]
+    return values
 
 
 def kept_file(benchmark: str, step: str, name: str) -> Path:

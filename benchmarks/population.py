@@ -18,11 +18,12 @@ goes on where it was, from runs/population. Scans in population.json that were m
 import argparse
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from bench_jobs import image_preset
 from bench_record import RESULTS, ROOT, header, read_json, write_json
 from population_networks import POPULATION, Planted, train
 from population_summary import figure, networks_table, row_of, summary, table
@@ -152,7 +153,7 @@ def publish(reached: dict[str, Any]) -> None:
         verdict = next(job["verdict"] for job in published.get("jobs", {"only": published}).values())
         rows.append(row_of(planted, "paper", published["seed"][0], verdict) | {"source": file})
     # Where the starts begin is no setting, and decides as much as any.
-    presets = json.loads(json.dumps({name: asdict(PRESETS[name]) for name in ("robust", "paper")} | {"starts_begin": GREY}))
+    presets = json.loads(json.dumps({name: image_preset(PRESETS[name]) for name in ("robust", "paper")} | {"starts_begin": GREY}))
     kept = _elsewhere(rows, presets)
     rows += kept["scans"]
     networks = [

@@ -11,11 +11,12 @@ Writes benchmarks/results/starts.json; a stopped run goes on where it was, from 
 
 import argparse
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_jobs import image_preset
 from bench_record import RESULTS, ROOT, header, read_json, write_json
 from population_networks import POPULATION, Planted
 
@@ -80,7 +81,7 @@ def run(data: Path, names: list[str]) -> None:
     load_tensorflow()
     from nc_tf.presets import PRESETS
 
-    preset = str(asdict(PRESETS["robust"]))
+    preset = str(image_preset(PRESETS["robust"]))
     rows: dict[str, dict[str, Any]] = {}
     for name, changed in VARIANTS.items():
         for planted in NETWORKS:

@@ -16,7 +16,7 @@ class Preset:
     """A named way to scan.
 
     Attributes:
-        settings: of the search.
+        settings: of the search on images.
         starts: searches a label.
         precision: of the forward pass.
         lanes: arms advanced together.
@@ -25,7 +25,7 @@ class Preset:
         rule: how the verdict is drawn, see `nc_tf.verdicts`.
         held_out: images kept from the search to measure its triggers on, at most.
         ranking: how the labels that are searched are chosen, where there are many; None searches all.
-        clips: settings of the search on clips; None: those for images.
+        clips: settings of the search on clips; None: the same.
     """
 
     settings: SearchSettings

@@ -79,8 +79,9 @@ def scan(
     """
     began = time.perf_counter()
     chosen, run_legs = preset_named(preset), engine_named(engine)
-    name = preset if settings is None else "custom"
-    settings = settings or chosen.settings_for(model.input_shape[1:])
+    usual = chosen.settings_for(model.input_shape[1:])
+    settings = settings or usual
+    name = preset if settings == usual else "custom"
     starts = chosen.starts if starts is None else starts
     if starts < 1:
         raise InputError(f"{starts} starts: expected 1 or more; 1 start is the paper's")
@@ -243,8 +244,8 @@ def _check_others(wanted: Iterable[int], classes: np.ndarray, unit: Unit) -> Non
     for label in wanted:
         if (classes == label).all():
             raise InputError(
-                f"label {label}: all {unit.many} to search on are of this class: expected some of others, because its own are left out; "
-                f"give {unit.many} of other classes, or do not search this label"
+                f"label {label}: all {unit.many} to search on are of this class (where no labels are given, by the model's own answers): "
+                f"expected some of others, because its own are left out; give {unit.many} of other classes, or do not search this label"
             )
 
 

@@ -56,16 +56,19 @@ def test_the_network_and_its_clips_are_what_they_are_said_to_be() -> None:
     assert attack_success_rate(clip_network(2), CLIPS, LABELS, corner_trigger(2)) == 1.0
 
 
-@pytest.mark.parametrize(("preset", "image_shape", "usual"), [
-    ("robust", CLIP_SHAPE, (2, True, 0.96)),
-    ("low-cost", CLIP_SHAPE, (2, True, 0.96)),
-    ("robust", IMAGE_SHAPE, (8, False, 0.97)),
-    ("paper", CLIP_SHAPE, (32, False, 0.99)),
+@pytest.mark.parametrize(("preset", "image_shape", "usual", "lanes"), [
+    ("robust", CLIP_SHAPE, (2, True, 0.96), 42),
+    ("low-cost", CLIP_SHAPE, (2, True, 0.96), 42),
+    ("robust", IMAGE_SHAPE, (8, False, 0.97), 32),
+    ("paper", CLIP_SHAPE, (32, False, 0.99), 2),
 ])
-def test_a_preset_has_its_own_settings_for_clips(preset: str, image_shape: tuple[int, ...], usual: tuple[Any, ...]) -> None:
+def test_a_preset_may_have_settings_of_its_own_for_clips(
+    preset: str, image_shape: tuple[int, ...], usual: tuple[Any, ...], lanes: int
+) -> None:
     settings = PRESETS[preset].settings_for(image_shape)
     assert (settings.batch_size, settings.exclude_target, settings.cost.threshold) == usual
-    assert PRESETS["robust"].lanes_for(settings, 16) == (8 if settings.batch_size == 2 else 2 if settings.batch_size == 8 else 1)
+    frames = FRAMES if image_shape is CLIP_SHAPE else 1
+    assert PRESETS[preset].lanes_for(settings, frames) == lanes, "no more frames at once than of images"
 
 
 def test_the_command_searches_clips_as_clips_and_options_overrule_it(tmp_path: Path) -> None:

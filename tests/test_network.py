@@ -108,9 +108,11 @@ def test_logits_stay_logits(build: Callable[[], keras.Model]) -> None:
     np.testing.assert_allclose(network(tf.constant(FLOATS)), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("closing", [[layers.Dense(5, activation="sigmoid")], [layers.Dense(5), layers.Activation("sigmoid")]])
-def test_a_sigmoid_is_undone(closing: list[layers.Layer]) -> None:
-    model = sequential(*closing)
+@pytest.mark.parametrize(
+    "closing", [lambda: [layers.Dense(5, activation="sigmoid")], lambda: [layers.Dense(5), layers.Activation("sigmoid")]]
+)
+def test_a_sigmoid_is_undone(closing: Callable[[], list[layers.Layer]]) -> None:
+    model = sequential(*closing())
     network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
     assert network.output == "sigmoid"
     np.testing.assert_allclose(tf.sigmoid(network(tf.constant(FLOATS))), model(FLOATS, training=False), rtol=1e-4, atol=1e-6)

@@ -57,8 +57,8 @@ def video(module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(found.common.MITIGATION, "frozen_layers", ())  # the network has no frames
     monkeypatch.setitem(found.NFT, "steps", 2)
     robust = PRESETS["robust"]
-    short = replace(robust.settings, batches_per_round=2, max_rounds=2)
-    monkeypatch.setitem(PRESETS, "robust", replace(robust, settings=short, cuts=(Cut(1, 1),)))
+    short = replace(robust.settings_for((3, 8, 8, 3)), batches_per_round=2, max_rounds=2)
+    monkeypatch.setitem(PRESETS, "robust", replace(robust, clips=short, cuts=(Cut(1, 1),)))
     return found
 
 

@@ -160,8 +160,8 @@ def scan_into(
     from nc_tf.scanning import scan
 
     named, preprocess = preset_named(preset), preprocessing(intensity_range)
-    usual = named.settings_for(model.input_shape[1:])
-    chosen = replace(named, settings=settings or usual, starts=starts or named.starts, precision=precision or named.precision)
+    settings = settings or named.settings_for(model.input_shape[1:])
+    chosen = replace(named, settings=settings, starts=starts or named.starts, precision=precision or named.precision)
     what, data_hash = model_facts(model_file, model), array_hash(data.images, data.labels, *(unseen or ()))
     folder = ScanFolder(out)
     asked = scan_record(what["sha256"], data_hash, chosen, preprocess, upsample_size, seed, best=best, per_frame=per_frame)
@@ -174,7 +174,7 @@ def scan_into(
                 data.labels,
                 targets=targets,
                 preset=preset,
-                settings=None if chosen.settings == usual else chosen.settings,
+                settings=settings,
                 starts=chosen.starts,
                 unseen=unseen,
                 best=best,
