@@ -33,11 +33,11 @@ def check_steps(asked: Sequence[str], known: Sequence[str]) -> None:
 
 
 def image_preset(preset: "Preset") -> dict[str, Any]:
-    """What a search on images by a preset depends on, less what came later and changes nothing there: earlier results still count."""
-    values = asdict(preset)
+    """What a search on images by a preset depends on, so that results of before it had settings for clips still count."""
+    from nc_tf.scan_record import settings_record
+
+    values = asdict(preset) | {"settings": settings_record(preset.settings)}
     del values["clips"]
-    if not preset.settings.exclude_target:
-        del values["settings"]["exclude_target"]
     return values
 
 

@@ -44,7 +44,7 @@ def scan_record(
 
     The precision is what it comes to on this machine: "auto" may come to another one where a stopped scan goes on.
     """
-    values = _named(preset.settings)
+    values = settings_record(preset.settings)
     cost = values.pop("cost")
     cuts = [asdict(cut) for cut in preset.cuts]
     search = {"starts": preset.starts, "grey": preset.grey, "cuts": cuts, "precision": resolve_precision(preset.precision)}
@@ -52,13 +52,13 @@ def scan_record(
     if per_frame:
         search["per_frame"] = True
     if preset.ranking is not None:
-        search["ranking"] = asdict(preset.ranking) | {"search": _named(preset.ranking.search)}
+        search["ranking"] = asdict(preset.ranking) | {"search": settings_record(preset.ranking.search)}
     if best != "norm":
         search["best"] = best
     return {"model": model_hash, "data": data_hash, **search, **values, **cost, "preprocessing": asdict(preprocess)}
 
 
-def _named(settings: SearchSettings) -> dict[str, Any]:
+def settings_record(settings: SearchSettings) -> dict[str, Any]:
     """Every setting by its name, but for one that came later, where it changes nothing: scans begun before can go on."""
     values = asdict(settings)
     if not settings.exclude_target:

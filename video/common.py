@@ -61,7 +61,7 @@ def search_settings(arguments: argparse.Namespace) -> "SearchSettings":
     """Those of preset robust for clips, but for what the flags say."""
     from nc_tf.presets import PRESETS
 
-    base = PRESETS["robust"].settings_for((None,) * 4)
+    base = PRESETS["robust"].settings_for((None,) * 4)  # (T, H, W, C)
     steps = None if arguments.steps is None else max(1, arguments.steps // base.batches_per_round)
     search = {"learning_rate": arguments.search_lr, "batch_size": arguments.search_batch_size, "max_rounds": steps}
     cost = {
