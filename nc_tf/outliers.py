@@ -18,6 +18,8 @@ USUAL_SPREAD, USUAL_WEIGHT = 0.25, 5.0
 EFFICIENCY = 0.37
 # Random numbers drawn to learn what chance does: the standard error of a rate of .01 is .0007 up to 200 labels, .0018 with 1,283.
 DRAWS = 4_000_000
+# Simulated networks, where each takes more than a random number a label.
+GROUP_DRAWS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,72 @@ def largest_by_chance(num_labels: int, sample: int | None = None) -> np.ndarray:
         smallest = np.minimum(smallest, [NormalDist().inv_cdf(max(share, 1e-300)) for share in shares])
     spread = USUAL_SPREAD * np.sqrt(USUAL_WEIGHT / rng.chisquare(USUAL_WEIGHT, len(draws)))
     return np.sort(spread * (median - smallest) / moderated_spread(spread * mad, sample))
+
+
+@lru_cache(maxsize=16)
+def _spread_by_chance(sample: int) -> np.ndarray:
+    """The MAD of the logarithms of so many norms in each of many draws of networks without any outlier; sorted."""
+    rng = np.random.default_rng(sample)
+    spread = USUAL_SPREAD * np.sqrt(USUAL_WEIGHT / rng.chisquare(USUAL_WEIGHT, GROUP_DRAWS))
+    draws = rng.normal(size=(GROUP_DRAWS, sample))
+    return np.sort(spread * CONSISTENCY * np.median(np.abs(draws - np.median(draws, axis=1, keepdims=True)), axis=1))
+
+
+def spread_chance(mad: float, sample: int) -> float:
+    """Tell how many networks without a backdoor have norms that spread by as much.
+
+    Args:
+        mad: of the natural logarithms of the norms.
+        sample: number of labels that it is of, 3 or more.
+
+    Returns:
+        A share of networks, [0, 1].
+    """
+    return float(np.mean(_spread_by_chance(sample) >= mad))
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The split of values into a lower and an upper group, two or more each, that leaves the least variance within them.
+
+    Attributes:
+        low: size of the lower group.
+        distance: of the groups' means.
+        chance: share of normal samples of the same size that split as cleanly, [0, 1].
+    """
+
+    low: int
+    distance: float
+    chance: float
+
+
+def split_groups(values: np.ndarray) -> Groups:
+    """Split values into the two groups that explain most of their variance (Fisher's natural breaks, two classes).
+
+    Args:
+        values: (N,), N >= 4, finite, not all equal.
+    """
+    explained, low, distance = _best_split(np.sort(np.asarray(values, np.float64))[None])
+    return Groups(int(low[0]), float(distance[0]), float(np.mean(_explained_by_chance(len(values)) >= explained[0])))
+
+
+@lru_cache(maxsize=16)
+def _explained_by_chance(count: int) -> np.ndarray:
+    draws = np.sort(np.random.default_rng(count).normal(size=(min(GROUP_DRAWS, DRAWS // count), count)), axis=1)
+    return _best_split(draws)[0]
+
+
+def _best_split(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each sorted row: the share of the variance that its best split explains, the size of the lower group, the distance."""
+    count = rows.shape[1]
+    low = np.arange(2, count - 1)
+    sums = np.cumsum(rows, axis=1)
+    below = sums[:, low - 1] / low
+    above = (sums[:, -1:] - sums[:, low - 1]) / (count - low)
+    between = (above - below) ** 2 * low * (count - low) / count
+    best = np.argmax(between, axis=1)
+    chosen = np.arange(len(rows)), best
+    return between[chosen] / np.maximum(np.var(rows, axis=1) * count, 1e-300), low[best], (above - below)[chosen]
 
 
 def index_interval(norms: Sequence[float] | np.ndarray, sample: Sequence[float] | np.ndarray, *, draws: int = 2000) -> tuple[float, float]:

@@ -139,6 +139,7 @@ class LabelResult:
         zero_trigger_rate: the same share without any trigger: what the model answers anyway, [0, 1].
         starts: searches run, each from another start.
         rounds: rounds run, over all starts.
+        num_measured: images that the two rates are of; None where that is not known.
         anomaly_index: |norm - median| / MAD among the labels whose norm counts; NaN for the others.
         log_index: (median - log norm) / moderated spread of the logarithms, which the robust rule judges by; NaN elsewhere.
     """
@@ -149,6 +150,7 @@ class LabelResult:
     zero_trigger_rate: float
     starts: int
     rounds: int
+    num_measured: int | None = None
     anomaly_index: float = float("nan")
     log_index: float = float("nan")
 
@@ -181,6 +183,8 @@ class ScanResult:
         flagging_norm: labels with a smaller norm are suspicious, pixels; NaN where nothing can be judged.
         chance: probability that a clean network shows as small a norm, [0, 1]; NaN where the rule does not ask.
         unit: what was scanned with, images or clips.
+        model_accuracy: share of the given images that the model names right, [0, 1]; NaN where their classes are not known.
+        warnings: what else has to be known to read the verdict, one sentence each.
     """
 
     verdict: Verdict
@@ -195,6 +199,8 @@ class ScanResult:
     flagging_norm: float = float("nan")
     chance: float = float("nan")
     unit: Unit = Unit.IMAGE
+    model_accuracy: float = float("nan")
+    warnings: tuple[str, ...] = ()
 
     @property
     def anomaly_index(self) -> float:

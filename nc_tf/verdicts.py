@@ -1,13 +1,22 @@
 """What the norms of all labels say: the paper's rule, and one that raises fewer false alarms (docs/scan-presets.md)."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.outliers import PAPER_INDEX, find_outliers, index_interval, largest_by_chance, moderated_spread
-from nc_tf.results import LabelResult, ScanResult, Unit, Verdict
+from nc_tf.outliers import (
+    PAPER_INDEX,
+    find_outliers,
+    index_interval,
+    largest_by_chance,
+    moderated_spread,
+    split_groups,
+    spread_chance,
+)
+from nc_tf.rates import at_least, at_most
+from nc_tf.results import LabelResult, ScanResult, Status, Unit, Verdict
 
 # With fewer working triggers a median and a MAD say nothing.
 FEWEST_LABELS = 5
@@ -21,6 +30,21 @@ SUSPECT_BELOW, NOTHING_ABOVE = 0.01, 0.05
 # Logarithms want a norm above zero; a hundredth of a pixel is as good as none.
 LEAST_NORM = 0.01
 RULES = ("paper", "robust")
+# Norms fall into two groups where fewer than this share of networks without a backdoor split as cleanly, and the groups are this far apart.
+UNUSUAL, GROUPS_APART = 0.01, 2.0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A reason why a scan says less than its norms do.
+
+    Attributes:
+        reason: one sentence.
+        blocks_suspicion: whether a small norm means nothing either, so that even "backdoor suspected" would be more than was seen.
+    """
+
+    reason: str
+    blocks_suspicion: bool = False
 
 
 def judge(
@@ -32,6 +56,9 @@ def judge(
     reference: Collection[int] | None = None,
     ranked_out: int = 0,
     unit: Unit = Unit.IMAGE,
+    limits: Sequence[Limit] = (),
+    model_accuracy: float = float("nan"),
+    warnings: Sequence[str] = (),
 ) -> ScanResult:
     """Draw the verdict over the labels with a working trigger.
 
@@ -47,6 +74,8 @@ def judge(
         reference: labels that median and MAD are taken of, where some were chosen for being small; all of them by default.
         ranked_out: number of labels that were not searched because others looked smaller: they had their chance to be the smallest.
         unit: what the reason calls the model's inputs.
+        limits: why the verdict may say less than the norms do; those that the norms themselves set are added.
+        model_accuracy, warnings: for the result.
 
     Raises:
         InputError: a rule of another name.
@@ -54,32 +83,81 @@ def judge(
     if rule not in RULES:
         raise InputError(f"rule {rule!r}: expected one of {', '.join(RULES)}; choose one")
     nan = float("nan")
-    result = ScanResult(Verdict.INCONCLUSIVE, "", (), nan, nan, tuple(labels), settings or {}, seconds, unit=unit)
-    result = _judge(result, rule, labels if reference is None else [entry for entry in labels if entry.label in reference], ranked_out)
-    if not ranked_out:
+    result = ScanResult(
+        Verdict.INCONCLUSIVE, "", (), nan, nan, tuple(labels), settings or {}, seconds,
+        unit=unit, model_accuracy=model_accuracy, warnings=tuple(warnings),
+    )  # fmt: skip
+    drawn = list(labels) if reference is None else [entry for entry in labels if entry.label in reference]
+    result = _judge(result, rule, drawn, ranked_out)
+    if ranked_out:
+        out = f"{ranked_out} of {ranked_out + len(labels)} labels were ranked out early, and median and MAD are those of a random sample"
+        result = replace(result, reason=f"{result.reason} ({out})")
+    return _limited(result, [*limits, *_limits_of_norms([entry for entry in drawn if _is_compared(entry, rule)], labels)])
+
+
+def _limited(result: ScanResult, limits: Sequence[Limit]) -> ScanResult:
+    """Say no more than the limits allow."""
+    if not limits:
         return result
-    out = f"{ranked_out} of {ranked_out + len(labels)} labels were ranked out early, and median and MAD are those of a random sample"
-    return replace(result, reason=f"{result.reason} ({out})")
+    if result.verdict is not Verdict.NO_OUTLIER and not any(limit.blocks_suspicion for limit in limits):
+        return replace(result, warnings=(*result.warnings, *(limit.reason for limit in limits)))
+    searched = any(entry.rounds for entry in result.labels)
+    reason = "; ".join([*(limit.reason for limit in limits), *([f"by the norms alone: {result.reason}"] if searched else [])])
+    return replace(result, verdict=Verdict.INCONCLUSIVE, flagged=(), reason=reason)
+
+
+def _limits_of_norms(compared: Sequence[LabelResult], labels: Sequence[LabelResult]) -> list[Limit]:
+    """Why the absence of an outlier would mean nothing: labels that were not searched, and norms that are no single group."""
+    limits = []
+    broken, missed = (
+        [str(entry.label) for entry in labels if entry.status is status and entry.rounds]
+        for status in (Status.NONFINITE, Status.NEVER_SUCCEEDED)
+    )
+    if broken:
+        names = ", ".join(broken)
+        limits.append(Limit(f"label {names} could not be searched, because the model answers NaN or infinity to images with its trigger"))
+    if missed:
+        limits.append(Limit(f"no working trigger was found for label {', '.join(missed)}: more rounds or another seed may find one"))
+    if len(compared) < FEWEST_LABELS:
+        return limits
+    logs = np.log(np.maximum([entry.trigger.l1_norm for entry in compared], LEAST_NORM))
+    mad = find_outliers(logs).mad
+    groups = split_groups(logs) if np.ptp(logs) > 0 else None
+    if groups and groups.chance < UNUSUAL and groups.distance > np.log(GROUPS_APART):
+        limits.append(
+            Limit(
+                f"the norms fall into two groups, {groups.low} labels with norms {np.exp(groups.distance):.1f} times smaller than those of "
+                f"the other {len(logs) - groups.low}: many labels may have a backdoor, and hide each other"
+            )
+        )
+    elif spread_chance(mad, len(logs)) < UNUSUAL:
+        limits.append(
+            Limit(
+                f"the norms spread by a factor of {np.exp(mad):.1f}, as those of fewer than {UNUSUAL:.0%} of clean networks do: "
+                "several labels may have a backdoor, and hide each other"
+            )
+        )
+    return limits
 
 
 def _judge(result: ScanResult, rule: str, drawn: Sequence[LabelResult], ranked_out: int) -> ScanResult:
     """`drawn`: the labels that median and MAD are taken of."""
     labels = result.labels
-    counted = [entry for entry in labels if entry.succeeded and (rule == "paper" or _counts(entry))]
+    counted = [entry for entry in labels if _is_compared(entry, rule)]
     sample = [entry.trigger.l1_norm for entry in counted if entry in drawn]
     if len(sample) < FEWEST_LABELS:
         return replace(result, reason=_too_few(drawn, sample, rule, result.unit))
     norms = np.array([entry.trigger.l1_norm for entry in counted])
     outliers = find_outliers(norms, reference=sample)
     result = replace(result, median=outliers.median, mad=outliers.mad, labels=_with_indices(labels, counted, outliers.index))
-    if outliers.mad == 0.0:
-        reason = f"at least half of the labels have the same norm, {outliers.median:.2f}, so that the MAD is zero and measures nothing"
-        return replace(result, reason=reason)
     result = replace(result, anomaly_index_interval=index_interval(norms, sample))
     return _paper(result, counted, norms) if rule == "paper" else _robust(result, counted, norms, sample, ranked_out)
 
 
 def _paper(result: ScanResult, counted: Sequence[LabelResult], norms: np.ndarray) -> ScanResult:
+    if result.mad == 0.0:
+        reason = f"at least half of the labels have the same norm, {result.median:.2f}, so that the MAD is zero and measures nothing"
+        return replace(result, reason=reason)
     line = result.median - PAPER_INDEX * result.mad
     flagged = _below(line, counted, norms)
     if flagged:
@@ -95,7 +173,7 @@ def _robust(
 ) -> ScanResult:
     logs, sampled = (np.log(np.maximum(values, LEAST_NORM)) for values in (norms, sample))
     outliers = find_outliers(logs, reference=sampled)
-    if outliers.mad == 0.0:
+    if np.median(sample) <= LEAST_NORM:
         return replace(result, reason=f"at least half of the labels need less than {LEAST_NORM:g} pixels, where norms say nothing")
     spread = float(moderated_spread(outliers.mad, len(sample)))
     indices = {entry.label: float((outliers.median - log) / spread) for entry, log in zip(counted, logs, strict=True)}
@@ -127,14 +205,23 @@ def _robust(
     return replace(result, verdict=Verdict.NO_OUTLIER, reason=apart)
 
 
+def _is_compared(entry: LabelResult, rule: str) -> bool:
+    """Whether the rule takes a norm into account."""
+    return entry.succeeded and (rule == "paper" or not (_moves_too_few(entry) or _is_given_anyway(entry)))
+
+
 def _is_weak(entry: LabelResult) -> bool:
     """Whether a trigger does not count for the images that it does not move, and for nothing else."""
-    return entry.succeeded and entry.attack_success_rate < LEAST_SUCCESS and not entry.zero_trigger_rate > MOST_WITHOUT_TRIGGER
+    return entry.succeeded and _moves_too_few(entry) and not _is_given_anyway(entry)
 
 
-def _counts(entry: LabelResult) -> bool:
-    """Whether a norm can be compared. A rate that could not be measured, for want of images, speaks against nothing."""
-    return not (entry.attack_success_rate < LEAST_SUCCESS or entry.zero_trigger_rate > MOST_WITHOUT_TRIGGER)
+def _moves_too_few(entry: LabelResult) -> bool:
+    """Whether the true success rate is too low, as far as the images tell. One that could not be measured speaks against nothing."""
+    return at_most(entry.attack_success_rate, entry.num_measured) < LEAST_SUCCESS
+
+
+def _is_given_anyway(entry: LabelResult) -> bool:
+    return at_least(entry.zero_trigger_rate, entry.num_measured) > MOST_WITHOUT_TRIGGER
 
 
 def _below(line: float, counted: Sequence[LabelResult], norms: np.ndarray) -> tuple[int, ...]:
@@ -148,7 +235,7 @@ def _with_indices(labels: Sequence[LabelResult], counted: Sequence[LabelResult],
 
 def _too_few(labels: Sequence[LabelResult], sample: Sequence[float], rule: str, unit: Unit) -> str:
     reason = f"{len(sample)} of {len(labels)} labels have a working trigger, and median and MAD need {FEWEST_LABELS}"
-    given_anyway = [entry.label for entry in labels if rule == "robust" and entry.zero_trigger_rate > MOST_WITHOUT_TRIGGER]
+    given_anyway = [entry.label for entry in labels if rule == "robust" and _is_given_anyway(entry)]
     if given_anyway:
         names = ", ".join(map(str, given_anyway))
         reason += f"; the model answers label {names} for most {unit.many} of other classes without any trigger: "

@@ -1,0 +1,30 @@
+"""What a measured rate says of the true one: exact binomial bounds."""
+
+import math
+
+from scipy.special import betaincinv
+
+CONFIDENCE = 0.95
+
+
+def at_most(rate: float, count: int | None) -> float:
+    """Give the largest true rate that a measured one is compatible with (Clopper and Pearson 1934, one-sided, 95 %).
+
+    Args:
+        rate: share of successes, [0, 1], or NaN where nothing was measured.
+        count: how many trials it is of; None where that is not known, and the rate is taken for the true one.
+
+    Returns:
+        A rate in [0, 1]; 1 where nothing was measured.
+    """
+    if math.isnan(rate) or count == 0:
+        return 1.0
+    if count is None:
+        return rate
+    hits = round(rate * count)
+    return 1.0 if hits == count else float(betaincinv(hits + 1, count - hits, CONFIDENCE))
+
+
+def at_least(rate: float, count: int | None) -> float:
+    """Give the smallest true rate that a measured one is compatible with; 0 where nothing was measured. See `at_most`."""
+    return 0.0 if math.isnan(rate) else 1.0 - at_most(1.0 - rate, count)
