@@ -33,7 +33,13 @@ _VERDICT = {
     "versions": dict,
     "seconds": _NUMBER,
 }
-_LATER = {"flagging_norm": _NUMBER, "chance": _NUMBER, "anomaly_index_interval": (list, type(None))}
+_LATER = {
+    "flagging_norm": _NUMBER,
+    "chance": _NUMBER,
+    "anomaly_index_interval": (list, type(None)),
+    "model_accuracy": _NUMBER,
+    "warnings": list,
+}
 _LABEL = {
     "label": int,
     "l1_norm": _NUMBER,
@@ -77,7 +83,7 @@ def write_report(folder_path: str | Path) -> Path:
         verdict,
         triggers,
         histories=histories,
-        samples=_read_samples(folder.path / "state" / "samples.npz", image_shape),
+        samples=_read_samples(folder.path / "state" / "samples.npz", image_shape) if triggers else None,
         commands=commands(verdict, str(folder_path), demo=_is_demo(folder.path / "state" / "settings.json")),
     )
     path = folder.path / REPORT

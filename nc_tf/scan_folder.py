@@ -43,6 +43,11 @@ def _write_image(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(drawable(pixels)).save(temporary, format="PNG")
 
 
+def _known(count: int) -> int | None:
+    """A count as it was before it was saved, where a negative one stands for None."""
+    return None if count < 0 else count
+
+
 class ScanFolder(ScanCallback):
     """Reads and writes one scan folder; as a callback of `scan` it saves each label when it is done.
 
@@ -182,6 +187,7 @@ class ScanFolder(ScanCallback):
             zero_trigger_rate=result.zero_trigger_rate,
             starts=result.starts,
             rounds=result.rounds,
+            num_measured=-1 if result.num_measured is None else result.num_measured,
             history=history,
             history_columns=HISTORY_COLUMNS,
             seconds=self.seconds,
@@ -214,6 +220,7 @@ class ScanFolder(ScanCallback):
                     zero_trigger_rate=float(saved["zero_trigger_rate"]),
                     starts=int(saved["starts"]),
                     rounds=int(saved["rounds"]),
+                    num_measured=_known(int(saved.get("num_measured", -1))),
                 )
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(

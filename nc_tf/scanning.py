@@ -15,11 +15,13 @@ from nc_tf.engines.task import Task
 from nc_tf.errors import InputError
 from nc_tf.evaluation import attack_success_rate, predict_classes, share
 from nc_tf.inversion import RoundLog, Run, SearchSettings
-from nc_tf.preprocessing import Preprocessing, preprocessing
+from nc_tf.limits import limit_of_recognition, limits_of_images
+from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import preset_named
 from nc_tf.racing import Race, random_arm
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
-from nc_tf.results import LabelResult, ScanResult, Unit
+from nc_tf.recognition import AUTO, RangeChoice, Recognition, choose_range, recognise
+from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Unit
 from nc_tf.scan_state import ScanState
 from nc_tf.search import Arm, ArmResult, Progress, result_of
 from nc_tf.verdicts import judge
@@ -41,7 +43,7 @@ def scan(
     starts: int | None = None,
     best: str = "norm",
     precision: str | None = None,
-    intensity_range: str | Preprocessing = "raw",
+    intensity_range: str | Preprocessing | RangeChoice = AUTO,
     upsample_size: int = 1,
     per_frame: bool = False,
     seed: int = 0,
@@ -65,7 +67,7 @@ def scan(
         best: which start of a label counts: the working trigger with the smallest "norm", or the one with the greatest "success" on unseen
             images, of equals the smaller.
         precision: "float32", "bfloat16" or "auto" (bfloat16 where the hardware has it); instead of the preset's.
-        intensity_range: what the model wants of raw pixels, see `nc_tf.preprocessing`.
+        intensity_range: what the model wants of raw pixels, see `nc_tf.preprocessing`; "auto" finds out, by the classes of the images.
         upsample_size: side of the super-pixels of the mask, pixels.
         per_frame: of clips, whether every frame has a trigger of its own instead of one that all frames share.
         seed: of starts, minibatches and the held-out part.
@@ -93,10 +95,12 @@ def scan(
         raise InputError(f"best {best!r}: expected one of {', '.join(BEST)}; choose one")
     if best == "success" and chosen.cuts:
         raise InputError(f"preset {preset} drops starts before they end: expected --preset paper, to choose one by its success")
-    preprocess = preprocessing(intensity_range)
     wanted = _targets(targets, model.output_shape[-1])
-    preprocess.check_channels(model.input_shape[-1])
     images, labels = check_images(images, labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1])
+    range_choice = choose_range(intensity_range, model, images, labels)
+    preprocess = range_choice.preprocess
+    preprocess.check_channels(model.input_shape[-1])
+    recognition = None if labels is None else recognise(model, images, labels, preprocess)
     labels = predict_classes(model, images, preprocess) if labels is None else labels
     unit, frames = Unit.of(images.shape[1:]), images.shape[1] if images.ndim == 5 else 1
     lanes = chosen.lanes_for(settings, frames) if lanes is None else lanes
@@ -115,7 +119,37 @@ def scan(
     of_search = images[searched], settings, upsample_size, seed, per_frame, labels[searched]
     task = Task(model, preprocess, precision or chosen.precision, *of_search)
     network, space = task.network, task.space
-    clean_answers = predict_classes(model, unseen_images, preprocess)
+    limits = [*limit_of_recognition(recognition), *limits_of_images(images[searched], labels[searched], network.num_classes)]
+    pointless = any(limit.blocks_suspicion for limit in limits)
+
+    def verdict(results: Sequence[LabelResult], shortlist: Shortlist | None = None) -> ScanResult:
+        return judge(
+            results,
+            rule=chosen.rule,
+            reference=shortlist.sample if shortlist else None,
+            ranked_out=len(wanted) - len(results),
+            unit=unit,
+            settings={
+                "preset": name,
+                **asdict(settings),
+                "upsample_size": upsample_size,
+                **({"per_frame": True} if per_frame else {}),
+                "starts": starts,
+                "best": best,
+                "cuts": [asdict(cut) for cut in chosen.cuts],
+                "seed": seed,
+                "precision": network.precision,
+                **range_choice.record,
+                "model_output": network.output,
+                "images_searched": len(searched),
+                "images_held_out": len(unseen_images),
+                **(_ranking_settings(shortlist) if shortlist else {}),
+            },
+            seconds=time.perf_counter() - began,
+            limits=limits,
+            model_accuracy=float("nan") if recognition is None else recognition.accuracy,
+            warnings=_warnings(recognition, range_choice, len(wanted), network.num_classes, unit),
+        )
 
     before = resume or ScanState()
     done = {label: result for label, result in before.finished.items() if label in wanted}
@@ -125,7 +159,10 @@ def scan(
         shortlist = None  # the earlier scan was asked for other labels
     waiting = [label for label in (shortlist.chosen if shortlist else wanted) if label not in done]
     for callback in callbacks:
-        callback.on_begin(network, len(waiting), starts, settings.max_rounds, in_flight)
+        callback.on_begin(network, 0 if pointless else len(waiting), starts, settings.max_rounds, in_flight)
+    if pointless:
+        return verdict([_not_searched(label, images.shape[1:]) for label in sorted(wanted)])
+    clean_answers = predict_classes(model, unseen_images, preprocess)
 
     def on_round(arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         for callback in callbacks:
@@ -149,6 +186,7 @@ def scan(
             zero_trigger_rate=share(clean_answers[unseen_labels != label] == label),
             starts=starts,
             rounds=sum(result.rounds for result in tried),
+            num_measured=int(np.sum(unseen_labels != label)),
         )
         for callback in callbacks:
             callback.on_label(done[label], tried)
@@ -181,30 +219,27 @@ def scan(
             race.take(progress)
             for finished_starts in race.finished():
                 settle(finished_starts)
-    return judge(
-        [done[label] for label in sorted(done)],
-        rule=chosen.rule,
-        reference=shortlist.sample if shortlist else None,
-        ranked_out=len(wanted) - len(done),
-        unit=unit,
-        settings={
-            "preset": name,
-            **asdict(settings),
-            "upsample_size": upsample_size,
-            **({"per_frame": True} if per_frame else {}),
-            "starts": starts,
-            "best": best,
-            "cuts": [asdict(cut) for cut in chosen.cuts],
-            "seed": seed,
-            "precision": network.precision,
-            "intensity_range": preprocess.name,
-            "model_output": network.output,
-            "images_searched": len(searched),
-            "images_held_out": len(unseen_images),
-            **(_ranking_settings(shortlist) if shortlist else {}),
-        },
-        seconds=time.perf_counter() - began,
-    )
+    return verdict([done[label] for label in sorted(done)], shortlist)
+
+
+def _not_searched(label: int, image_shape: Sequence[int]) -> LabelResult:
+    """Stands for a label of a scan that ended before its searches began."""
+    mask, pattern = np.zeros(tuple(image_shape[-3:-1]), np.float32), np.zeros(tuple(image_shape[-3:]), np.float32)
+    return LabelResult(Trigger(label, mask, pattern), Status.NEVER_SUCCEEDED, float("nan"), float("nan"), starts=0, rounds=0)
+
+
+def _warnings(
+    recognition: Recognition | None, range_choice: RangeChoice, num_searched: int, num_classes: int, unit: Unit
+) -> list[str]:
+    """What else has to be known to read the verdict."""
+    warnings = []
+    if recognition is None:
+        warnings.append(f"the classes of the {unit.many} are not given: how many of them the model recognises is not known")
+    if range_choice.close:
+        warnings.append(str(range_choice.sentence))
+    if num_searched < num_classes:
+        warnings.append(f"{num_searched} of {num_classes} labels were asked for: nothing is said of the others")
+    return warnings
 
 
 def _ranking_settings(shortlist: Shortlist) -> dict[str, object]:

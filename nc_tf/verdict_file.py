@@ -37,6 +37,7 @@ def verdict_json(
             "status": str(entry.status),
             "starts": entry.starts,
             "rounds": entry.rounds,
+            "num_measured": entry.num_measured,
         }
         if class_names is not None:
             row["name"] = class_names[entry.label]
@@ -52,6 +53,8 @@ def verdict_json(
         "median": _finite(result.median),
         "mad": _finite(result.mad),
         "flagging_norm": _finite(result.flagging_norm),
+        "model_accuracy": _finite(result.model_accuracy),
+        "warnings": list(result.warnings),
         "labels": rows,
         "settings": result.settings,
         "model": dict(model),
@@ -101,6 +104,8 @@ def log_text(verdict: Mapping[str, Any]) -> str:
     """The content of `log.txt`: parameters, then every label."""
     lines = [f"Verdict: {verdict['verdict']} ({verdict['reason']})"]
     lines += [f"Model: {verdict['model']['path']}", f"Data: {verdict['data']['path']}"]
+    lines += [f"Model accuracy on the given images: {_number(verdict['model_accuracy'], percent=True)}"]
+    lines += [f"Warning: {warning}" for warning in verdict["warnings"]]
     lines += ["", "----- Parameters -----", ""]
     lines += [f"{key}: {value}" for key, value in flat(verdict["settings"])]
     lines += ["", "----- Labels -----", "", f"Median of the mask L1 norms: {_number(verdict['median'])}", f"MAD: {_number(verdict['mad'])}"]

@@ -391,7 +391,7 @@ def test_too_few_class_names_are_refused(files: Path, tmp_path: Path, capsys: Ca
     [
         ({"x": corner_images(60)[0] / 255.0, "y": corner_images(60)[1]}, "multiply by 255"),
         ({"x": corner_images(60)[0][:, :7], "y": corner_images(60)[1]}, "one image has shape (7, 8, 3)"),
-        ({"x": corner_images(60)[0], "y": corner_images(60)[1] + 1}, "label 6: expected labels from 0 to 5"),
+        ({"x": corner_images(60)[0], "y": corner_images(60)[1] + 2}, "with the label order number: expected labels from 0 to 5"),
         ({"x": corner_images(60)[0], "y": np.zeros(60, int)}, "every label is 0"),
         ({"images": np.zeros(3)}, "holds images: expected X_test and Y_test"),
     ],
@@ -602,7 +602,7 @@ def test_the_table_names_the_classes_that_are_known(capsys: Captured) -> None:
     print_result(result)
     assert "name" not in capsys.readouterr().out
     print_result(result, ["stop", "no entry", "yield", "ahead", "bend"])
-    heading, *rows = capsys.readouterr().out.splitlines()[2:]
+    heading, *rows = capsys.readouterr().out.splitlines()[3:]
     assert heading.endswith("status           name")
     assert [row.split("converged")[1].strip() for row in rows] == ["stop", "no entry", "yield", "ahead", "bend"]
 

@@ -143,8 +143,8 @@ def test_a_table_that_means_nothing_comes_with_a_doubt(folder: Path, tmp_path: P
     assert capsys.readouterr().err == (
         "doubtful: the reversed 2 trigger moves 0% of the test images in the given model; check that it was found in this one\n"
     )
-    assert run(folder, "prune", tmp_path / "m.keras", "--trigger", str(folder / "true.npz"), "--intensity-range", "mnist") == 0
-    assert "doubtful: the given model recognises 1" in capsys.readouterr().err
+    assert run(folder, "prune", tmp_path / "m.keras", "--trigger", str(folder / "true.npz"), "--intensity-range", "mnist") == 2
+    assert "with --intensity-range raw, it would recognise 100%" in capsys.readouterr().err
     assert run(folder, "prune", tmp_path / "m.keras", "--trigger", str(folder / "true.npz")) == 0
     assert not capsys.readouterr().err
 

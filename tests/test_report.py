@@ -419,9 +419,9 @@ def lines(verdict: dict[str, Any], **more: Any) -> list[str]:
 
 
 def test_commands_repair_search_again_and_repeat() -> None:
-    options = "--preset paper --starts 1 --precision float32 --images 400"
+    options = "--preset paper --starts 1 --precision float32 --images 400 --intensity-range raw"
     assert lines(suspected()) == [
-        "nc-tf unlearn models/suspicious.keras images.npz --scan 'my scan' --out suspicious_repaired.keras",
+        "nc-tf unlearn models/suspicious.keras images.npz --scan 'my scan' --out suspicious_repaired.keras --intensity-range raw",
         f"nc-tf scan models/suspicious.keras images.npz --out 'my scan_seed_1' {options} --seed 1",
         f"nc-tf scan models/suspicious.keras images.npz --out 'my scan' {options} --seed 0 --fresh",
         "nc-tf report 'my scan'",
@@ -457,7 +457,8 @@ def test_commands_carry_the_settings() -> None:
     assert " --preset paper " in lines(verdict)[0]
     assert " --trials 4 " in lines(verdict)[0]
     verdict["settings"]["intensity_range"] = "imagenet"
-    assert "--intensity-range imagenet" in lines(verdict)[0]
+    verdict["data"]["label_order"] = "text"
+    assert "--intensity-range imagenet --label-order text" in lines(verdict)[0]
 
 
 def test_a_scan_that_ranked_some_labels_has_no_command_to_repeat_it() -> None:

@@ -152,7 +152,7 @@ def test_the_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> None:
     verdict = strictly((tmp_path / "verdict.json").read_text())
     assert set(verdict) == {
         *("schema", "verdict", "reason", "flagged", "anomaly_index", "anomaly_index_interval", "chance", "median", "mad", "flagging_norm"),
-        *("labels", "settings", "model", "data", "versions", "seconds"),
+        *("model_accuracy", "warnings", "labels", "settings", "model", "data", "versions", "seconds"),
     }
     assert verdict["schema"] == 1
     assert verdict["verdict"] == "backdoor suspected"
@@ -179,6 +179,7 @@ def test_the_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> None:
         "status": "converged",
         "starts": 1,
         "rounds": 30,
+        "num_measured": None,
     }
 
 

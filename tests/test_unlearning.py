@@ -16,7 +16,7 @@ from quick import digest, small_network
 
 from nc_tf.attacks.patch import patch
 from nc_tf.errors import InputError
-from nc_tf.evaluation import measure
+from nc_tf.evaluation import measure, predict_classes
 from nc_tf.mitigation.repair import Repair, named_triggers
 from nc_tf.mitigation.saving import save_mitigation, table
 from nc_tf.mitigation.unlearning import unlearn
@@ -60,7 +60,7 @@ def test_statistics_that_a_model_was_adapted_to_are_copied_with_it() -> None:
     normalization = keras.layers.Normalization()
     normalization.adapt(TEST[0].astype(np.float32))
     model = keras.Sequential([keras.Input(TEST[0].shape[1:]), normalization, keras.layers.Flatten(), keras.layers.Dense(NUM_CLASSES)])
-    copy = Repair(model, [], test=TEST).copy()
+    copy = Repair(model, [], test=(TEST[0], predict_classes(model, TEST[0]))).copy()
     np.testing.assert_allclose(copy(TEST[0][:4] / 1.0), model(TEST[0][:4] / 1.0), rtol=1e-5)
 
 
@@ -88,8 +88,10 @@ def test_the_settings_say_what_was_done(repaired: Mitigation) -> None:
         "learning_rate": 2e-3,
         "frozen_layers": [],
         "intensity_range": "raw",
+        "intensity_ranges_tried": repaired.settings["intensity_ranges_tried"],
         "seed": 0,
     }
+    assert set(repaired.settings["intensity_ranges_tried"]) == set(INTENSITY_RANGES)
 
 
 def test_the_callers_callbacks_are_called(infected: keras.Model) -> None:

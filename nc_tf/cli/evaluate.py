@@ -4,8 +4,9 @@ Exit code 0: measured; 2: bad input or failure.
 """
 
 import argparse
+import sys
 
-from nc_tf.cli.options import add_model_options, preprocessing_of
+from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, range_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--poisoned", metavar="FILE", help="triggered images, labelled with what the attacker wants, as CSAW-HackML's are")
     parser.add_argument("--trigger", metavar="FILE", nargs="+", default=(), help=".npz triggers to lay on the clean images")
     parser.add_argument("--weights-of", choices=("deepid",), help="MODEL holds weights alone, of this network: a *_bd_weights.h5")
+    add_label_order(parser)
     add_model_options(parser)
 
 
@@ -29,19 +31,27 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.mitigation.repair import check_backdoor
     from nc_tf.models.deepid import load_published
     from nc_tf.models.loading import load_model
+    from nc_tf.recognition import choose_range, recognise
     from nc_tf.results import Unit
 
     model = load_published(arguments.model) if arguments.weights_of else load_model(arguments.model, trust_model=arguments.trust_model)
-    preprocess, shape, num_classes = preprocessing_of(arguments), model.input_shape[1:], model.output_shape[-1]
-    preprocess.check_channels(shape[-1])
-    clean = read(arguments.data, image_shape=shape)
+    shape, num_classes = model.input_shape[1:], model.output_shape[-1]
+    [clean] = in_label_order([read(arguments.data, image_shape=shape)], arguments.label_order, num_classes, arguments.data)
     images, labels = check_images(clean.images, clean.labels, image_shape=shape, num_classes=num_classes, name=arguments.data)
+    choice = choose_range(range_of(arguments), model, images, labels)
+    preprocess = choice.preprocess
+    preprocess.check_channels(shape[-1])
     triggers = {Path(file).stem: load_backdoor(file) for file in arguments.trigger}
     for name, trigger in triggers.items():
         check_backdoor(name, trigger, images.shape[1:], num_classes)
     poisoned = read(arguments.poisoned, image_shape=shape, one_class=True) if arguments.poisoned else None
     many = Unit.of(images.shape[1:]).many
     measured = measure(model, images, labels, triggers, preprocess)
+    if choice.sentence:
+        print(choice.sentence)
+    recognition = recognise(model, images, labels, preprocess)
+    if not recognition.enough:
+        print(f"doubtful: {recognition.sentence}", file=sys.stderr)
     print(f"{'clean accuracy':32} {measured.clean_accuracy:.4f}, {len(images)} {many}")
     if poisoned is not None:
         rate = accuracy(model, poisoned.images, poisoned.labels, preprocess)

@@ -7,7 +7,7 @@ the network was not trained on, for a defence, and the test set.
 import argparse
 from typing import TYPE_CHECKING
 
-from nc_tf.cli.options import add_range_options, numbers, preprocessing_of, seed
+from nc_tf.cli.options import add_range_options, numbers, range_of, seed
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.files import whole_file
     from nc_tf.models.architectures import NETWORKS
     from nc_tf.models.saving import check_model_file, save_model
+    from nc_tf.preprocessing import preprocessing
 
     out = check_model_file(arguments.out)
     if not 0 <= arguments.val_frac < 1:
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         learning_rate=arguments.learning_rate,
         seed=arguments.seed,
-        preprocess=preprocessing_of(arguments),
+        preprocess=preprocessing(range_of(arguments)),
         verbose=2,
     )
     save_model(model, out)

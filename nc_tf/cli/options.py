@@ -1,13 +1,16 @@
 """Options that several commands share."""
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
+    from nc_tf.datasets.files import LabelledImages
     from nc_tf.preprocessing import Preprocessing
 
 
@@ -51,21 +54,58 @@ def labels(text: str) -> tuple[int, ...] | None:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """How the model is opened and fed."""
     parser.add_argument("--trust-model", action="store_true", help="let the file run code: only if you trust its author")
-    add_range_options(parser)
+    add_range_options(parser, auto=True)
 
 
-def add_range_options(parser: argparse.ArgumentParser) -> None:
-    """What the model wants of raw pixels."""
-    parser.add_argument("--intensity-range", default="raw", choices=("raw", "mnist", "inception", "imagenet"), help="what the model wants")
+def add_range_options(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
+    """What the model wants of raw pixels; with `auto` that is found out where nothing else is said."""
+    ranges = ["raw", "mnist", "inception", "imagenet"]
+    wants = "what the model wants of raw pixels"
+    if auto:
+        ranges, wants = ["auto", *ranges], f"{wants} (default: auto, the range with which it recognises most images)"
+    parser.add_argument("--intensity-range", default=ranges[0], choices=ranges, help=wants)
     parser.add_argument("--mean", type=numbers(float), help="instead: channel means for pixels in [0, 1], 0.5 or 0.5,0.4,0.4")
     parser.add_argument("--std", type=numbers(float), help="and their standard deviations")
 
 
-def preprocessing_of(arguments: argparse.Namespace) -> "Preprocessing":
-    """The `Preprocessing` that `add_range_options` asked for."""
+def range_of(arguments: argparse.Namespace) -> "str | Preprocessing":
+    """What `add_range_options` asked for: a `Preprocessing`, or "auto"."""
     from nc_tf.preprocessing import preprocessing
 
-    return preprocessing(arguments.intensity_range, mean=arguments.mean, std=arguments.std)
+    name = arguments.intensity_range
+    if name == "auto":
+        if arguments.mean is None and arguments.std is None:
+            return name
+        name = "raw"
+    return preprocessing(name, mean=arguments.mean, std=arguments.std)
+
+
+def add_label_order(parser: argparse.ArgumentParser) -> None:
+    """How the class numbers of the data relate to the outputs of the model."""
+    from nc_tf.datasets.label_order import LABEL_ORDERS
+
+    how = "what the class numbers of DATA mean: the output of the model (number), or its place among all numbers sorted as text, as Keras "
+    how += "sorts folders; from-1: counted from 1 (default: number, or number-from-1 where they run from 1 to the number of classes)"
+    parser.add_argument("--label-order", choices=tuple(LABEL_ORDERS), help=how)
+
+
+def in_label_order(
+    sets: "Sequence[LabelledImages]", order: str | None, num_classes: int, name: str
+) -> "list[LabelledImages]":
+    """The sets of one source, whose labels become outputs of the model.
+
+    Raises:
+        InputError: see `label_order.reorder`.
+    """
+    import numpy as np
+
+    from nc_tf.datasets.label_order import counts_from_1, reorder
+
+    if order is None and counts_from_1(np.concatenate([data.labels for data in sets]), num_classes):
+        order = "number-from-1"
+        print(f"{name}: labels 1 to {num_classes} are counted from 1, the model's classes from 0: 1 was subtracted", file=sys.stderr)
+    order = order or "number"
+    return [replace(data, labels=reorder(data.labels, order, num_classes, name), label_order=order) for data in sets]
 
 
 def class_names(path: str | None, num_classes: int) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nc_tf.cli.options import add_model_options, preprocessing_of, seed
+from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, range_of, seed
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, fraction: float) ->
     parser.add_argument("--true-trigger", metavar="FILE", help="an .npz trigger to measure as well, such as nc-tf inject writes")
     parser.add_argument("--fraction", type=float, default=fraction, help="share of the training images used")
     parser.add_argument("--seed", type=seed, default=0)
+    add_label_order(parser)
     add_model_options(parser)
 
 
@@ -33,10 +34,12 @@ def repair(
 ) -> "Mitigation":
     """Call a defence as the options say, save the model, and print the table measured on the file as it was read back."""
     from nc_tf.attacks.backdoor_file import load_backdoor
+    from nc_tf.datasets.checks import check_images
     from nc_tf.datasets.files import read_both
     from nc_tf.mitigation.saving import save_mitigation, table
     from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file
+    from nc_tf.recognition import choose_range, recognise
     from nc_tf.results import Unit
     from nc_tf.scan_folder import ScanFolder
     from nc_tf.scan_record import sha256_of
@@ -47,8 +50,13 @@ def repair(
     model = load_model(arguments.model, trust_model=arguments.trust_model)
     if arguments.scan:
         ScanFolder(arguments.scan).check_model(sha256_of(arguments.model))
-    train, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
-    preprocess = preprocessing_of(arguments)
+    both = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
+    train, test = in_label_order(both, arguments.label_order, model.output_shape[-1], arguments.data)
+    check_images(*_pair(test), num_classes=model.output_shape[-1], name=arguments.data)
+    choice = choose_range(range_of(arguments), model, *_pair(test))
+    recognition = recognise(model, *_pair(test), choice.preprocess)
+    if recognition.near_chance:  # it would be taught something else than it was made for
+        raise InputError(recognition.sentence)
     mitigation = method(
         model,
         train.images,
@@ -57,11 +65,13 @@ def repair(
         test=_pair(test),
         known_triggers=known,
         fraction=arguments.fraction,
-        intensity_range=preprocess,
+        intensity_range=choice,
         seed=arguments.seed,
         **settings,
     )
-    saved = save_mitigation(mitigation, arguments.out, _pair(test), preprocess, trust_model=arguments.trust_model)
+    saved = save_mitigation(mitigation, arguments.out, _pair(test), choice.preprocess, trust_model=arguments.trust_model)
+    if choice.sentence:
+        print(choice.sentence)
     print(table(saved))
     for doubt in doubts(saved.before, len(triggers), Unit.of(train.images.shape[1:])):
         print(f"doubtful: {doubt}", file=sys.stderr)

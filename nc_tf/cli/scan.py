@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_tf.cli.guard import interruptible
-from nc_tf.cli.options import add_model_options, class_names, labels, positive, preprocessing_of, seed
+from nc_tf.cli.options import add_label_order, add_model_options, class_names, in_label_order, labels, positive, range_of, seed
 
 if TYPE_CHECKING:
     import keras
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nc_tf.datasets.files import LabelledImages
     from nc_tf.inversion import SearchSettings
     from nc_tf.preprocessing import Preprocessing
+    from nc_tf.recognition import RangeChoice
     from nc_tf.results import ScanResult
 
 # Options, and the settings of the search and of its schedule that they overrule.
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tensorboard", metavar="DIR", help=watch)
     parser.add_argument("--class-names", metavar="FILE", help="one name a line")
     parser.add_argument("--fresh", action="store_true", help="start over instead of going on with what DIR holds")
+    add_label_order(parser)
     add_model_options(parser)
 
 
@@ -79,12 +81,16 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.report.tensorboard import TensorBoardLog
 
     model = load_model(arguments.model, trust_model=arguments.trust_model)
-    names = class_names(arguments.class_names, model.output_shape[-1])
+    num_classes = model.output_shape[-1]
+    names = class_names(arguments.class_names, num_classes)
     if arguments.trials is None:
         loaded, test = read(arguments.data, subset="test", image_shape=model.input_shape[1:]), None
     else:
         loaded, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
     loaded = loaded.sample(arguments.images, arguments.seed)
+    sets = [loaded] if test is None else [loaded, test]
+    loaded, *rest = in_label_order(sets, arguments.label_order, num_classes, arguments.data)
+    test = rest[0] if rest else None
     if names is not None:
         loaded = replace(loaded, class_names=names)
     settings, given = PRESETS[arguments.preset].settings_for(model.input_shape[1:]), vars(arguments)
@@ -103,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         unseen=None if test is None else (test.images, test.labels),
         best="norm" if test is None else "success",
         precision=arguments.precision,
-        intensity_range=preprocessing_of(arguments),
+        intensity_range=range_of(arguments),
         upsample_size=arguments.upsample,
         per_frame=arguments.per_frame,
         seed=arguments.seed,
@@ -131,7 +137,7 @@ def scan_into(
     unseen: "tuple[np.ndarray, np.ndarray] | None" = None,
     best: str = "norm",
     precision: str | None = None,
-    intensity_range: "str | Preprocessing" = "raw",
+    intensity_range: "str | Preprocessing | RangeChoice" = "auto",
     upsample_size: int = 1,
     per_frame: bool = False,
     seed: int = 0,
@@ -152,19 +158,22 @@ def scan_into(
         InputError: as `nc_tf.scan`, and when what lies in the folder is another scan.
     """
     from nc_tf.cli.progress import ScanProgress
-    from nc_tf.preprocessing import preprocessing
+    from nc_tf.datasets.checks import check_images
     from nc_tf.presets import preset_named
+    from nc_tf.recognition import choose_range
     from nc_tf.report_file import write_report
     from nc_tf.scan_folder import ScanFolder
     from nc_tf.scan_record import array_hash, model_facts, scan_record
     from nc_tf.scanning import scan
 
-    named, preprocess = preset_named(preset), preprocessing(intensity_range)
+    named = preset_named(preset)
+    check_images(data.images, data.labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1], name=str(data_file))
+    range_choice = choose_range(intensity_range, model, data.images, data.labels)
     settings = settings or named.settings_for(model.input_shape[1:])
     chosen = replace(named, settings=settings, starts=starts or named.starts, precision=precision or named.precision)
     what, data_hash = model_facts(model_file, model), array_hash(data.images, data.labels, *(unseen or ()))
     folder = ScanFolder(out)
-    asked = scan_record(what["sha256"], data_hash, chosen, preprocess, upsample_size, seed, best=best, per_frame=per_frame)
+    asked = scan_record(what["sha256"], data_hash, chosen, range_choice.preprocess, upsample_size, seed, best=best, per_frame=per_frame)
     resume = folder.open(asked, fresh=fresh)
     with ScanProgress(resume.finished.values()) as progress:
         result = interruptible(
@@ -179,7 +188,7 @@ def scan_into(
                 unseen=unseen,
                 best=best,
                 precision=chosen.precision,
-                intensity_range=preprocess,
+                intensity_range=range_choice,
                 upsample_size=upsample_size,
                 per_frame=per_frame,
                 seed=seed,
@@ -190,6 +199,8 @@ def scan_into(
         )
     folder.write_samples(data.images, data.labels)
     facts = {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}
+    if data.label_order != "number":
+        facts["label_order"] = data.label_order
     folder.write_verdict(result, what, facts, known_names(data, model))
     write_report(out)
     return result
@@ -213,6 +224,7 @@ def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> No
     print(f"{result.verdict}: {result.reason}")
     if not math.isnan(result.median):  # otherwise there were too few norms to judge by
         print(f"median {result.median:.2f}, MAD {result.mad:.2f}, anomaly index {result.anomaly_index:.2f}")
+    print_recognition(result)
     print("label    norm   index     ASR  without trigger  status" + ("           name" if names else ""))
     for entry in sorted(result.labels, key=lambda entry: (not entry.succeeded, entry.trigger.l1_norm))[:5]:
         mark = "  <- flagged" if entry.label in result.flagged else ""
@@ -224,8 +236,19 @@ def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> No
     print_doubt(result)
 
 
+def print_recognition(result: "ScanResult") -> None:
+    """How the images were fed, and how many of them the model recognises."""
+    tried = result.settings.get("intensity_ranges_tried")
+    found = f", found by trying {', '.join(tried)}" if tried else ""
+    fed = f"; intensity range: {result.settings['intensity_range']}{found}" if "intensity_range" in result.settings else ""
+    accuracy = "not known" if math.isnan(result.model_accuracy) else f"{result.model_accuracy:.1%}"
+    print(f"accuracy on the given {result.unit.many}: {accuracy}{fed}")
+
+
 def print_doubt(result: "ScanResult") -> None:
-    """On stderr, what makes a result doubtful though nothing failed: that nothing was left to measure its triggers on."""
+    """On stderr, what makes a result doubtful though nothing failed: its warnings, and that nothing was left to measure triggers on."""
+    for warning in result.warnings:
+        print(f"doubtful: {warning}", file=sys.stderr)
     searched, held_out = (result.settings.get(f"images_{part}") for part in ("searched", "held_out"))
     if held_out == 0:
         too_few = f"{searched} {result.unit.many} are too few to keep some from the search"

@@ -49,12 +49,14 @@ class LabelledImages:
         labels: (N,) int64, class numbers from 0.
         class_names: the name of each class by its number, or None where the source has numbers only.
         subset: which set this is: "test", "train", or "only" where the source makes no such distinction.
+        label_order: how the labels came from the source's class numbers, one of `label_order.LABEL_ORDERS`.
     """
 
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...] | None = None
     subset: Literal["test", "train", "only"] = "only"
+    label_order: str = "number"
 
     def sample(self, count: int | None, seed: int) -> "LabelledImages":
         """`count` of the images, chosen by the seed, in their own order; all of them with None.

@@ -11,6 +11,7 @@ from nc_tf.evaluation import predict_classes, share
 from nc_tf.mitigation.layers import find_layer, mean_activations, suspicious_units
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
 # Those of the paper's figure 8.
@@ -31,7 +32,7 @@ def input_filter(
     units: float = 0.01,
     false_positive_rate: float = 0.05,
     fraction: float = 0.1,
-    intensity_range: str | Preprocessing = "raw",
+    intensity_range: str | Preprocessing | RangeChoice = AUTO,
     seed: int = 0,
 ) -> Mitigation:
     """A copy of `model` that also says whether an image looks triggered.
@@ -50,7 +51,7 @@ def input_filter(
         units: share of the layer's units to look at, (0, 1]; at least one is. The paper's is 1 %.
         false_positive_rate: share of the clean images that may be rejected, (0, 1).
         fraction: share of the images used, chosen at random, (0, 1].
-        intensity_range: what the model wants of raw pixels.
+        intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
         seed: of that choice.
 
     Returns:

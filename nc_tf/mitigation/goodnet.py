@@ -13,6 +13,7 @@ from nc_tf.mitigation.filtering import input_filter
 from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import ScanResult
 from nc_tf.scanning import scan
 
@@ -39,7 +40,7 @@ class GoodNet:
         validation_data: tuple[np.ndarray, np.ndarray],
         *,
         test_data: tuple[np.ndarray, np.ndarray] | None = None,
-        intensity_range: str | Preprocessing = "raw",
+        intensity_range: str | Preprocessing | RangeChoice = AUTO,
         seed: int = 0,
         callbacks: Sequence[ScanCallback] = (),
         scan_options: Mapping[str, Any] | None = None,
@@ -66,8 +67,8 @@ class GoodNet:
             InputError: as `scan`, `unlearn` and `input_filter`.
         """
         test = test_data or validation_data
-        common: dict[str, Any] = {"intensity_range": intensity_range, "seed": seed}
-        repair = Repair(badnet, (), test=test, **common)
+        repair = Repair(badnet, (), test=test, intensity_range=intensity_range, seed=seed)
+        common: dict[str, Any] = {"intensity_range": repair.range_choice, "seed": seed}
         images, labels = test
         found = scan(badnet, images, labels, callbacks=callbacks, **common, **(scan_options or {}))
         if not found.triggers:

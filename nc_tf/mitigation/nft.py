@@ -11,6 +11,7 @@ from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import all_layers, set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
 # (images (B, ...), one-hot labels (B, K), seed (2,) int32) -> the same, mixed.
@@ -40,7 +41,7 @@ def nft(
     alpha: float = 0.8,
     beta: float = 0.5,
     mix: Mix = mixup,
-    intensity_range: str | Preprocessing = "raw",
+    intensity_range: str | Preprocessing | RangeChoice = AUTO,
     seed: int = 0,
     verbose: int | str = "auto",
 ) -> Mitigation:
@@ -67,7 +68,7 @@ def nft(
         regularization: weight of the sum of |1 - mask|, divided by the number of images a class.
         alpha, beta: the masks of the l-th masked layer, from 1, stay between alpha * exp(-beta * l) and 1.
         mix: how images and labels of a batch are mixed.
-        intensity_range: what the model wants of raw pixels.
+        intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
         seed: of every choice.
         verbose: as in `keras.Model.fit`; the progress is that of one epoch of `steps`.
 

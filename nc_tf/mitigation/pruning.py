@@ -12,6 +12,7 @@ from nc_tf.evaluation import batches
 from nc_tf.mitigation.layers import find_layer, suspicious_units, switched_off
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
 Classify = Callable[[np.ndarray], np.ndarray]
@@ -32,7 +33,7 @@ def prune(
     accuracy_bound: float = 0.1,
     margin: float = 2.0,
     fraction: float = 0.1,
-    intensity_range: str | Preprocessing = "raw",
+    intensity_range: str | Preprocessing | RangeChoice = AUTO,
     seed: int = 0,
 ) -> Mitigation:
     """Prune a copy of `model` until the reversed triggers are dead and some units beyond, or until it would cost too much.
@@ -55,7 +56,7 @@ def prune(
         accuracy_bound: how much clean accuracy the pruning may cost on the images, [0, 1].
         margin: how many times as many units are pruned as the triggers' death took, at least 1, which stops there.
         fraction: share of the images used, chosen at random, (0, 1].
-        intensity_range: what the model wants of raw pixels.
+        intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
         seed: of that choice.
 
     Returns:

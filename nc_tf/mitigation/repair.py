@@ -11,7 +11,8 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.models.frozen_copy import finalize_normalization
 from nc_tf.models.network import are_probabilities, check_finite
-from nc_tf.preprocessing import Preprocessing, preprocessing
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.recognition import AUTO, RangeChoice, choose_range
 from nc_tf.results import Backdoor, Mitigation, Trigger, fits
 
 
@@ -34,7 +35,7 @@ class Repair:
         *,
         test: tuple[np.ndarray, np.ndarray],
         known_triggers: Mapping[str, Backdoor] | None = None,
-        intensity_range: str | Preprocessing = "raw",
+        intensity_range: str | Preprocessing | RangeChoice = AUTO,
         seed: int = 0,
     ) -> None:
         """Check what can be checked before anything is computed.
@@ -44,7 +45,7 @@ class Repair:
             triggers: what a scan found.
             test: clean raw images and labels to measure on, before and after.
             known_triggers: further ones to measure, by name, such as the true one under "true".
-            intensity_range: what the model wants of raw pixels.
+            intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
             seed: of every choice.
 
         Raises:
@@ -56,9 +57,10 @@ class Repair:
             raise InputError("a model without a known input and output: expected a Sequential or functional one; use keras.Model")
         self.model, self.triggers, self.seed = model, tuple(triggers), seed
         self.num_classes = model.output_shape[-1]
-        self.preprocess = preprocessing(intensity_range)
-        self.preprocess.check_channels(model.input_shape[-1])
         self.test = check_images(*test, image_shape=model.input_shape[1:], num_classes=self.num_classes, name="test images")
+        self.range_choice = choose_range(intensity_range, model, *self.test)
+        self.preprocess = self.range_choice.preprocess
+        self.preprocess.check_channels(model.input_shape[-1])
         self.image_shape = self.test[0].shape[1:]  # a network may take images of any size
         probe = self.preprocess(self.test[0][:4].astype(np.float32))
         self.probabilities = are_probabilities(check_finite(np.asarray(model(probe, training=False))))
@@ -87,7 +89,7 @@ class Repair:
         return self.triggers
 
     def copy(self) -> keras.Model:
-        """A model of its own with the same weights.
+        """A model of its own with the same weights, to be changed.
 
         Raises:
             InputError: Keras cannot copy it.
@@ -114,7 +116,7 @@ class Repair:
             before=measure(self.model, *self.test, self.measured, self.preprocess),
             after=measure(repaired, *self.test, self.measured, self.preprocess),
             triggers=self.measured,
-            settings={"method": method, **settings, "intensity_range": self.preprocess.name, "seed": self.seed},
+            settings={"method": method, **settings, **self.range_choice.record, "seed": self.seed},
             details=details or {},
         )
 

@@ -12,6 +12,7 @@ from nc_tf.errors import InputError
 from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
 from nc_tf.scanning import scan
 
@@ -25,7 +26,7 @@ def unlearn_in_rounds(
     test: tuple[np.ndarray, np.ndarray],
     known_triggers: Mapping[str, Backdoor] | None = None,
     rounds: int = 3,
-    intensity_range: str | Preprocessing = "raw",
+    intensity_range: str | Preprocessing | RangeChoice = AUTO,
     seed: int = 0,
     callbacks: Sequence[ScanCallback] = (),
     scan_options: Mapping[str, Any] | None = None,
@@ -42,7 +43,7 @@ def unlearn_in_rounds(
         test: clean images and labels to scan with and to measure on.
         known_triggers: further triggers to measure, by name, such as the true one under "true".
         rounds: of unlearning, at most.
-        intensity_range: what the model wants of raw pixels.
+        intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
         seed: of every choice.
         callbacks: of the scans.
         scan_options: further keywords of `nc_tf.scan`.
@@ -57,9 +58,11 @@ def unlearn_in_rounds(
     if rounds < 1:
         raise InputError(f"{rounds} rounds: expected 1 or more; three are enough for several triggers on one label")
     found, scans, repaired, settings = list(triggers), [], model, {}
+    known: dict[str, Any] = {"test": test, "known_triggers": known_triggers, "seed": seed}
+    range_choice = Repair(model, found, intensity_range=intensity_range, **known).range_choice
     for number in range(rounds + 1):
         if number or not found:
-            result = scan(repaired, *test, intensity_range=intensity_range, seed=seed, callbacks=callbacks, **(scan_options or {}))
+            result = scan(repaired, *test, intensity_range=range_choice, seed=seed, callbacks=callbacks, **(scan_options or {}))
             norms = [round(trigger.l1_norm, 2) for trigger in result.triggers]
             scans.append({"verdict": str(result.verdict), "flagged": list(result.flagged), "norms": norms})
             if not result.triggers and not found:
@@ -67,8 +70,7 @@ def unlearn_in_rounds(
             if not result.triggers or number == rounds:
                 break
             found += result.triggers
-        taught = unlearn(repaired, images, labels, found, test=test, intensity_range=intensity_range, seed=seed, **unlearning)
+        taught = unlearn(repaired, images, labels, found, test=test, intensity_range=range_choice, seed=seed, **unlearning)
         repaired, settings = taught.model, taught.settings
-    repair = Repair(model, found, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
-    done = repair.done(repaired, "unlearning in rounds", {"rounds": scans})
+    done = Repair(model, found, intensity_range=range_choice, **known).done(repaired, "unlearning in rounds", {"rounds": scans})
     return replace(done, settings=settings | {"method": "unlearning in rounds", "triggers_taught": len(found)})

@@ -12,6 +12,7 @@ from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
 
@@ -29,7 +30,7 @@ def unlearn(
     batch_size: int = 32,
     learning_rate: float = 1.5e-3,
     frozen_layers: Sequence[str] = (),
-    intensity_range: str | Preprocessing = "raw",
+    intensity_range: str | Preprocessing | RangeChoice = AUTO,
     seed: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
@@ -54,7 +55,7 @@ def unlearn(
         learning_rate: of Adam, at the start.
         frozen_layers: names of layers that stay as they are, such as the early ones of a network for clips, or kinds of layers:
             "BatchNormalization" keeps its moving averages from following few images.
-        intensity_range: what the model wants of raw pixels.
+        intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
         seed: of every choice.
         callbacks: further Keras callbacks.
         verbose: as in `keras.Model.fit`.

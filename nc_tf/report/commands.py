@@ -54,11 +54,11 @@ def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> 
         files, found = [verdict["model"]["path"], verdict["data"]["path"]], []
         if verdict["flagged"]:
             repaired = PurePath(files[0]).stem + "_repaired.keras"
-            unlearn = ["nc-tf", "unlearn", *files, "--scan", folder, "--out", repaired, *_range_options(verdict)]
+            unlearn = ["nc-tf", "unlearn", *files, "--scan", folder, "--out", repaired, *_data_options(verdict)]
             found.append(Command("Unlearn the flagged triggers", shlex.join(unlearn), opens_model=True))
         labels = _labels(verdict)
         if labels is not None:
-            options = [*_scan_options(verdict), *labels, *_range_options(verdict)]
+            options = [*_scan_options(verdict), *labels, *_data_options(verdict)]
             for purpose, end in (
                 ("Search again from another seed", ["--out", again, *options, "--seed", str(seed + 1)]),
                 ("Repeat this scan", ["--out", folder, *options, "--seed", str(seed), "--fresh"]),
@@ -93,12 +93,15 @@ def _labels(verdict: Mapping[str, Any]) -> list[str] | None:
     return None if ranked else ["--labels", ",".join(map(str, searched))]
 
 
-def _range_options(verdict: Mapping[str, Any]) -> list[str]:
-    """How the model is fed, as `nc_tf.preprocessing` names it."""
+def _data_options(verdict: Mapping[str, Any]) -> list[str]:
+    """How the model is fed, as `nc_tf.preprocessing` names it, and how its classes are numbered in the data."""
     name = str(verdict["settings"].get("intensity_range", "raw"))
     normalised = re.fullmatch(r"mean \[(.*)\] std \[(.*)\]", name)
     if normalised:
         mean, std = (numbers.replace(" ", "") for numbers in normalised.groups())
         # With "=", because a mean may begin with a minus.
-        return [f"--mean={mean}", f"--std={std}"]
-    return ["--intensity-range", name] if name in ("mnist", "inception", "imagenet") else []
+        options = [f"--mean={mean}", f"--std={std}"]
+    else:
+        options = ["--intensity-range", name]
+    order = verdict["data"].get("label_order")
+    return [*options, "--label-order", str(order)] if order else options

@@ -48,6 +48,7 @@ def shown_labels(verdict: Mapping[str, Any]) -> list[int]:
     """The labels whose triggers a page shows: the flagged ones, most anomalous first, then the smallest of the others that count."""
     flagged = list(verdict["flagged"])[:MOST_FLAGGED]
     others = [row for row in verdict["labels"] if row["label"] not in verdict["flagged"] and row["l1_norm"] is not None]
+    others = [row for row in others if row.get("rounds", 1)]  # of a scan that ended before it searched there is no trigger to show
     others.sort(key=lambda row: (not counts(row, verdict), row["l1_norm"]))
     return flagged + [row["label"] for row in others[:LOWEST_OTHERS]]
 

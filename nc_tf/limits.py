@@ -1,0 +1,39 @@
+"""What a scan has to stand on before its norms mean anything: a model that recognises the images, and images that are enough."""
+
+import hashlib
+
+import numpy as np
+
+from nc_tf.recognition import Recognition
+from nc_tf.results import Unit
+from nc_tf.verdicts import Limit
+
+# Distinct images, and classes that they are of, below which clean networks were suspected (docs/scan-presets.md, "What a scan needs").
+FEWEST_IMAGES = 10
+FEWEST_CLASSES = 5
+
+
+def limit_of_recognition(recognition: Recognition | None) -> list[Limit]:
+    """Say what a low accuracy on the given images forbids; None where their classes are not known."""
+    if recognition is None or recognition.enough:
+        return []
+    return [Limit(recognition.sentence, blocks_suspicion=recognition.near_chance)]
+
+
+def limits_of_images(images: np.ndarray, labels: np.ndarray, num_classes: int) -> list[Limit]:
+    """Say what too few images, or images of too few classes, forbid.
+
+    Args:
+        images: (N, ..., C), those that triggers are searched on.
+        labels: (N,) their classes.
+        num_classes: of the model.
+    """
+    many = Unit.of(images.shape[1:]).many
+    distinct = len({hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images})
+    classes, needed = len(np.unique(labels)), min(num_classes, FEWEST_CLASSES)
+    limits = []
+    if distinct < FEWEST_IMAGES:
+        limits.append(f"{distinct} different {many} to search on: expected {FEWEST_IMAGES} or more; give more")
+    if classes < needed:
+        limits.append(f"{many} of {classes} of the model's {num_classes} classes to search on: expected {needed} or more; add others")
+    return [Limit(f"{reason}: small norms mean nothing with so few", blocks_suspicion=True) for reason in limits]
