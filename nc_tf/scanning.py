@@ -13,13 +13,13 @@ from nc_tf.datasets.checks import check_images
 from nc_tf.engines.choice import engine_named
 from nc_tf.engines.task import Task
 from nc_tf.errors import InputError
-from nc_tf.evaluation import attack_success_rate, predict_classes, share
+from nc_tf.evaluation import attack_success_rate, attacked, predict_classes, share
 from nc_tf.inversion import RoundLog, Run, SearchSettings
 from nc_tf.preprocessing import Preprocessing, preprocessing
 from nc_tf.presets import preset_named
 from nc_tf.racing import Race, random_arm
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
-from nc_tf.results import LabelResult, ScanResult, Unit
+from nc_tf.results import LabelResult, ScanResult, Status, Unit
 from nc_tf.scan_state import ScanState
 from nc_tf.search import Arm, ArmResult, Progress, result_of
 from nc_tf.verdicts import judge
@@ -142,10 +142,13 @@ def scan(
         tried = [result_of(task.inversion, arm(progress.label, progress.start), progress) for progress in starts_of_label]
         counts = _best(tried, success if best == "success" else None)
         label = counts.arm.label
+        measured = attacked(model, unseen_images, unseen_labels, counts.trigger, preprocess)
+        # A start that broke down may have been on its way to the smallest trigger of all.
+        broke_down = not measured.finite or any(result.status == Status.NONFINITE for result in tried)
         done[label] = LabelResult(
             trigger=counts.trigger,
-            status=counts.status,
-            attack_success_rate=success(counts),
+            status=Status.NONFINITE if broke_down else counts.status,
+            attack_success_rate=measured.success,
             zero_trigger_rate=share(clean_answers[unseen_labels != label] == label),
             starts=starts,
             rounds=sum(result.rounds for result in tried),

@@ -10,7 +10,7 @@ from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.models.frozen_copy import finalize_normalization
-from nc_tf.models.network import are_probabilities, check_finite
+from nc_tf.models.network import MOST_LOOKED_AT, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
 from nc_tf.preprocessing import Preprocessing, preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger, fits
 
@@ -60,8 +60,9 @@ class Repair:
         self.preprocess.check_channels(model.input_shape[-1])
         self.test = check_images(*test, image_shape=model.input_shape[1:], num_classes=self.num_classes, name="test images")
         self.image_shape = self.test[0].shape[1:]  # a network may take images of any size
-        probe = self.preprocess(self.test[0][:4].astype(np.float32))
-        self.probabilities = are_probabilities(check_finite(np.asarray(model(probe, training=False))))
+        looked_at = evenly_spaced(self.test[0], MOST_LOOKED_AT).astype(np.float32)
+        answers = in_parts(lambda part: model(as_input(model, self.preprocess(part)), training=False), looked_at)
+        self.probabilities = puts_out_probabilities(model, check_finite(answers))
         self.measured = named_triggers(triggers, known_triggers)
         for name, trigger in self.measured.items():
             check_backdoor(name, trigger, self.image_shape, self.num_classes)

@@ -113,8 +113,8 @@ def copy_up_to(head: Head, model: keras.Model, policy: str) -> keras.Model:
                 config[key] = function
         if layer in head.without_activation:
             config["activation"] = "linear"
-        # What quantization has made of a layer's weights is read under its own policy only.
-        if "dtype" in config and getattr(layer, "quantization_mode", None) is None:
+        # The dtype of an operation is what it casts to; and the weights that quantization made are read under its own policy only.
+        if isinstance(layer, keras.layers.Layer) and "dtype" in config and getattr(layer, "quantization_mode", None) is None:
             config["dtype"] = policy
         if layer in folded:
             config["use_bias"] = True

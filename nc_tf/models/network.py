@@ -19,8 +19,8 @@ from nc_tf.preprocessing import Preprocessing
 # gradients are tried, each towards so many labels; and how many are in the network at once.
 MOST_LOOKED_AT, MOST_COMPARED, MOST_DIFFERENTIATED, LABELS_TRIED, MOST_AT_ONCE = 64, 8, 4, 3, 16
 # Answers of a copy may differ by this share of the largest: TensorFloat-32 rounds to a thousandth. Scores in bfloat16 may by this share
-# of what lies between the classes: a hundredth is usual. In float32 a score is rounded at least by this share of itself.
-AGREEING, NEAR, ROUNDED = 0.02, 0.1, 3e-6
+# of what lies between the classes: a hundredth is usual, a twentieth not rare. In float32 a score is rounded at least by this share of itself.
+AGREEING, NEAR, ROUNDED = 0.02, 0.25, 3e-6
 # Of the images compared this share must agree: rounding may turn a close call.
 MOST_ALIKE = 0.75
 # A search needs a way to go for at least this share of images and labels.
@@ -52,6 +52,11 @@ def resolve_precision(precision: str) -> str:
     return precision
 
 
+def puts_out_probabilities(model: keras.Model, answers: np.ndarray) -> bool:
+    """Whether answers (N, K) of a model are probabilities; those of a network that closes with a plain layer are logits, whatever they sum to."""
+    return output_head(model).name != "logits" and are_probabilities(answers)
+
+
 def are_probabilities(answers: np.ndarray) -> bool:
     """Whether answers (N, K) are non-negative and sum to one: the mark of a softmax, whatever computed it."""
     return bool((answers >= 0).all() and np.allclose(answers.sum(-1), 1.0, atol=1e-3))
@@ -78,6 +83,12 @@ def as_input(model: keras.Model, images: Any) -> Any:
 def evenly_spaced(images: np.ndarray, most: int) -> np.ndarray:
     """At most so many of the images (N, ..., C), N >= 1, from the first to the last: sets are often sorted by class."""
     return images[np.unique(np.linspace(0, len(images) - 1, min(most, len(images))).astype(int))]
+
+
+def in_parts(network: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray) -> np.ndarray:
+    """Answers (N, K) float32 to images (N, ..., C), a few at a time; N >= 1."""
+    parts = [images[start : start + MOST_AT_ONCE] for start in range(0, len(images), MOST_AT_ONCE)]
+    return np.concatenate([np.asarray(network(tf.constant(part)), np.float32) for part in parts])
 
 
 class _Copy(NamedTuple):
@@ -113,13 +124,22 @@ class FrozenNetwork:
         """
         self.preprocess = preprocess
         looked_at = evenly_spaced(images, MOST_LOOKED_AT).astype(np.float32)
-        few = evenly_spaced(looked_at, MOST_COMPARED)
         answers = check_finite(self._answers(model, looked_at))
         self.num_classes = answers.shape[-1]
-        self.model, self.output, self.precision, self.warnings = self._copied(model, precision, few)
+        self.model, self.output, self.precision, self.warnings = self._copied(model, precision, evenly_spaced(looked_at, MOST_COMPARED))
         if self.output == UNKNOWN.name:
             self.output = "probabilities" if are_probabilities(answers) else "logits"
-        self.logit_scale = logit_scale(_in_parts(self.scores, looked_at))
+        self.look_at(looked_at)
+
+    def look_at(self, images: np.ndarray) -> None:
+        """Set `logit_scale` and `no_gradient` by clean raw images (N, ..., C), N >= 1, of which a sample is looked at.
+
+        Raises:
+            InputError: the answers to them are NaN or infinity.
+        """
+        looked_at = evenly_spaced(images, MOST_LOOKED_AT).astype(np.float32)
+        few = evenly_spaced(looked_at, MOST_COMPARED)
+        self.logit_scale = logit_scale(check_finite(in_parts(self.scores, looked_at)))
         self.no_gradient = self._why_unsteady(few) or self._why_no_gradient(few)
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
@@ -132,14 +152,14 @@ class FrozenNetwork:
         return tf.math.log(tf.maximum(answers, SMALLEST)) if self.output == "probabilities" else answers
 
     def _answers(self, model: keras.Model, images: np.ndarray) -> np.ndarray:
-        return _in_parts(lambda part: model(as_input(model, self.preprocess(part)), training=False), images)
+        return in_parts(lambda part: model(as_input(model, self.preprocess(part)), training=False), images)
 
     def _copied(self, model: keras.Model, precision: str, images: np.ndarray) -> _Copy:
         """The copy with the most left out that answers as the model does; in bfloat16 where that is asked for and makes no odds."""
         resolved, expected = resolve_precision(precision), self._answers(model, images)
         found, reason = output_head(model), ""
-        squashed = "probabilities" if found.name in ("softmax", "sigmoid") else found.name
-        for head, output in {found: found.name, UNKNOWN: squashed}.items():
+        kept = {"softmax": "probabilities", "sigmoid": "probabilities", "logits": "logits"}.get(found.name, UNKNOWN.name)
+        for head, output in {found: found.name, UNKNOWN: kept}.items():
             try:
                 copy = copy_up_to(head, model, "float32")
                 scores = self._answers(copy, images)
@@ -159,7 +179,7 @@ class FrozenNetwork:
                 "precision bfloat16: expected a Sequential or functional model, which can be rebuilt in it; "
                 "leave the precision at float32"
             )
-        return _Copy(model, squashed, "float32", (f"the network is searched as it is, with all that closes it, in float32: {reason}",))
+        return _Copy(model, kept, "float32", (f"the network is searched as it is, with all that closes it, in float32: {reason}",))
 
     def _why_unsteady(self, images: np.ndarray) -> str | None:
         half = len(images) // 2
@@ -190,12 +210,6 @@ class FrozenNetwork:
             f"no gradient of the model's answers reaches its input, for {np.size(reached) - np.sum(reached)} of {np.size(reached)} "
             "pairs of an image and a label that were tried, so that no search can see which way to go"
         )
-
-
-def _in_parts(network: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray) -> np.ndarray:
-    """Answers (N, K) float32, of a few images at a time."""
-    parts = [images[start : start + MOST_AT_ONCE] for start in range(0, len(images), MOST_AT_ONCE)]
-    return np.concatenate([np.asarray(network(tf.constant(part)), np.float32) for part in parts])
 
 
 def _agree(head: Head, scores: np.ndarray, expected: np.ndarray) -> bool:

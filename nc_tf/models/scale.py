@@ -6,7 +6,7 @@ import numpy as np
 
 # Half of the leads of trained networks lie above this, and half below. Networks within the two bounds are left exactly as they are.
 USUAL_LEAD = 16.0
-LEAST_LEAD, MOST_LEAD = 0.5, 128.0
+LEAST_LEAD, MOST_LEAD = 0.05, 256.0
 
 
 def lead(logits: np.ndarray) -> float:
