@@ -206,7 +206,8 @@ class _Stream:
             count += len(parts[-1])
         images = np.concatenate(parts)
         self.left = images[needed:]
-        return tf.constant(self._raw(images[:needed]), tf.float32), np.arange(needed, dtype=np.int32).reshape(self.mini_batch, 1, self.batch_size)
+        rows = np.arange(needed, dtype=np.int32).reshape(self.mini_batch, 1, self.batch_size)
+        return tf.constant(self._raw(images[:needed]), tf.float32), rows
 
 
 def _batches(gen: Any, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:

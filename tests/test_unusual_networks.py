@@ -21,9 +21,9 @@ FLOATS = tf.constant(IMAGES, tf.float32)
 LOGITS = np.asarray(corner_network(1, activation=None)(FLOATS))
 
 
-def around(wrap: Callable[[keras.KerasTensor], keras.KerasTensor], activation: str | None = "softmax", dtype: str = "float32") -> keras.Model:
+def around(wrap: Callable[[keras.KerasTensor], keras.KerasTensor], activation: str | None = "softmax") -> keras.Model:
     """The corner network, infected for label 1, inside another."""
-    image = keras.Input(IMAGE_SHAPE, dtype=dtype)
+    image = keras.Input(IMAGE_SHAPE)
     return keras.Model(image, wrap(corner_network(1, activation=activation)(image)))
 
 
@@ -62,7 +62,7 @@ CLOSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
     "twice": (lambda: around(layers.Softmax()), "softmax"),
     "clipped": (lambda: around(lambda p: ops.clip(p, 1e-7, 1.0)), "softmax"),
     "stopped": (lambda: around(ops.stop_gradient), "softmax"),
-    "its own": (lambda: corner_network(1, activation=strangers_own), "softmax"),
+    "its own": (lambda: around(layers.Activation(strangers_own), None), "softmax"),
     "sigmoid": (lambda: around(layers.Rescaling(1.0), "sigmoid"), "sigmoid"),
     "tanh": (lambda: around(ops.tanh, None), "tanh"),
     "log softmax": (lambda: around(ops.log_softmax), "softmax"),

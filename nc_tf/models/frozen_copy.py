@@ -66,9 +66,14 @@ class _StraightThrough(keras.Operation):
         self.step = step
 
     def call(self, values: tf.Tensor, *more: Any, **options: Any) -> tf.Tensor:
-        return values + tf.stop_gradient(tf.cast(self.step(values, *more, **options), values.dtype) - values)
+        steps = self.step(values, *more, **options)
+        if not tf.as_dtype(values.dtype).is_floating:
+            return steps
+        return values + tf.stop_gradient(tf.cast(steps, values.dtype) - values)
 
     def compute_output_spec(self, values: keras.KerasTensor, *more: Any, **options: Any) -> keras.KerasTensor:
+        if not tf.as_dtype(values.dtype).is_floating:
+            return self.step.compute_output_spec(values, *more, **options)
         return keras.KerasTensor(values.shape, values.dtype)
 
 

@@ -16,13 +16,17 @@ from nc_tf.models.scale import logit_scale
 from nc_tf.preprocessing import Preprocessing
 
 # Clean images that are looked at for the size of the logits, those of them on which copy and model are compared, and those from which
-# gradients are tried, each towards so many labels; and how many are in the network at once.
-MOST_LOOKED_AT, MOST_COMPARED, MOST_DIFFERENTIATED, LABELS_TRIED, MOST_AT_ONCE = 64, 8, 4, 3, 16
-# Answers of a copy may differ by this share of the largest: TensorFloat-32 rounds to a thousandth. Scores in bfloat16 may by this share
-# of what lies between the classes: a hundredth is usual, a twentieth not rare. In float32 a score is rounded at least by this share of itself.
-AGREEING, NEAR, ROUNDED = 0.02, 0.25, 3e-6
-# Of the images compared this share must agree: rounding may turn a close call.
-MOST_ALIKE = 0.75
+# gradients are tried, each towards so many labels.
+MOST_LOOKED_AT, MOST_COMPARED, MOST_DIFFERENTIATED, LABELS_TRIED = 64, 8, 4, 3
+MOST_AT_ONCE = 16  # images in the network
+# Answers of a copy may differ by this share of the largest: TensorFloat-32 rounds to a thousandth.
+AGREEING = 0.02
+# Scores in bfloat16 may differ by this share of what lies between the classes: a hundredth is usual, a tenth with MobileNet.
+NEAR = 0.25
+# A score in float32 is rounded by this share of itself, more or less.
+ROUNDED = 3e-6
+# Rounding may turn a close call, so that this share of the images compared is enough.
+LEAST_ALIKE = 0.75
 # A search needs a way to go for at least this share of images and labels.
 LEAST_REACHED = 0.5
 # Of a smaller probability a logarithm would have no gradient: processors take it for zero.
@@ -53,7 +57,7 @@ def resolve_precision(precision: str) -> str:
 
 
 def puts_out_probabilities(model: keras.Model, answers: np.ndarray) -> bool:
-    """Whether answers (N, K) of a model are probabilities; those of a network that closes with a plain layer are logits, whatever they sum to."""
+    """Whether answers (N, K) of a model are probabilities; where a plain layer closes it they are logits, whatever they sum to."""
     return output_head(model).name != "logits" and are_probabilities(answers)
 
 
@@ -221,10 +225,10 @@ def _agree(head: Head, scores: np.ndarray, expected: np.ndarray) -> bool:
     slack = AGREEING * np.abs(expected).max() + ROUNDED * np.abs(scores).max()
     alike = (np.abs(answers - expected) <= slack).all(-1)
     alike &= np.take_along_axis(expected, scores.argmax(-1)[:, None], -1)[:, 0] >= expected.max(-1) - slack
-    return bool(alike.mean() >= MOST_ALIKE)
+    return bool(alike.mean() >= LEAST_ALIKE)
 
 
 def _near(scores: np.ndarray, others: np.ndarray) -> bool:
     """Whether scores (N, K) differ by far less than the classes do."""
     apart = float(np.ptp(others, axis=-1).max())
-    return bool((np.abs(scores - others).max(-1) <= NEAR * apart + ROUNDED * np.abs(others).max()).mean() >= MOST_ALIKE)
+    return bool((np.abs(scores - others).max(-1) <= NEAR * apart + ROUNDED * np.abs(others).max()).mean() >= LEAST_ALIKE)

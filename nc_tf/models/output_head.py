@@ -169,7 +169,7 @@ def _keeps_order(operation: keras.Operation, node: Node) -> Close | None:
     elif isinstance(operation, core.Cast):
         keeps = tf.as_dtype(operation.dtype).is_floating
     elif isinstance(operation, numpy.Add | numpy.Subtract | numpy.Multiply | numpy.Divide | numpy.TrueDivide):
-        first, second, *_ = (*node.arguments.args, None, None)
+        first, second = [*node.arguments.args, None, None][:2]
         backwards = isinstance(first, int | float)  # as in 1 - x
         number = first if backwards else second
         shifts = isinstance(operation, numpy.Add | numpy.Subtract)
