@@ -81,18 +81,21 @@ def test_what_closes_a_network_is_left_out_wherever_it_stands(build: Callable[[]
     np.testing.assert_array_equal(model(FLOATS, training=False), answers)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "hard_sigmoid"])
 @pytest.mark.parametrize("swapped", [False, True])
-def test_one_sigmoid_that_became_two_classes_is_left_out_too(swapped: bool) -> None:
+def test_one_sigmoid_that_became_two_classes_is_left_out_too(swapped: bool, activation: str) -> None:
     image = keras.Input(IMAGE_SHAPE)
-    inner = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(1, activation="sigmoid")])
+    body = [layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(1, activation=activation)]
+    inner = keras.Sequential([keras.Input(IMAGE_SHAPE), *body])
     p = inner(image)
-    model = keras.Model(image, ops.concatenate([p, 1.0 - p] if swapped else [1.0 - p, p], -1))
+    model = keras.Model(image, ops.concatenate([p, 1 - p] if swapped else [1 - p, p], -1))
     network = frozen(model)
-    assert (network.output, network.warnings) == ("sigmoid", ())
-    z = np.asarray(inner.layers[-1].kernel).T @ np.reshape(IMAGES / 255.0, (len(IMAGES), -1)).T
-    scores = np.asarray(network.scores(FLOATS))
-    np.testing.assert_allclose(scores[:, 0 if swapped else 1] - scores[:, 1 if swapped else 0], z[0], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(tf.nn.softmax(scores), model(FLOATS), atol=1e-6)
+    assert (network.output, network.warnings) == (activation, ())
+    z = np.reshape(IMAGES / 255.0, (len(IMAGES), -1)) @ np.asarray(inner.layers[-1].kernel)
+    expected = np.concatenate([z, 0 * z] if swapped else [0 * z, z], -1)
+    np.testing.assert_allclose(network.scores(FLOATS), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output_head(model).close(network.scores(FLOATS)), model(FLOATS), atol=1e-6)
+    np.testing.assert_array_equal(np.argmax(expected, -1), np.argmax(model(FLOATS), -1))
 
 
 def ensemble() -> keras.Model:
@@ -138,14 +141,14 @@ def test_a_quantized_network_is_copied_without_its_softmax() -> None:
 
 
 class Own(keras.Model):
-    """A softmax that nobody can leave out, of logits so many times as large."""
+    """A softmax that nobody can leave out, of logits so many times as large, mixed with equal chances for all."""
 
-    def __init__(self, factor: float = 1.0) -> None:
+    def __init__(self, factor: float = 1.0, equal: float = 0.0) -> None:
         super().__init__()
-        self.inner = times(corner_network(1), factor)
+        self.inner, self.equal = times(corner_network(1), factor), equal
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        return self.inner(images)
+        return (1.0 - self.equal) * self.inner(images) + self.equal / NUM_CLASSES
 
 
 def test_a_model_that_cannot_be_copied_is_named_and_its_softmax_has_a_gradient_down_to_the_smallest_number() -> None:
@@ -252,6 +255,7 @@ SIGHTLESS: dict[str, Callable[[], keras.Model]] = {
     "sign": lambda: around(lambda p: ops.sign(p - 0.5)),
     "constant": dead,
     "cold softmax of a subclass": lambda: Own(1000.0),
+    "floor under what a softmax leaves": lambda: Own(12.0, 1e-3),
 }
 
 

@@ -27,8 +27,9 @@ NEAR = 0.25
 ROUNDED = 3e-6
 # Rounding may turn a close call, so that this share of the images compared is enough.
 LEAST_ALIKE = 0.75
-# A search needs a way to go for at least this share of images and labels.
-LEAST_REACHED = 0.5
+# A search needs a way to go for at least this share of images and labels; where a logit changes by less than the slope a grey level, the
+# epsilon of Adam, 1e-7, outweighs all that a search can make of it.
+LEAST_REACHED, LEAST_SLOPE = 0.5, 1e-9
 # Of a smaller probability a logarithm would have no gradient: processors take it for zero.
 SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -207,7 +208,7 @@ class FrozenNetwork:
             except (LookupError, TypeError, ValueError, tf.errors.OpError):  # an operation without a gradient
                 slope = np.zeros_like(images)
             slope = slope.reshape(len(slope), -1)
-            reached.append(np.isfinite(slope).all(-1) & (slope != 0).any(-1))
+            reached.append(np.isfinite(slope).all(-1) & (np.abs(slope).max(-1) > LEAST_SLOPE))
         if np.mean(reached) >= LEAST_REACHED:
             return None
         return (

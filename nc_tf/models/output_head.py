@@ -98,12 +98,17 @@ def output_head(model: keras.Model) -> Head:
     pair = _complement(graph.outputs[0])
     if pair is None:
         return _followed(_back(graph.outputs[0]))
-    complement, probability = pair
+    complement, probability, place = pair
     one = _followed(_back(probability))
-    if one.name != "sigmoid" or len(one.left_out | one.without_activation) != 1:
+    # Class 1 is answered above .5, which is where the score in front of either is above 0; so that of class 0 may be 0.
+    if one.name not in ("sigmoid", "hard_sigmoid") or len(one.left_out | one.without_activation) != 1:
         return UNKNOWN
-    # [1 - sigmoid(z), sigmoid(z)] is the softmax of [0, z].
-    return replace(one, zeroed=frozenset([complement]), close=tf.nn.softmax)
+
+    def close(scores: tf.Tensor) -> tf.Tensor:
+        p = one.close(scores[:, place : place + 1])
+        return tf.concat([p, 1.0 - p] if place == 0 else [1.0 - p, p], -1)
+
+    return replace(one, zeroed=frozenset([complement]), close=close)
 
 
 def _back(tensor: keras.KerasTensor) -> Iterator[tuple[keras.Operation, Node]]:
@@ -199,15 +204,15 @@ def _in_turn(steps: Sequence[Close]) -> Close:
     return close
 
 
-def _complement(tensor: keras.KerasTensor) -> tuple[keras.Operation, keras.KerasTensor] | None:
-    """Of [1 - p, p] or [p, 1 - p], the operation that makes 1 - p, and p (N, 1)."""
+def _complement(tensor: keras.KerasTensor) -> tuple[keras.Operation, keras.KerasTensor, int] | None:
+    """Of [1 - p, p] or [p, 1 - p] the operation that makes 1 - p, and p (N, 1) with its place."""
     operation, index, _ = tensor._keras_history
     parts = operation._inbound_nodes[index].input_tensors
     if not isinstance(operation, numpy.Concatenate | layers.Concatenate) or len(parts) != 2 or any(p.shape[1:] != (1,) for p in parts):
         return None
-    for made, p in (parts, parts[::-1]):
+    for place, (p, made) in enumerate((parts, parts[::-1])):
         by, at, _ = made._keras_history
         args = by._inbound_nodes[at].arguments.args
         if isinstance(by, numpy.Subtract) and len(args) == 2 and args[1] is p and isinstance(args[0], int | float) and args[0] == 1:
-            return by, p
+            return by, p, place
     return None
