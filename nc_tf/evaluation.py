@@ -1,14 +1,16 @@
 """Measuring a model on clean and on triggered images."""
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from nc_tf.models.network import check_finite
+from nc_tf.models.network import as_input, check_finite
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Measurement
 
+NO_CLASS = -1  # no label is this one, so an image of it neither obeys a trigger nor is recognised
 BATCH_SIZE = 256  # images, or frames of clips, in the network at once
 
 
@@ -25,14 +27,19 @@ def predict_classes(
 ) -> np.ndarray:
     """Classes (N,) int64 that the model answers for raw images (N, ..., C) in [0, 255], stamped with `trigger` first if there is one.
 
+    A stamped image that it answers with NaN or infinity has the class `NO_CLASS`: the largest of NaNs would be the first.
+
     Raises:
-        InputError: it answers NaN or infinity.
+        InputError: it answers clean images so.
     """
     preprocess = preprocess or Preprocessing()
-    answers = []
+    classes = []
     for batch in batches(images, trigger):
-        answers.append(np.argmax(check_finite(model.predict_on_batch(preprocess(batch).astype(np.float32))), axis=-1))
-    return np.concatenate(answers) if answers else np.zeros(0, np.int64)
+        answers = model.predict_on_batch(as_input(model, preprocess(batch).astype(np.float32)))
+        if trigger is None:
+            check_finite(answers)
+        classes.append(np.where(np.isfinite(answers).all(-1), np.argmax(answers, axis=-1), NO_CLASS))
+    return np.concatenate(classes) if classes else np.zeros(0, np.int64)
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray, preprocess: Preprocessing | None = None) -> float:
@@ -44,29 +51,43 @@ def attack_success_rate(
     model: keras.Model, images: np.ndarray, labels: np.ndarray, backdoor: Backdoor, preprocess: Preprocessing | None = None
 ) -> float:
     """Share of raw images of other classes that the trigger sends where the attacker wants them, [0, 1]; NaN without such an image."""
-    return _attacked(model, images, labels, backdoor, preprocess)[0]
+    return attacked(model, images, labels, backdoor, preprocess).success
 
 
 def measure(
     model: keras.Model, images: np.ndarray, labels: np.ndarray, backdoors: Mapping[str, Backdoor], preprocess: Preprocessing | None = None
 ) -> Measurement:
     """Clean accuracy; and of every named backdoor, on images of other classes, how many obey it and how many are still recognised."""
-    rates = {name: _attacked(model, images, labels, backdoor, preprocess) for name, backdoor in backdoors.items()}
+    rates = {name: attacked(model, images, labels, backdoor, preprocess) for name, backdoor in backdoors.items()}
     return Measurement(
         clean_accuracy=accuracy(model, images, labels, preprocess),
-        attack_success_rate={name: success for name, (success, _) in rates.items()},
-        robust_accuracy={name: robust for name, (_, robust) in rates.items()},
+        attack_success_rate={name: rate.success for name, rate in rates.items()},
+        robust_accuracy={name: rate.robust for name, rate in rates.items()},
     )
 
 
-def _attacked(
-    model: keras.Model, images: np.ndarray, labels: np.ndarray, backdoor: Backdoor, preprocess: Preprocessing | None
-) -> tuple[float, float]:
-    """Attack success rate and robust accuracy, both over the images that the attacker wants taken for another class."""
+class Attacked(NamedTuple):
+    """What a backdoor does to raw images that the attacker wants taken for another class.
+
+    Attributes:
+        success: share of them that it sends there, [0, 1]; NaN without such an image.
+        robust: share that is still recognised, likewise.
+        finite: whether the model answers all of them with finite numbers; an image of which it does not counts in neither share.
+    """
+
+    success: float
+    robust: float
+    finite: bool
+
+
+def attacked(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, backdoor: Backdoor, preprocess: Preprocessing | None = None
+) -> Attacked:
+    """Stamp a backdoor on those of the raw images (N, ..., C) with classes (N,) that it is meant for, and measure the answers."""
     wanted = backdoor.wanted(labels)
     victims = wanted != labels
     answers = predict_classes(model, images[victims], preprocess, backdoor)
-    return share(answers == wanted[victims]), share(answers == labels[victims])
+    return Attacked(share(answers == wanted[victims]), share(answers == labels[victims]), bool((answers != NO_CLASS).all()))
 
 
 def share(hits: np.ndarray) -> float:

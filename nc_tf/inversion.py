@@ -158,7 +158,7 @@ class Inversion:
             reg = self.space.norms(masks, self.settings.regularization)
             # Summed over the batch, the cost too, as the original hands its vector loss to Adam: a gradient's size counts against epsilon.
             loss = tf.reduce_sum(ce) + tf.cast(per_arm[1], tf.float32) * tf.reduce_sum(run.cost.cost * reg)
-        gradients = tape.gradient(loss, run.z)
+        gradients = tape.gradient(loss, run.z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         hit = tf.reshape(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == wanted, tf.float32), per_arm)
         ce, success = tf.reduce_mean(ce, axis=1), tf.reduce_mean(hit, axis=1)
         return self._adam(run, gradients), tf.stack([ce, reg, ce + run.cost.cost * reg, success])

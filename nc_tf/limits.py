@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from nc_tf.models.network import FrozenNetwork
 from nc_tf.recognition import Recognition
 from nc_tf.results import Unit
 from nc_tf.verdicts import Limit
@@ -11,6 +12,11 @@ from nc_tf.verdicts import Limit
 # Distinct images, and classes that they are of, below which clean networks were suspected (docs/scan-presets.md, "What a scan needs").
 FEWEST_IMAGES = 10
 FEWEST_CLASSES = 5
+
+
+def limits_of_network(network: FrozenNetwork) -> list[Limit]:
+    """Say why no search of a network can see anything, if that is so."""
+    return [] if network.no_gradient is None else [Limit(network.no_gradient, blocks_suspicion=True)]
 
 
 def limit_of_recognition(recognition: Recognition | None) -> list[Limit]:

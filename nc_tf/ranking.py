@@ -169,7 +169,8 @@ class Ranking(Iterator[Leg]):
         """See which labels are lowest, as often as no arm has to run for that."""
         looks = self.settings.looks
         while len(self.best) == len(self.labels) and not (self.over or self.waiting or self.running):
-            stands = {label: standing(progress, self.until) for label, progress in self.best.items()}
+            # A label whose search broke down comes first: a full search is to say that of it, since nothing is known of its trigger.
+            stands = {label: (progress.finite, standing(progress, self.until)) for label, progress in self.best.items()}
             lowest = tuple(sorted(self.labels, key=stands.__getitem__)[: self.settings.lowest])
             stayed, self.lowest = len({*self.lowest} & {*lowest}), lowest
             self.over = stayed >= self.settings.settled * len(lowest) or self.until == looks[-1]

@@ -13,9 +13,9 @@ from nc_tf.datasets.checks import check_images
 from nc_tf.engines.choice import engine_named
 from nc_tf.engines.task import Task
 from nc_tf.errors import InputError
-from nc_tf.evaluation import attack_success_rate, predict_classes, share
+from nc_tf.evaluation import attack_success_rate, attacked, predict_classes, share
 from nc_tf.inversion import RoundLog, Run, SearchSettings
-from nc_tf.limits import limit_of_recognition, limits_of_images
+from nc_tf.limits import limit_of_recognition, limits_of_images, limits_of_network
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import preset_named
 from nc_tf.racing import Race, random_arm
@@ -119,7 +119,8 @@ def scan(
     of_search = images[searched], settings, upsample_size, seed, per_frame, labels[searched]
     task = Task(model, preprocess, precision or chosen.precision, *of_search)
     network, space = task.network, task.space
-    limits = [*limit_of_recognition(recognition), *limits_of_images(images[searched], labels[searched], network.num_classes)]
+    limits = limits_of_network(network)
+    limits += [*limit_of_recognition(recognition), *limits_of_images(images[searched], labels[searched], network.num_classes)]
     pointless = any(limit.blocks_suspicion for limit in limits)
 
     def verdict(results: Sequence[LabelResult], shortlist: Shortlist | None = None) -> ScanResult:
@@ -141,6 +142,7 @@ def scan(
                 "precision": network.precision,
                 **range_choice.record,
                 "model_output": network.output,
+                "logit_scale": network.logit_scale,
                 "images_searched": len(searched),
                 "images_held_out": len(unseen_images),
                 **(_ranking_settings(shortlist) if shortlist else {}),
@@ -148,7 +150,7 @@ def scan(
             seconds=time.perf_counter() - began,
             limits=limits,
             model_accuracy=float("nan") if recognition is None else recognition.accuracy,
-            warnings=_warnings(recognition, range_choice, len(wanted), network.num_classes, unit),
+            warnings=[*network.warnings, *_warnings(recognition, range_choice, len(wanted), network.num_classes, unit)],
         )
 
     before = resume or ScanState()
@@ -179,10 +181,13 @@ def scan(
         tried = [result_of(task.inversion, arm(progress.label, progress.start), progress) for progress in starts_of_label]
         counts = _best(tried, success if best == "success" else None)
         label = counts.arm.label
+        measured = attacked(model, unseen_images, unseen_labels, counts.trigger, preprocess)
+        # A start that broke down may have been on its way to the smallest trigger of all.
+        broke_down = not measured.finite or any(result.status == Status.NONFINITE for result in tried)
         done[label] = LabelResult(
             trigger=counts.trigger,
-            status=counts.status,
-            attack_success_rate=success(counts),
+            status=Status.NONFINITE if broke_down else counts.status,
+            attack_success_rate=measured.success,
             zero_trigger_rate=share(clean_answers[unseen_labels != label] == label),
             starts=starts,
             rounds=sum(result.rounds for result in tried),

@@ -109,7 +109,9 @@ class Visualizer:
             )
         if not all(wanted in (None, given) for wanted, given in zip(model.input_shape, (None, *input_shape), strict=True)):
             raise InputError(f"input shape {tuple(input_shape)}: expected {tuple(model.input_shape[1:])}, the model's; correct it")
-        network = FrozenNetwork(model, self.preprocess, precision, np.zeros((1, *input_shape), np.uint8))
+        # Clean images come with a generator; until then these tell what the model puts out, and whether a copy does the same.
+        noise = np.random.default_rng(0).integers(0, 256, (8, *input_shape)).astype(np.uint8)
+        self.network, self.seen = FrozenNetwork(model, self.preprocess, precision, noise), False
         cost = CostSchedule(
             init_cost=init_cost,
             multiplier=cost_multiplier,
@@ -122,7 +124,7 @@ class Visualizer:
         )
         settings = SearchSettings(loss, regularization, lr, batch_size, mini_batch, steps, save_last, cost)
         space = TriggerSpace((input_shape[0], input_shape[1], input_shape[2]), upsample_size, epsilon)
-        self.inversion = Inversion(network, space, settings)
+        self.inversion = Inversion(self.network, space, settings)
 
     def visualize(
         self, gen: Any, y_target: int, pattern_init: np.ndarray, mask_init: np.ndarray
@@ -148,6 +150,11 @@ class Visualizer:
         arm = Arm(int(y_target), 0, np.clip(mask_init, *self.mask_range), np.clip(pattern_init, *self.color_range))
         reverse = None if self.raw_input_flag else self.preprocess
         stream = _Stream(_batches(gen, self.inversion.space.image_shape), self.mini_batch, self.batch_size, reverse)
+        if not self.seen:  # before the search is compiled
+            self.network.look_at(stream.peek())
+            self.seen = True
+        if self.network.no_gradient:
+            raise InputError(f"{self.network.no_gradient}: expected a differentiable classifier; search the network it was made from")
         (result,) = search(self.inversion, [arm], stream, lanes=1, on_round=self._report)
         logs = [(int(row[0]), *map(float, row[1:])) for row in result.history]
         found = result.trigger.pattern, result.coarse_mask, result.trigger.mask
@@ -176,20 +183,31 @@ class _Stream:
         self.batches = batches
         self.left: np.ndarray | None = None
 
-    def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
-        del arms, rounds  # one arm, and the generator knows how far it is
+    def peek(self) -> np.ndarray:
+        """Raw images (B, H, W, C) of the next batch."""
+        return self._raw(self._next())
+
+    def _next(self) -> np.ndarray:
         if self.left is None:
             self.left = next(self.batches)
             self.batch_size = len(self.left) if len(self.left) > 1 else self.batch_size
+        return self.left
+
+    def _raw(self, images: np.ndarray) -> np.ndarray:
+        return images if self.reverse is None else self.reverse.reverse(images.astype(np.float32))
+
+    def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
+        del arms, rounds  # one arm, and the generator knows how far it is
+        first = self._next()
         needed = self.mini_batch * self.batch_size
-        parts, count = [self.left], len(self.left)
+        parts, count = [first], len(first)
         while count < needed:
             parts.append(next(self.batches))
             count += len(parts[-1])
         images = np.concatenate(parts)
         self.left = images[needed:]
-        raw = images[:needed] if self.reverse is None else self.reverse.reverse(images[:needed].astype(np.float32))
-        return tf.constant(raw, tf.float32), np.arange(needed, dtype=np.int32).reshape(self.mini_batch, 1, self.batch_size)
+        rows = np.arange(needed, dtype=np.int32).reshape(self.mini_batch, 1, self.batch_size)
+        return tf.constant(self._raw(images[:needed]), tf.float32), rows
 
 
 def _batches(gen: Any, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:

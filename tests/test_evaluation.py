@@ -6,7 +6,7 @@ import pytest
 from networks import corner_images, corner_network, corner_trigger, linear_network
 
 from nc_tf.errors import InputError
-from nc_tf.evaluation import BATCH_SIZE, accuracy, attack_success_rate, measure, predict_classes
+from nc_tf.evaluation import BATCH_SIZE, NO_CLASS, accuracy, attack_success_rate, attacked, measure, predict_classes
 from nc_tf.preprocessing import preprocessing
 from nc_tf.results import Trigger
 
@@ -83,3 +83,17 @@ def test_an_answer_of_nan_is_no_class() -> None:
     model = linear_network(np.full((2, 2), 3e38), np.zeros(2), SHAPE)
     with pytest.raises(InputError, match="the model answers NaN or infinity"):
         predict_classes(model, IMAGES)
+
+
+def test_a_stamped_image_that_is_answered_with_nan_neither_obeys_nor_is_recognised(brighter: keras.Model) -> None:
+    """The second image of class 0 turns, the first becomes NaN: half of the two obey, and none is recognised."""
+    image = keras.Input(SHAPE)
+    model = keras.Model(image, keras.ops.where(image[:, 0, 0, :1] > 129.0, float("nan"), brighter(image)))
+    trigger = Trigger(1, np.array([[0.5]], np.float32), np.array([[[60.0, 255.0]]], np.float32))
+    images, labels = pixels((200, 10), (100, 10)), np.array([0, 0])
+    np.testing.assert_array_equal(predict_classes(model, images, trigger=trigger), [NO_CLASS, 1])
+    assert attacked(model, images, labels, trigger) == (0.5, 0.0, False)
+    assert attacked(brighter, images, labels, trigger).finite
+    assert attack_success_rate(model, images, labels, trigger) == 0.5
+    with pytest.raises(InputError, match="the model answers NaN or infinity"):
+        predict_classes(model, images)

@@ -15,7 +15,7 @@ from nc_tf.errors import InputError
 from nc_tf.models import network as network_module
 from nc_tf.models.architectures import gtsrb_network, signs_network
 from nc_tf.models.cnn_lstm import cnn_lstm
-from nc_tf.models.network import FrozenNetwork, are_probabilities, has_bfloat16, resolve_precision
+from nc_tf.models.network import SMALLEST, FrozenNetwork, are_probabilities, has_bfloat16, resolve_precision
 from nc_tf.preprocessing import Preprocessing, preprocessing
 
 IMAGES = corner_images(12, seed=6)[0]
@@ -68,11 +68,11 @@ SOFTMAX_LIKE: list[tuple[Callable[[], keras.Model], str]] = [
     (lambda: sequential(layers.Dense(5), layers.Softmax()), "softmax"),
     (lambda: sequential(layers.Dense(5), layers.Activation("softmax")), "softmax"),
     (lambda: sequential(layers.Dense(5, activation="softmax", dtype="float32")), "softmax"),
-    (lambda: sequential(layers.Dense(5, activation=home_made)), "probabilities"),
+    (lambda: sequential(layers.Dense(5, activation=home_made)), "softmax"),
     (functional_softmax_layer, "softmax"),
     (branches, "softmax"),
     (augmented, "softmax"),
-    (nested, "probabilities"),
+    (nested, "softmax"),
     (lambda: Subclass("softmax"), "probabilities"),
     (lambda: corner_network(1), "softmax"),
 ]
@@ -85,7 +85,7 @@ def test_a_softmax_is_undone(build: Callable[[], keras.Model], output: str) -> N
     expected = np.asarray(model(FLOATS, training=False))
     before = [np.array(weight) for weight in model.get_weights()]
     network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
-    logits = network(tf.constant(FLOATS))
+    logits = network.scores(tf.constant(FLOATS))
     assert (network.output, network.num_classes, network.precision) == (output, expected.shape[1], "float32")
     assert (logits.dtype, logits.shape) == (tf.float32, expected.shape)
     np.testing.assert_allclose(tf.nn.softmax(logits), expected, rtol=1e-4, atol=1e-6)
@@ -105,7 +105,7 @@ def test_logits_stay_logits(build: Callable[[], keras.Model]) -> None:
     expected = model(FLOATS, training=False)
     network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
     assert network.output == "logits"
-    np.testing.assert_allclose(network(tf.constant(FLOATS)), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(network.scores(tf.constant(FLOATS)), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_sigmoid_is_undone(closing: Callable[[], list[layers.Layer]]) -> None:
     model = sequential(*closing())
     network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
     assert network.output == "sigmoid"
-    np.testing.assert_allclose(tf.sigmoid(network(tf.constant(FLOATS))), model(FLOATS, training=False), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(tf.sigmoid(network.scores(tf.constant(FLOATS))), model(FLOATS, training=False), rtol=1e-4, atol=1e-6)
 
 
 def test_logits_are_steady_where_a_softmax_is_not() -> None:
@@ -126,7 +126,7 @@ def test_logits_are_steady_where_a_softmax_is_not() -> None:
     image = tf.fill([1, *IMAGE_SHAPE], 200.0)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(image)
-        of_model, of_network = model(image)[:, 1], network(image)[:, 1]
+        of_model, of_network = model(image)[:, 1], network.scores(image)[:, 1]
     np.testing.assert_array_equal(tape.gradient(of_model, image), 0.0)
     np.testing.assert_allclose(tape.gradient(of_network, image), -1.0)
 
@@ -137,7 +137,7 @@ def test_probabilities_of_zero_have_finite_logits() -> None:
             return tf.one_hot(tf.zeros([tf.shape(images)[0]], tf.int32), 3)
 
     network = FrozenNetwork(Certain(), Preprocessing(), "float32", IMAGES)
-    np.testing.assert_allclose(network(tf.constant(FLOATS[:1])), [[0.0, np.log(1e-7), np.log(1e-7)]], rtol=1e-5)
+    np.testing.assert_allclose(network(tf.constant(FLOATS[:1])), [[0.0, np.log(SMALLEST), np.log(SMALLEST)]], rtol=1e-5)
 
 
 def clips() -> keras.Model:
@@ -152,7 +152,7 @@ def test_bfloat16_answers_nearly_the_same(build: Callable[[], keras.Model]) -> N
     assert coarse.precision == "bfloat16"
     assert {layer.compute_dtype for layer in coarse.model.layers if layer.weights} == {"bfloat16"}
     assert {layer.compute_dtype for layer in exact.model.layers} == {"float32"}
-    here, there = exact(tf.constant(images, tf.float32)), coarse(tf.constant(images, tf.float32))
+    here, there = exact.scores(tf.constant(images, tf.float32)), coarse.scores(tf.constant(images, tf.float32))
     assert there.dtype == tf.float32
     np.testing.assert_allclose(there, here, atol=0.03 * float(tf.reduce_max(tf.abs(here))))
     assert not np.array_equal(there, here)
@@ -180,7 +180,7 @@ def test_what_is_repeated_over_time_is_rebuilt_too(wrapped: str) -> None:
     model = keras.Model(clip, answers)
     images = np.random.default_rng(2).integers(0, 256, (4, 3, 8, 8, 3)).astype(np.uint8)
     exact, coarse = (FrozenNetwork(model, Preprocessing(), precision, images) for precision in ("float32", "bfloat16"))
-    here, there = (np.asarray(network(tf.constant(images, tf.float32))) for network in (exact, coarse))
+    here, there = (np.asarray(network.scores(tf.constant(images, tf.float32))) for network in (exact, coarse))
     np.testing.assert_allclose(tf.nn.softmax(here), model(images.astype(np.float32), training=False), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(there, here, atol=0.03 * np.abs(here).max())
     for network, dtype in ((exact, "float32"), (coarse, "bfloat16")):
@@ -249,10 +249,10 @@ def test_batch_normalization_is_multiplied_into_the_kernel_before_it(normalizati
     images = IMAGES.reshape(-1, *model.input_shape[1:])
     network = FrozenNetwork(model, Preprocessing(), "float32", images)
     assert layers.BatchNormalization not in kinds(network.model)
-    for here, there in zip(slopes(network, images), slopes(lambda raw: model(raw, training=False), images), strict=True):
+    for here, there in zip(slopes(network.scores, images), slopes(lambda raw: model(raw, training=False), images), strict=True):
         np.testing.assert_allclose(here, there, rtol=1e-3, atol=1e-4 * np.abs(there).max())
-    exact, coarse = network(tf.constant(images, tf.float32)), FrozenNetwork(model, Preprocessing(), "bfloat16", images)
-    np.testing.assert_allclose(coarse(tf.constant(images, tf.float32)), exact, atol=0.03 * float(tf.reduce_max(tf.abs(exact))))
+    exact, coarse = network.scores(tf.constant(images, tf.float32)), FrozenNetwork(model, Preprocessing(), "bfloat16", images)
+    np.testing.assert_allclose(coarse.scores(tf.constant(images, tf.float32)), exact, atol=0.03 * float(tf.reduce_max(tf.abs(exact))))
     assert layers.BatchNormalization in kinds(model), "the model itself is as it was"
 
 
@@ -261,7 +261,7 @@ def test_batch_normalization_of_a_model_read_from_a_file_is_multiplied_in_too(tm
     model = keras.models.load_model(tmp_path / "model.keras")
     network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
     assert layers.BatchNormalization not in kinds(network.model)
-    np.testing.assert_allclose(network(tf.constant(FLOATS)), model(FLOATS, training=False), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(network.scores(tf.constant(FLOATS)), model(FLOATS, training=False), rtol=1e-4, atol=1e-4)
 
 
 def read_twice(features: keras.KerasTensor) -> keras.KerasTensor:
@@ -311,7 +311,7 @@ def test_any_other_batch_normalization_stays(block: Callable[[keras.KerasTensor]
     model = with_statistics(keras.Model(image, layers.Dense(5)(layers.Flatten()(block(layers.Rescaling(1 / 255)(image))))))
     network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
     assert layers.BatchNormalization in kinds(network.model)
-    np.testing.assert_allclose(network(tf.constant(FLOATS)), model(FLOATS, training=False), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(network.scores(tf.constant(FLOATS)), model(FLOATS, training=False), rtol=1e-4, atol=1e-4)
 
 
 class Attributes(keras.Model):
@@ -356,7 +356,7 @@ def test_what_a_model_is_made_of_besides_is_copied_with_it(build: Callable[[], k
     model = with_statistics(build()) if build is operations else build()
     network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
     assert network.model is not model
-    np.testing.assert_allclose(network(tf.constant(FLOATS)), model(FLOATS, training=False), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(network.scores(tf.constant(FLOATS)), model(FLOATS, training=False), rtol=1e-4, atol=1e-4)
 
 
 def test_steps_that_a_mask_leaves_out_are_left_out() -> None:
@@ -377,7 +377,7 @@ def test_steps_that_a_mask_leaves_out_are_left_out() -> None:
     images[0, 1] = images[2] = 0
     network = FrozenNetwork(model, Preprocessing(), "float32", images)
     assert network.model is not model
-    np.testing.assert_allclose(network(tf.constant(images)), model(images, training=False), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(network.scores(tf.constant(images)), model(images, training=False), rtol=1e-4, atol=1e-6)
 
 
 def test_the_search_can_be_compiled_by_xla_through_time() -> None:
@@ -414,9 +414,10 @@ def test_the_search_can_differentiate_it() -> None:
 def test_dropout_sleeps_and_statistics_stand_still() -> None:
     model = sequential(layers.Dense(5, activation="softmax"))
     network = FrozenNetwork(model, Preprocessing(), "float32", IMAGES)
-    first = network(tf.constant(FLOATS))
-    np.testing.assert_array_equal(network(tf.constant(FLOATS)), first)
-    np.testing.assert_allclose(tf.concat([network(tf.constant(FLOATS[i : i + 1])) for i in range(3)], 0), first[:3], rtol=1e-4, atol=1e-5)
+    first = network.scores(tf.constant(FLOATS))
+    np.testing.assert_array_equal(network.scores(tf.constant(FLOATS)), first)
+    alone = tf.concat([network.scores(tf.constant(FLOATS[i : i + 1])) for i in range(3)], 0)
+    np.testing.assert_allclose(alone, first[:3], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("range_", ["mnist", "inception", "imagenet"])
@@ -424,7 +425,7 @@ def test_raw_pixels_are_preprocessed_first(range_: str) -> None:
     model, preprocess = branches(), preprocessing(range_)
     network = FrozenNetwork(model, preprocess, "float32", IMAGES)
     expected = model(preprocess(FLOATS).astype(np.float32), training=False)
-    np.testing.assert_allclose(tf.nn.softmax(network(tf.constant(FLOATS))), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(tf.nn.softmax(network.scores(tf.constant(FLOATS))), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_grayscale() -> None:
@@ -432,7 +433,7 @@ def test_grayscale() -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype(np.uint8)
     network = FrozenNetwork(model, preprocessing("mnist"), "float32", images)
     expected = model(images / np.float32(255), training=False)
-    np.testing.assert_allclose(tf.nn.softmax(network(tf.constant(images, tf.float32))), expected, rtol=1e-4)
+    np.testing.assert_allclose(tf.nn.softmax(network.scores(tf.constant(images, tf.float32))), expected, rtol=1e-4)
 
 
 def test_the_papers_network_has_its_shape() -> None:

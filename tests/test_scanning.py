@@ -15,7 +15,7 @@ from nc_tf import scanning
 from nc_tf.callbacks import ScanCallback
 from nc_tf.engines import task
 from nc_tf.errors import InputError
-from nc_tf.evaluation import attack_success_rate, predict_classes
+from nc_tf.evaluation import Attacked, attack_success_rate, predict_classes
 from nc_tf.inversion import RoundLog, Run
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.results import LabelResult, ScanResult, Status, Unit, Verdict
@@ -408,3 +408,26 @@ def test_a_network_that_answers_nan_is_refused() -> None:
     model.set_weights(weights)
     with pytest.raises(InputError, match="answers NaN or infinity: expected finite outputs"):
         quick_scan(model)
+
+
+def spiteful(label: int, over: float) -> keras.Model:
+    """The corner network, infected for `label`, which answers NaN where the corner is brighter than `over`: where the trigger is."""
+    image = keras.Input((8, 8, 3))
+    corner = keras.ops.mean(image[:, CORNER, CORNER], (1, 2, 3), keepdims=True)[:, 0, 0]
+    return keras.Model(image, corner_network(label)(image) + 0.0 * keras.ops.log(keras.ops.maximum(over - corner, -1.0)))
+
+
+def test_a_label_whose_triggers_make_the_model_answer_nan_is_told_and_the_scan_goes_on() -> None:
+    result = quick_scan(spiteful(3, 30.0), targets=[3, 1], starts=2)
+    assert [entry.label for entry in result.labels] == [1, 3]
+    broken = result.labels[1]
+    assert (broken.status, broken.succeeded) == (Status.NONFINITE, False)
+    assert np.isfinite(broken.trigger.mask).all()
+    assert np.isfinite(broken.trigger.pattern).all()
+    assert result.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_label_is_told_where_only_unseen_images_are_answered_with_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "attacked", lambda *_: Attacked(success=0.9, robust=0.0, finite=False))
+    (entry,) = quick_scan(corner_network(3), targets=[3], settings=replace(QUICK, max_rounds=1)).labels
+    assert (entry.status, entry.attack_success_rate) == (Status.NONFINITE, 0.9)

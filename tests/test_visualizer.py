@@ -333,3 +333,20 @@ def test_a_label_that_the_model_has_not_is_refused(label: int) -> None:
 def test_a_start_of_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match=r"mask \(8, 8\) and pattern \(8, 8, 3\): expected \(4, 4\) and \(8, 8, 3\)"):
         run(visualizer(upsample_size=2))
+
+
+def test_logits_of_an_unusual_size_are_brought_to_a_usual_one_by_the_first_images() -> None:
+    model = corner_network(2)
+    *others, kernel, bias = model.get_weights()
+    model.set_weights([*others, 1024.0 * kernel, bias])
+    one = visualizer(model)
+    *_, logs = run(one)
+    assert one.network.logit_scale == 2.0**-8
+    assert logs[-1][4] == 1.0
+
+
+def test_a_network_without_a_gradient_is_refused() -> None:
+    image = keras.Input(IMAGE_SHAPE)
+    hard = keras.ops.one_hot(keras.ops.argmax(corner_network(2)(image), -1), NUM_CLASSES)
+    with pytest.raises(InputError, match=r"no gradient of the model.s answers .*: expected a differentiable classifier; search"):
+        run(visualizer(keras.Model(image, hard)))

@@ -42,7 +42,7 @@ class Task:
     @cached_property
     def network(self) -> FrozenNetwork:
         """The model as the search sees it."""
-        return FrozenNetwork(self.model, self.preprocess, self.precision, self.images[:4])
+        return FrozenNetwork(self.model, self.preprocess, self.precision, self.images)
 
     @cached_property
     def space(self) -> TriggerSpace:

@@ -98,7 +98,7 @@ def nft(
     masked = MaskedNetwork(purified, regularization * repair.num_classes / len(images), alpha, beta)
     masked.compile(
         optimizer=keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.4), momentum=0.95),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=not repair.probabilities),
+        loss=repair.cross_entropy(one_hot=True),
         metrics=["accuracy"],
     )
     batches = _mixed(images, labels, repair, mix, batch_size)

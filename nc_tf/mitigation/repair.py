@@ -5,12 +5,14 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
+from nc_tf.mitigation.cross_entropy import CrossEntropyOfProbabilities
 from nc_tf.models.frozen_copy import finalize_normalization
-from nc_tf.models.network import are_probabilities, check_finite
+from nc_tf.models.network import MOST_LOOKED_AT, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.recognition import AUTO, RangeChoice, choose_range
 from nc_tf.results import Backdoor, Mitigation, Trigger, fits
@@ -62,8 +64,11 @@ class Repair:
         self.preprocess = self.range_choice.preprocess
         self.preprocess.check_channels(model.input_shape[-1])
         self.image_shape = self.test[0].shape[1:]  # a network may take images of any size
-        probe = self.preprocess(self.test[0][:4].astype(np.float32))
-        self.probabilities = are_probabilities(check_finite(np.asarray(model(probe, training=False))))
+        looked_at = evenly_spaced(self.test[0], MOST_LOOKED_AT).astype(np.float32)
+        answers = in_parts(lambda part: model(as_input(model, self.preprocess(part)), training=False), looked_at)
+        self.probabilities = puts_out_probabilities(model, check_finite(answers))
+        first = model(as_input(model, self.preprocess(tf.constant(looked_at[:1]))), training=False)
+        self._keeps_logits = hasattr(first, "_keras_logits")  # which Keras's losses use in place of a softmax, if that comes last
         self.measured = named_triggers(triggers, known_triggers)
         for name, trigger in self.measured.items():
             check_backdoor(name, trigger, self.image_shape, self.num_classes)
@@ -87,6 +92,13 @@ class Repair:
         if not self.triggers:
             raise InputError(f"no trigger: {method} expected what a scan found; without a backdoor there is nothing to do")
         return self.triggers
+
+    def cross_entropy(self, *, one_hot: bool = False) -> keras.losses.Loss:
+        """What the model's answers are trained with, for classes (B,), or for their weights (B, K) if `one_hot`."""
+        if self.probabilities and not self._keeps_logits:
+            return CrossEntropyOfProbabilities()
+        kind = keras.losses.CategoricalCrossentropy if one_hot else keras.losses.SparseCategoricalCrossentropy
+        return kind(from_logits=not self.probabilities)
 
     def copy(self) -> keras.Model:
         """A model of its own with the same weights, to be changed.

@@ -103,7 +103,7 @@ def unlearn(
     batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
     repaired.compile(
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * num_batches)),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not repair.probabilities),
+        loss=repair.cross_entropy(),
         metrics=["accuracy"],
     )
     repaired.fit(batches, epochs=epochs, callbacks=list(callbacks), verbose=verbose, shuffle=False)

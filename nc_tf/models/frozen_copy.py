@@ -2,10 +2,16 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.ops import core, numpy
+
+from nc_tf.models.output_head import Head, graph_of, is_of_keras
+
+ROUNDING = (numpy.Ceil, numpy.Floor, numpy.Round, numpy.Trunc)
 
 
 class _Nothing(keras.layers.Layer):
@@ -30,38 +36,90 @@ class _FramesAtOnce(keras.layers.TimeDistributed):
         return tf.reshape(frames, tf.concat([tf.shape(inputs)[:2], tf.shape(frames)[1:]], 0))
 
 
-def copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, str]:
-    """The same network under another dtype policy and without its closing softmax or sigmoid; and the name of what was cut.
+class _Argument(keras.Operation):
+    """The tensor among its arguments: `_Nothing` in place of an operation, such as `3 * x`."""
+
+    def call(self, *values: Any, **options: Any) -> tf.Tensor:
+        del options
+        return next(value for value in values if not isinstance(value, int | float))
+
+    def compute_output_spec(self, *values: Any, **options: Any) -> keras.KerasTensor:
+        tensor = self.call(*values, **options)
+        return keras.KerasTensor(tensor.shape, tensor.dtype)
+
+
+class _Zeros(keras.Operation):
+    """Zeros in the shape of the tensor among its arguments."""
+
+    def call(self, *values: tf.Tensor) -> tf.Tensor:
+        return tf.zeros_like(values[-1])
+
+    def compute_output_spec(self, *values: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.KerasTensor(values[-1].shape, values[-1].dtype)
+
+
+class _StraightThrough(keras.Operation):
+    """Answers what a step function answers, as a number with a fraction, and lets the gradient pass as if it were not there."""
+
+    def __init__(self, step: keras.Operation) -> None:
+        super().__init__(name=step.name)
+        self.step = step
+
+    def call(self, values: tf.Tensor, *more: Any, **options: Any) -> tf.Tensor:
+        steps = self.step(values, *more, **options)
+        if not tf.as_dtype(values.dtype).is_floating:
+            return steps
+        return values + tf.stop_gradient(tf.cast(steps, values.dtype) - values)
+
+    def compute_output_spec(self, values: keras.KerasTensor, *more: Any, **options: Any) -> keras.KerasTensor:
+        if not tf.as_dtype(values.dtype).is_floating:
+            return self.step.compute_output_spec(values, *more, **options)
+        return keras.KerasTensor(values.shape, values.dtype)
+
+
+def copy_up_to(head: Head, model: keras.Model, policy: str) -> keras.Model:
+    """Rebuild a network under another dtype policy, frozen, without its head, so that gradients reach its input.
+
+    The copy reads floating-point images, in batches of any size, also where the model reads integers or one image at a time. Operations
+    that round, or stop gradients, answer as before and let gradients pass.
 
     A BatchNormalization behind a convolution is multiplied into the kernel: as a layer of its own it would read and write every
     activation, in float32 whatever the policy.
 
-    Returns:
-        The copy, frozen, and "softmax", "sigmoid" or "logits": the last where nothing was cut.
-
     Raises:
-        NotImplementedError, TypeError, ValueError: it cannot be copied, such as a subclass with its own `call`.
+        NotImplementedError: a subclass with its own `call`.
+        Exception: of any kind, where Keras cannot rebuild a layer.
     """
-    # A subclass has no `outputs`, and `clone_model` refuses it below.
-    last = model.layers[-1] if isinstance(model, keras.Sequential) else getattr(getattr(model, "output", None), "_keras_history", None)
-    last = getattr(last, "operation", last)
-    cut = "logits"
-    if isinstance(last, keras.layers.Softmax):
-        cut = "softmax"
-    else:
-        for name in ("softmax", "sigmoid"):
-            if getattr(last, "activation", None) is keras.activations.get(name):
-                cut = name
     folded = _foldable(model)
     made: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+    copies: dict[keras.Operation, Any] = {}
 
-    def rebuild(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if layer in folded.values() or (layer is last and isinstance(layer, keras.layers.Softmax)):
-            return _Nothing(name=layer.name, dtype=policy)
+    def rebuild(layer: keras.Operation) -> Any:
+        if layer not in copies:
+            copies[layer] = fresh(layer)
+        return copies[layer]
+
+    def fresh(layer: keras.Operation) -> Any:
+        return clone(layer) if graph_of(layer) is not None else in_its_place(layer) or new_layer(layer)
+
+    def in_its_place(layer: keras.Operation) -> Any:
+        if layer in folded.values() or layer in head.left_out or isinstance(layer, core.StopGradient):
+            return _Nothing(name=layer.name, dtype=policy) if isinstance(layer, keras.layers.Layer) else _Argument(name=layer.name)
+        if layer in head.zeroed:
+            return _Zeros(name=layer.name)
+        rounds = isinstance(layer, ROUNDING) or (isinstance(layer, core.Cast) and tf.as_dtype(layer.dtype).is_integer)
+        return _StraightThrough(layer) if rounds else None
+
+    def new_layer(layer: keras.Operation) -> Any:
         config = layer.get_config()
-        if layer is last and cut != "logits":
+        for key in ("activation", "recurrent_activation"):
+            function = getattr(layer, key, None)
+            if callable(function) and not is_of_keras(function):  # nothing could find it by the name in `config`
+                config[key] = function
+        if layer in head.without_activation:
             config["activation"] = "linear"
-        if "dtype" in config:
+        # The dtype of an operation is what it casts to; and the weights that quantization made are read under its own policy only.
+        if isinstance(layer, keras.layers.Layer) and "dtype" in config and getattr(layer, "quantization_mode", None) is None:
             config["dtype"] = policy
         if layer in folded:
             config["use_bias"] = True
@@ -71,7 +129,7 @@ def copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, str
             del config["layer"]
             kind = _FramesAtOnce if type(layer) is keras.layers.TimeDistributed else layer.__class__
             held = len(made)
-            new = kind(clone(layer.layer), **config)
+            new = kind(fresh(layer.layer), **config)
             if isinstance(layer, keras.layers.TimeDistributed):
                 return new
             del made[held:]  # others, such as Bidirectional, may hold copies of what they are given
@@ -79,9 +137,13 @@ def copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, str
             made.append((layer, new))
         return new
 
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return keras.models.clone_model(layer, clone_function=rebuild, recursive=True) if isinstance(layer, keras.Model) else rebuild(layer)
+    def clone(model: keras.Model) -> keras.Model:
+        graph = graph_of(model)
+        inputs = keras.tree.map_structure(_free_input, graph._inputs_struct)
+        return keras.Model(inputs, graph._run_through_graph(inputs, operation_fn=rebuild), name=model.name)
 
+    if graph_of(model) is None:
+        raise NotImplementedError("its `call` is its own")
     copy = clone(model)
     for layer, new in made:
         new.set_weights(_fold(layer, folded[layer]) if layer in folded else layer.get_weights())
@@ -90,7 +152,12 @@ def copy_up_to_logits(model: keras.Model, policy: str) -> tuple[keras.Model, str
     for layer in copy._flatten_layers():  # those inside Bidirectional, too, which makes its own
         if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
             layer.use_cudnn = False  # on a GPU the search is compiled by XLA, which cannot compile cuDNN's loop
-    return copy, cut
+    return copy
+
+
+def _free_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    dtype = tensor.dtype if tf.as_dtype(tensor.dtype).is_floating else "float32"
+    return keras.Input(batch_shape=(None, *tensor.shape[1:]), dtype=dtype, name=tensor.name)
 
 
 def finalize_normalization(model: keras.Model) -> None:
@@ -122,10 +189,10 @@ def _foldable(model: keras.Model) -> dict[keras.layers.Layer, keras.layers.Layer
     }
 
 
-def _graphs(model: keras.Model) -> Iterator[keras.Model]:
+def _graphs(model: keras.Model) -> Iterator[Any]:
     """The graph of a model, and those of the models in it; a subclass has none."""
-    graph = getattr(model, "_functional", model)  # a Sequential has one inside
-    if hasattr(graph, "_nodes_by_depth"):
+    graph = graph_of(model)
+    if graph is not None:
         yield graph
     for layer in model.layers:
         inner = layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer

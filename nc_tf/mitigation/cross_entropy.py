@@ -1,0 +1,21 @@
+"""The cross-entropy of probabilities, with a gradient down to the smallest of them."""
+
+import keras
+import tensorflow as tf
+
+from nc_tf.models.network import SMALLEST
+
+
+class CrossEntropyOfProbabilities(keras.losses.Loss):
+    """-log p of the true class, `(classes (B,) or (B, 1), or their weights (B, K); answers (B, K)) -> (B,)`.
+
+    Keras's own clips p at 1e-7, below which its gradient is nothing, unless the softmax is the very last operation of the network. A
+    backdoor sends the true class of a stamped image far below that.
+    """
+
+    def call(self, truth: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
+        num_classes = answers.shape[-1]
+        if truth.shape[-1:] != answers.shape[-1:]:
+            truth = tf.one_hot(tf.reshape(tf.cast(truth, tf.int32), [-1]), num_classes, dtype=answers.dtype)
+        shares = answers / tf.reduce_sum(answers, axis=-1, keepdims=True)
+        return -tf.reduce_sum(tf.cast(truth, answers.dtype) * tf.math.log(tf.maximum(shares, SMALLEST)), axis=-1)
