@@ -18,9 +18,10 @@ from nc_tf.inversion import RoundLog, Run, SearchSettings
 from nc_tf.preprocessing import Preprocessing, preprocessing
 from nc_tf.presets import preset_named
 from nc_tf.racing import Race, random_arm
+from nc_tf.random_state import random_state_kept
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
 from nc_tf.results import LabelResult, ScanResult, Unit
-from nc_tf.scan_state import ScanState
+from nc_tf.scan_state import ScanState, fitting
 from nc_tf.search import Arm, ArmResult, Progress, result_of
 from nc_tf.verdicts import judge
 
@@ -29,6 +30,7 @@ HELD_OUT_SHARE = 0.2
 BEST = ("norm", "success")
 
 
+@random_state_kept()
 def scan(
     model: keras.Model,
     images: np.ndarray,
@@ -117,7 +119,7 @@ def scan(
     network, space = task.network, task.space
     clean_answers = predict_classes(model, unseen_images, preprocess)
 
-    before = resume or ScanState()
+    before = fitting(resume or ScanState(), space, settings, starts, unseen_labels, chosen.ranking)
     done = {label: result for label, result in before.finished.items() if label in wanted}
     ranks = chosen.ranking is not None and chosen.ranking.saves(len(wanted))
     shortlist = before.shortlist
