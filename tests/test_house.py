@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the cellar up. A module may import its own package and anything on a lower floor, never a neighbour on the same one.
 FLOORS = [
-    {"errors", "results", "text"},
-    {"files", "preprocessing", "pixels"},
-    {"trigger_file", "verdict_file"},
+    {"errors", "results", "saved", "text"},
+    {"files", "preprocessing", "pixels", "random_state"},
+    {"folder_lock", "trigger_file", "verdict_file"},
     {"models", "datasets"},
     {"triggers", "schedule", "outliers"},
     {"inversion", "evaluation"},
@@ -36,6 +36,7 @@ FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in 
 MAY_KNOW = {
     "errors": set(),
     "results": set(),
+    "saved": set(),
     "text": set(),
     "files": {"errors", "text"},
     "pixels": set(),
