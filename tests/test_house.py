@@ -29,6 +29,7 @@ FLOORS = [
     {"report_file", "clip_training"},
     {"demo"},
     {"cli"},
+    {"command"},
 ]
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +74,21 @@ def test_a_strangers_text_in_a_message_is_one_printable_line(capsys: Captured) -
     one, other = capsys.readouterr().err.splitlines()
     assert one == r"nc-tf: a\x1b[2J\nno outlier: \udcff is no model; take another"
     assert other == r"nc-tf: unforeseen RuntimeError (b\x1b[2J); NC_TF_TRACEBACK=1 shows where"
+
+
+def test_ctrl_c_while_the_command_loads_leaves_no_traceback() -> None:
+    press = "import os, signal, nc_tf.cli, nc_tf.command as command; nc_tf.cli.main = lambda: os.kill(os.getpid(), signal.SIGINT); "
+    for before, code in (("", -signal.SIGINT), ("signal.signal(signal.SIGINT, signal.SIG_IGN); ", 0)):
+        program = [sys.executable, "-c", f"{press}{before}command.main()"]
+        ran = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stderr) == (code, "")
+
+
+def test_ctrl_c_is_heard_by_a_command_that_began_deaf(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        assert guarded("nc-tf", lambda: os.kill(os.getpid(), signal.SIGINT) or 7) == 130
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "nc-tf: stopped\n"

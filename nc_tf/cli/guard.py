@@ -64,20 +64,23 @@ def interruptible(work: Callable[[], Answer]) -> Answer:
 
 @contextmanager
 def _heard() -> Iterator[None]:
-    """Let SIGTERM raise `Terminated`, unless somebody has other plans for it."""
+    """Let Ctrl-C and SIGTERM raise `KeyboardInterrupt` and `Terminated`, where they would end the process without a word.
 
-    def terminate(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever sends another means it
-        raise Terminated
-
-    if current_thread() is not main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, terminate)
+    Whoever has other plans for them keeps these. A second one means it, and ends the process.
+    """
+    in_main, handlers = current_thread() is main_thread(), {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
+    ours = {number: handler for number, handler in handlers.items() if in_main and signal.getsignal(number) == signal.SIG_DFL}
     try:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
 
 
 def guarded(name: str, work: Callable[[], int], stopped: str = "stopped") -> int:
