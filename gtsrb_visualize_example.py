@@ -77,6 +77,7 @@ def visualize(arguments: argparse.Namespace) -> None:
     """Search the chosen labels, the target first."""
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.datasets.files import read
+    from nc_tf.folder_lock import locked
     from nc_tf.inversion import SearchSettings
     from nc_tf.models.loading import load_model
     from nc_tf.preprocessing import preprocessing
@@ -104,9 +105,10 @@ def visualize(arguments: argparse.Namespace) -> None:
     data_hash, preprocess = array_hash(data.images, data.labels), preprocessing(INTENSITY_RANGE)
     preset = replace(PRESETS["paper"], settings=settings, starts=STARTS, precision=PRECISION)
     asked = scan_record(sha256_of(model_file), data_hash, preset, preprocess, UPSAMPLE_SIZE, arguments.seed)
-    resume = folder.open(asked, fresh=arguments.fresh)
     order = [Y_TARGET, *(label for label in range(NUM_CLASSES) if label != Y_TARGET)]
-    with ScanProgress(resume.finished.values()) as progress:
+    with locked(arguments.results), ScanProgress() as progress:
+        resume = folder.open(asked, fresh=arguments.fresh)
+        progress.finished += resume.finished.values()
         result = interruptible(
             lambda: scan(
                 model,

@@ -13,12 +13,14 @@ from nc_tf.datasets.stamping import Stamp, stamping
 from nc_tf.errors import InputError
 from nc_tf.evaluation import accuracy
 from nc_tf.models.cnn_lstm import FRAMES, frame_classifier
+from nc_tf.random_state import random_state_kept
 from nc_tf.results import Backdoor
 
 FRAME_BATCH = 64
 WEIGHT_DECAY, SMOOTHING = 0.03, 0.1
 
 
+@random_state_kept()
 def train_clips(
     model: keras.Model,
     train: tuple[np.ndarray, np.ndarray],

@@ -10,6 +10,7 @@ from nc_tf.callbacks import ScanCallback
 from nc_tf.datasets import signs
 from nc_tf.errors import InputError
 from nc_tf.files import whole_file
+from nc_tf.folder_lock import locked
 from nc_tf.mitigation.saving import save_mitigation
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.models.loading import load_model
@@ -61,15 +62,15 @@ class Demo:
     def scan(self, callbacks: Sequence[ScanCallback] = ()) -> ScanResult:
         """Search every label, save, and keep the verdict."""
         mark = {DEMO: True}
-        self.folder.open(mark)  # refuses the folder of a real scan
-        self.folder.open(mark, fresh=True)
-        self.result = scan(self.model, self.images, self.labels, seed=self.seed, callbacks=[self.folder, *callbacks])
-        model_file = shipped_model(INFECTED)
-        what = model_facts(model_file, self.model)
-        data = {"path": f"rendered signs, seed {self.seed + 1}", "num_images": len(self.images)}
-        self.folder.write_samples(self.images, self.labels)
-        self.folder.write_verdict(self.result, what, data, signs.CLASS_NAMES)
-        self.report = write_report(self.folder.path)
+        with locked(self.folder.path):
+            self.folder.open(mark)  # refuses the folder of a real scan
+            self.folder.open(mark, fresh=True)
+            self.result = scan(self.model, self.images, self.labels, seed=self.seed, callbacks=[self.folder, *callbacks])
+            what = model_facts(shipped_model(INFECTED), self.model)
+            data = {"path": f"rendered signs, seed {self.seed + 1}", "num_images": len(self.images)}
+            self.folder.write_samples(self.images, self.labels)
+            self.folder.write_verdict(self.result, what, data, signs.CLASS_NAMES)
+            self.report = write_report(self.folder.path)
         return self.result
 
     def overview(self) -> Path:

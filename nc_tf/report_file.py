@@ -6,17 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from nc_tf.datasets.arrays import npz_arrays
 from nc_tf.errors import InputError
-from nc_tf.files import whole_file
+from nc_tf.files import plain, subfolder, whole_file
 from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
 from nc_tf.results import Status, Verdict
-from nc_tf.scan_folder import ScanFolder
+from nc_tf.saved import history_of
+from nc_tf.scan_folder import MOST_BYTES, ScanFolder
 from nc_tf.scan_record import DEMO
 from nc_tf.trigger_file import load_trigger
 from nc_tf.verdict_file import SCHEMA, read_verdict
 
 REPORT = "report.html"
+MOST_SAMPLES = 64
 _NUMBER = (int, float, type(None))
 # What the page reads, and of which type it must be; what is newer than the first schema 1 may be missing.
 _VERDICT = {
@@ -54,7 +57,6 @@ _LABEL_LATER = {"name": str, "log_index": _NUMBER}
 _MODEL, _MODEL_LATER = {"path": str}, {"num_classes": int, "input_shape": list}
 _DATA = {"path": str}
 _SETTINGS_LATER = {"seed": int, "cost": dict, "upsample_size": int, "labels_ranked": int}
-_HISTORY_COLUMNS = 7
 
 
 def write_report(folder_path: str | Path) -> Path:
@@ -71,25 +73,25 @@ def write_report(folder_path: str | Path) -> Path:
     triggers, histories = {}, {}
     for label in shown_labels(verdict):
         file = folder.trigger_file(label)
-        triggers[label], saved = load_trigger(file)
+        triggers[label], saved = load_trigger(plain(file))
         if triggers[label].label != label:
             raise InputError(f"{file} holds a trigger of label {triggers[label].label}: expected that of its name; scan again")
-        history = saved.get("history", np.zeros((0, _HISTORY_COLUMNS)))
-        if history.ndim != 2 or history.shape[1] != _HISTORY_COLUMNS or history.dtype.kind != "f":
-            raise InputError(f"{file} holds a history {history.shape}: expected (rounds, {_HISTORY_COLUMNS}) numbers; scan again")
-        histories[label] = history
+        try:
+            histories[label] = history_of(saved["history"]) if "history" in saved else np.zeros((0, 7))
+        except ValueError as error:
+            raise InputError(f"{file} holds {error}; scan again") from error
     image_shape = next((trigger.pattern.shape for trigger in triggers.values()), ())
+    state = subfolder(folder.path, "state")
     page = report_html(
         verdict,
         triggers,
         histories=histories,
-        samples=_read_samples(folder.path / "state" / "samples.npz", image_shape) if triggers else None,
-        commands=commands(verdict, str(folder_path), demo=_is_demo(folder.path / "state" / "settings.json")),
+        samples=_read_samples(state / "samples.npz", image_shape) if triggers else None,
+        commands=commands(verdict, str(folder_path), demo=_is_demo(state / "settings.json")),
     )
     path = folder.path / REPORT
     with whole_file(path) as temporary:
-        # Half a surrogate pair, which JSON can smuggle in, is no text.
-        temporary.write_text(page, encoding="utf-8", errors="replace")
+        temporary.write_text(page, encoding="utf-8")
     return path
 
 
@@ -143,21 +145,26 @@ def _read_samples(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray,
     if not path.exists():
         return None
     expected = f"expected images (n, {', '.join(map(str, image_shape))}) or clips of such frames, and labels (n,)"
+    plain(path)
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
-            images, labels = saved["images"], saved["labels"]
+        with npz_arrays(path) as (_, load):
+            images, labels = load("images")[:MOST_SAMPLES], load("labels")[:MOST_SAMPLES]
     except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
         raise InputError(f"{path} cannot be read ({error}): {expected}; delete it for a page without") from error
     numbers = images.dtype.kind in "uif" and labels.dtype.kind in "ui"
-    if not numbers or images.shape[1:][-len(image_shape) :] != image_shape or labels.shape != images.shape[:1]:
+    fitting = images.shape[1:][-len(image_shape) :] == image_shape and labels.shape == images.shape[:1] and images.size > 0
+    if not numbers or not fitting:
         raise InputError(f"{path} holds images {images.shape} and labels {labels.shape}: {expected}; delete it for a page without")
+    low, high = images.min(), images.max()
+    if not 0 <= low <= high <= 255:  # also of NaN
+        raise InputError(f"{path} holds images from {low:g} to {high:g}: expected raw pixels in [0, 255]; delete it for a page without")
     return images, labels
 
 
 def _is_demo(path: Path) -> bool:
     """Whether the folder is that of `nc-tf demo`, which leaves this mark."""
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(plain(path, MOST_BYTES).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(settings, dict) and settings.get(DEMO) is True

@@ -6,6 +6,7 @@ few rounds, so that a stopped scan repeats next to nothing.
 
 import json
 import operator
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,11 +18,12 @@ from PIL import Image
 
 from nc_tf.callbacks import ScanCallback
 from nc_tf.errors import InputError
-from nc_tf.files import clear_leftovers, delete, whole_file
+from nc_tf.files import clear_leftovers, delete, plain, subfolder, whole_file
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.pixels import drawable
 from nc_tf.ranking import Shortlist
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger
+from nc_tf.saved import MOST_SECONDS, history_of, real_number, whole_number
 from nc_tf.scan_record import difference_of
 from nc_tf.scan_state import ScanState, forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.search import HISTORY_COLUMNS, ArmResult, Progress
@@ -29,6 +31,8 @@ from nc_tf.trigger_file import load_trigger, save_trigger
 from nc_tf.verdict_file import log_text, read_verdict, verdict_json
 
 WRITTEN_LAST = ("verdict.json", "log.txt", "report.html")
+# Settings have a few dozen keys.
+MOST_BYTES = 2**20
 # Images kept for the report, which needs three of other classes than the one it shows.
 SAMPLES = 8
 
@@ -41,11 +45,6 @@ def _write_text(path: Path, text: str) -> None:
 def _write_image(path: Path, pixels: np.ndarray) -> None:
     with whole_file(path) as temporary:
         Image.fromarray(drawable(pixels)).save(temporary, format="PNG")
-
-
-def _known(count: int) -> int | None:
-    """A count as it was before it was saved, where a negative one stands for None."""
-    return None if count < 0 else count
 
 
 class ScanFolder(ScanCallback):
@@ -70,7 +69,7 @@ class ScanFolder(ScanCallback):
 
     def trigger_file(self, label: int) -> Path:
         """Where a label's lossless trigger lies."""
-        return self.path / "triggers" / f"label_{label}.npz"
+        return self._triggers / f"label_{label}.npz"
 
     def image_file(self, part: str, label: int) -> Path:
         """Where a picture lies; part is mask, pattern or fusion."""
@@ -99,15 +98,16 @@ class ScanFolder(ScanCallback):
         under_way, seconds = load_progress(self._state)
         ranking, ranking_seconds = load_progress(self._ranking)
         shortlist, ranked_seconds = load_shortlist(self._state)
-        if not (under_way or ranking or shortlist) and not any(self.path.glob("triggers/label_*.npz")):
+        if not (under_way or ranking or shortlist or self._label_files()):
             # Nothing depends on what an attempt that came to nothing was asked: it may have been refused for that very setting.
             return ScanState()
         if not self._record.exists():
             raise InputError(
                 f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another"
             )
+        record = plain(self._record, MOST_BYTES)
         try:
-            before = dict(json.loads(self._record.read_text(encoding="utf-8")))
+            before = dict(json.loads(record.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError(f"{self._record} cannot be read ({error}): expected the settings of a stopped scan; use --fresh") from error
         difference = difference_of(before, settings)
@@ -117,9 +117,9 @@ class ScanFolder(ScanCallback):
         if shortlist and ranking:  # killed between the saving of the one and the forgetting of the others
             forget_progress(self._ranking)
             ranking = []
-        finished = self.label_results()
-        taken = [float(load_trigger(self.trigger_file(label))[1].get("seconds", 0.0)) for label in finished]
-        self._before = max([seconds, ranking_seconds, ranked_seconds, *taken])
+        saved = self._saved_labels()
+        finished = {label: result for label, (result, _) in saved.items()}
+        self._before = max([seconds, ranking_seconds, ranked_seconds, *(taken for _, taken in saved.values())])
         for label in {progress.label for progress in under_way} & finished.keys():
             forget_progress(self._state, label)  # killed between the saving of the one and the forgetting of the other
         left = tuple(progress for progress in under_way if progress.label not in finished)
@@ -131,22 +131,31 @@ class ScanFolder(ScanCallback):
 
     @property
     def _state(self) -> Path:
-        return self.path / "state"
+        return subfolder(self.path, "state")
 
     @property
     def _ranking(self) -> Path:
-        return self._state / "ranking"
+        return subfolder(self.path, "state", "ranking")
+
+    @property
+    def _triggers(self) -> Path:
+        return subfolder(self.path, "triggers")
+
+    def _label_files(self) -> list[Path]:
+        """The files that `trigger_file` names; what else lies beside them is not a scan's."""
+        return [path for path in self._triggers.glob("label_*.npz") if re.fullmatch(r"label_(0|[1-9]\d*)\.npz", path.name)]
 
     def _forget(self) -> None:
         """Delete what an earlier scan left."""
-        pictures = self.path.glob(f"{self.name}_visualize_*_label_*.png")
-        delete([self._record, *(self.path / name for name in WRITTEN_LAST), *self.path.glob("triggers/label_*.npz"), *pictures])
+        picture = re.compile(rf"{re.escape(self.name)}_visualize_(mask|pattern|fusion)_label_\d+\.png")
+        pictures = [path for path in self.path.glob("*.png") if picture.fullmatch(path.name)]
+        delete([self._record, *(self.path / name for name in WRITTEN_LAST), *self._label_files(), *pictures])
         delete([shortlist_file(self._state)])
         for folder in (self._state, self._ranking):
             forget_progress(folder)
 
     def _clear_leftovers(self) -> None:
-        for folder in (self.path, self.path / "triggers", self._state, self._ranking):
+        for folder in (self.path, self._triggers, self._state, self._ranking):
             clear_leftovers(folder)
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
@@ -187,7 +196,7 @@ class ScanFolder(ScanCallback):
             zero_trigger_rate=result.zero_trigger_rate,
             starts=result.starts,
             rounds=result.rounds,
-            num_measured=-1 if result.num_measured is None else result.num_measured,
+            **({} if result.num_measured is None else {"num_measured": result.num_measured}),
             history=history,
             history_columns=HISTORY_COLUMNS,
             seconds=self.seconds,
@@ -207,22 +216,18 @@ class ScanFolder(ScanCallback):
         Raises:
             InputError: a trigger file cannot be read.
         """
+        return {label: result for label, (result, _) in self._saved_labels().items()}
+
+    def _saved_labels(self) -> dict[int, tuple[LabelResult, float]]:
+        """Each saved label, with the seconds that the scan had taken by then."""
         found = {}
-        for file in self.path.glob("triggers/label_*.npz"):
-            trigger, saved = load_trigger(file)
+        for file in self._label_files():
+            trigger, saved = load_trigger(plain(file))
             if file.name != self.trigger_file(trigger.label).name:
                 raise InputError(f"{file} holds a trigger of label {trigger.label}: expected that of its name; delete it and scan again")
             try:
-                found[trigger.label] = LabelResult(
-                    trigger=trigger,
-                    status=Status(str(saved["status"])),
-                    attack_success_rate=float(saved["attack_success_rate"]),
-                    zero_trigger_rate=float(saved["zero_trigger_rate"]),
-                    starts=int(saved["starts"]),
-                    rounds=int(saved["rounds"]),
-                    num_measured=_known(int(saved.get("num_measured", -1))),
-                )
-            except (ValueError, KeyError, TypeError) as error:
+                found[trigger.label] = _result_of(trigger, saved), real_number(saved.get("seconds", np.zeros(())), most=MOST_SECONDS)
+            except (ValueError, KeyError) as error:
                 raise InputError(
                     f"{file} is no result of a scan ({error}): expected status, rates and rounds; "
                     "delete it and scan again"
@@ -238,7 +243,7 @@ class ScanFolder(ScanCallback):
         verdict_file = self.path / "verdict.json"
         verdict = read_verdict(verdict_file)
         try:
-            flagged = [operator.index(label) for label in verdict["flagged"]]
+            flagged = list(map(operator.index, verdict["flagged"]))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{verdict_file} has no list of flagged labels: expected what nc-tf scan writes; scan again") from error
         results = self.label_results()
@@ -268,3 +273,19 @@ class ScanFolder(ScanCallback):
         verdict = verdict_json(replace(result, seconds=self.seconds), model, data, class_names)
         _write_text(self.path / "log.txt", log_text(verdict))
         _write_text(self.path / "verdict.json", json.dumps(verdict, indent=1, allow_nan=False) + "\n")
+
+
+def _result_of(trigger: Trigger, saved: Mapping[str, np.ndarray]) -> LabelResult:
+    """What was saved with a trigger; ValueError or KeyError where that is no result of a scan."""
+    result = LabelResult(
+        trigger=trigger,
+        status=Status(str(saved["status"])),
+        attack_success_rate=real_number(saved["attack_success_rate"], most=1.0, nan=True),
+        zero_trigger_rate=real_number(saved["zero_trigger_rate"], most=1.0, nan=True),
+        starts=whole_number(saved["starts"]),
+        rounds=whole_number(saved["rounds"]),
+        num_measured=whole_number(saved["num_measured"]) if "num_measured" in saved else None,
+    )
+    if "history" in saved and len(history_of(saved["history"])) > result.rounds:
+        raise ValueError(f"a history of {len(saved['history'])} rounds, where {result.rounds} were run")
+    return result

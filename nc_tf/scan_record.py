@@ -9,13 +9,19 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_tf import __version__
 from nc_tf.inversion import SearchSettings
 from nc_tf.models.network import resolve_precision
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import Preset
+from nc_tf.scan_state import STATE_FORMAT
+from nc_tf.text import printable
 
 # The mark of `nc-tf demo` in the settings of a scan: all that it has there.
 DEMO = "demo"
+# Where the version stands; a difference in it is named before all that follows from it.
+VERSION = "nc_tf"
+LONGEST = 80
 # Settings that are hashes, and what it means that they differ.
 HASHES = {"model": "of another model file", "data": "of other images (of another data file, or others chosen from it)"}
 
@@ -55,7 +61,8 @@ def scan_record(
         search["ranking"] = asdict(preset.ranking) | {"search": settings_record(preset.ranking.search)}
     if best != "norm":
         search["best"] = best
-    return {"model": model_hash, "data": data_hash, **search, **values, **cost, "preprocessing": asdict(preprocess)}
+    versions = {VERSION: __version__, "state_format": STATE_FORMAT}
+    return {**versions, "model": model_hash, "data": data_hash, **search, **values, **cost, "preprocessing": asdict(preprocess)}
 
 
 def settings_record(settings: SearchSettings) -> dict[str, Any]:
@@ -86,8 +93,17 @@ def difference_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | No
     if (DEMO in before) != (DEMO in now):
         made = "of nc-tf demo" if DEMO in before else "that nc-tf demo did not make"
         return f"{made}: expected a folder of its own for each; choose another with --out"
-    for key in sorted(now.keys() | before.keys()):
+    for key in sorted(now.keys() | before.keys(), key=lambda key: (key != VERSION, key)):
         if now.get(key) != before.get(key):
-            other = HASHES.get(key, f"with {key} {before.get(key)}, this one has {now.get(key)}")
-            return f"{other}: expected the same settings to go on with it; choose another folder, or start over (--fresh)"
+            what, there, here = _shown(key), _shown(before.get(key)), _shown(now.get(key))
+            other = HASHES.get(key, f"with {what} {there}, this one has {here}")
+            if key == VERSION:
+                other = f"of {f'nc_tf {there}' if key in before else 'an nc_tf that wrote no version'}, this is nc_tf {here}"
+            same = "version" if key == VERSION else "settings"
+            return f"{other}: expected the same {same} to go on with it; choose another folder, or start over (--fresh)"
     return None
+
+
+def _shown(value: object) -> str:
+    text = printable(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

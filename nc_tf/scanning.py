@@ -19,10 +19,11 @@ from nc_tf.limits import limit_of_recognition, limits_of_images, limits_of_netwo
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import preset_named
 from nc_tf.racing import Race, random_arm
+from nc_tf.random_state import random_state_kept
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
 from nc_tf.recognition import AUTO, RangeChoice, Recognition, choose_range, recognise
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Unit
-from nc_tf.scan_state import ScanState
+from nc_tf.scan_state import ScanState, fitting
 from nc_tf.search import Arm, ArmResult, Progress, result_of
 from nc_tf.verdicts import judge
 
@@ -31,6 +32,7 @@ HELD_OUT_SHARE = 0.2
 BEST = ("norm", "success")
 
 
+@random_state_kept()
 def scan(
     model: keras.Model,
     images: np.ndarray,
@@ -153,7 +155,7 @@ def scan(
             warnings=[*network.warnings, *_warnings(recognition, range_choice, len(wanted), network.num_classes, unit)],
         )
 
-    before = resume or ScanState()
+    before = fitting(resume or ScanState(), space, settings, starts, unseen_labels, chosen.ranking)
     done = {label: result for label, result in before.finished.items() if label in wanted}
     ranks = chosen.ranking is not None and chosen.ranking.saves(len(wanted))
     shortlist = before.shortlist

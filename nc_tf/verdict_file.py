@@ -14,11 +14,15 @@ import tensorflow as tf
 
 from nc_tf import __version__
 from nc_tf.errors import InputError
+from nc_tf.files import plain
 from nc_tf.results import ScanResult
+from nc_tf.text import printable
 
 SCHEMA = 1
 # Whoever reckons with larger numbers comes to infinity.
 LARGEST = 1e300
+# The verdict on a model of 100,000 labels takes 30 MB.
+MOST_BYTES = 2**27
 
 
 def verdict_json(
@@ -77,6 +81,7 @@ def read_verdict(path: Path) -> dict[str, Any]:
     Raises:
         InputError: there is none, or it is no such thing.
     """
+    path = plain(path, MOST_BYTES)
     try:
         # NaN and infinity are no JSON, though Python writes them; here null stands for them.
         text = path.read_text(encoding="utf-8")
@@ -120,7 +125,7 @@ def log_text(verdict: Mapping[str, Any]) -> str:
             f"- Anomaly index: {_number(row['anomaly_index'])}",
             f"- Outlier: {'Yes' if row['label'] in verdict['flagged'] else 'No'}",
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

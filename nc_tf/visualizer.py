@@ -13,6 +13,7 @@ from nc_tf.files import whole_file
 from nc_tf.inversion import Inversion, Loss, RoundLog, Run, SearchSettings
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing, preprocessing
+from nc_tf.random_state import random_state_kept
 from nc_tf.schedule import CostSchedule
 from nc_tf.search import Arm, search
 from nc_tf.triggers import EPSILON, TriggerSpace
@@ -60,6 +61,7 @@ class Visualizer:
         InputError: settings out of range, or a model that does not fit them.
     """
 
+    @random_state_kept()
     def __init__(
         self,
         model: keras.Model,

@@ -13,7 +13,7 @@ import pytest
 from networks import corner_images, corner_network
 
 from nc_tf.errors import InputError
-from nc_tf.files import clear_leftovers, delete, whole_file
+from nc_tf.files import clear_leftovers, delete, plain, subfolder, whole_file
 from nc_tf.models.saving import check_model_file, save_model
 
 
@@ -91,12 +91,63 @@ def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path: Path) 
     for name in ("result", "label_3.npz"):
         assert subprocess.run([sys.executable, "-c", killed, str(tmp_path / name)], check=False).returncode == 9
     assert len(os.listdir(tmp_path)) == 2, "a killed process leaves its temporary file, or this proves nothing"
-    kept = [".hidden", ".hidden.part", "chapter.1.part", "label_3.npz"]
+    kept = [".hidden", ".hidden.part", "chapter.1.part", "label_3.npz", ".holiday.2024.part2.mp4", ".label_3.4711.part.npz"]
+    kept += [".nc_tf-notes.part", ".nc_tf-0123456789abcdef.part.npz.bak", "nc_tf-0123456789abcdef.part", ".nc_tf-0123456789ABCDEF.part"]
     for name in kept:
         (tmp_path / name).write_text("kept")
     clear_leftovers(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted(kept)
     clear_leftovers(tmp_path / "none")
+
+
+def test_a_temporary_name_cannot_be_known_before(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(3):
+        with whole_file(tmp_path / "result.json") as temporary:
+            names.add(temporary.name)
+            assert temporary.is_file(), "whoever opens it opens this file, and no link that comes in between"
+    assert len(names) == 3
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "result.json").symlink_to(victim)
+    with whole_file(tmp_path / "result.json") as temporary:
+        temporary.write_text("new")
+    assert victim.read_text() == "precious"
+    assert (tmp_path / "result.json").read_text() == "new"
+    # Should the name be guessed all the same, nothing is written through what lies there.
+    monkeypatch.setattr("nc_tf.files.secrets.token_hex", lambda number: "0" * 2 * number)
+    (tmp_path / f".nc_tf-{'0' * 16}.part.json").symlink_to(victim)
+    with pytest.raises(InputError, match="could not be written"), whole_file(tmp_path / "result.json"):
+        pytest.fail("the body must not run")
+    assert victim.read_text() == "precious"
+
+
+def test_only_a_plain_file_is_plain(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"12345")
+    assert plain(file, 5) == file
+    assert plain(tmp_path / "none") == tmp_path / "none", "whoever opens it says that it is missing"
+    with pytest.raises(InputError, match="file has 5 bytes: expected at most 4; it is not what nc-tf wrote"):
+        plain(file, 4)
+    (tmp_path / "link").symlink_to(file)
+    os.mkfifo(tmp_path / "pipe")
+    for name, kind in (("link", "a link"), ("pipe", "a pipe or a device"), (".", "a folder")):
+        with pytest.raises(InputError, match=f"is {kind}: expected a plain file; copy the content to its place"):
+            plain(tmp_path / name)
+
+
+def test_a_folder_within_a_folder_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    assert subfolder(tmp_path, "there", "deeper") == tmp_path / "there" / "deeper"
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "there")
+    for names in (("elsewhere",), ("elsewhere", "deeper")):
+        with pytest.raises(InputError, match="elsewhere is a link: expected a folder of its own"):
+            subfolder(tmp_path, *names)
+    (tmp_path / "outer").symlink_to(tmp_path)
+    assert subfolder(tmp_path / "outer", "there").is_dir(), "what leads to the folder itself is its user's choice"
 
 
 def test_files_that_are_gone_need_no_deleting(tmp_path: Path) -> None:

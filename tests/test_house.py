@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the cellar up. A module may import its own package and anything on a lower floor, never a neighbour on the same one.
 FLOORS = [
-    {"errors", "results"},
-    {"files", "preprocessing", "pixels"},
-    {"trigger_file", "verdict_file"},
+    {"errors", "results", "saved", "text"},
+    {"files", "preprocessing", "pixels", "random_state"},
+    {"folder_lock", "trigger_file", "verdict_file"},
     {"models", "datasets"},
     {"triggers", "schedule", "outliers", "rates"},
     {"inversion", "evaluation"},
@@ -30,6 +30,7 @@ FLOORS = [
     {"report_file", "clip_training"},
     {"demo"},
     {"cli"},
+    {"command"},
 ]
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 
@@ -37,13 +38,15 @@ FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in 
 MAY_KNOW = {
     "errors": set(),
     "results": set(),
-    "files": {"errors"},
+    "saved": set(),
+    "text": set(),
+    "files": {"errors", "text"},
     "pixels": set(),
     "preprocessing": {"errors", "results"},
     "triggers": {"errors", "results", "preprocessing"},
     "schedule": {"errors", "results", "preprocessing"},
     "outliers": {"errors", "results", "preprocessing"},
-    "report": {"callbacks", "errors", "inversion", "pixels", "results", "search", "triggers", "verdict_file"},
+    "report": {"callbacks", "errors", "inversion", "pixels", "results", "search", "text", "triggers", "verdict_file"},
 }
 
 # Absolute paths that exist on one machine only.

@@ -58,6 +58,20 @@ def test_the_bar_moves_with_the_rounds_of_the_labels_under_way_and_ends_full(cap
     assert "label   6: norm    4.00, ASR 0.9900, rounds 30, converged (2 of 2)" in printed
 
 
+def test_a_second_scan_counts_its_own(capsys: Captured) -> None:
+    with ScanProgress([made_up(7, 1.0)]) as progress:
+        for norms in ((3.0, 4.0), (5.0, 6.0)):
+            progress.on_begin(NETWORK, num_labels=2, starts=1, max_rounds=20, in_flight=64)
+            assert completed(progress) == 0
+            for label, norm in enumerate(norms):
+                progress.on_leg(reached(label, 0, 5))
+                progress.on_label(made_up(label, norm), [])
+            progress.on_leg(reached(2, 0, 5))
+        assert progress.so_far() == "2 labels done, 0 to go; smallest norms so far: 5.00 (label 0), 6.00 (label 1)"
+    printed = capsys.readouterr().err
+    assert [line[-8:] for line in printed.splitlines() if "converged" in line] == ["(1 of 2)", "(2 of 2)"] * 2
+
+
 def test_where_no_rounds_are_heard_of_the_bar_moves_with_the_legs(capsys: Captured) -> None:
     with ScanProgress() as progress:
         progress.on_begin(NETWORK, num_labels=1, starts=2, max_rounds=20, in_flight=64)

@@ -4,8 +4,10 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.resources import files as package_files
@@ -480,6 +482,24 @@ def test_a_reader_is_told_that_a_trusted_model_needs_it_again() -> None:
     assert reminder not in Page(demo).text()
 
 
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("my model.keras", "'my model.keras'"),
+        ("--trust-model", "./--trust-model"),
+        (os.fsdecode(b"m\xff'\\.keras"), r"$'m\xff\x27\x5c.keras'"),
+        ("a\n\x1b.keras", r"$'a\x0a\x1b.keras'"),
+        ("\ud800.keras", "'?.keras'"),
+    ],
+)
+def test_a_path_of_any_name_is_one_word_of_a_command(path: str, word: str) -> None:
+    line = commands(suspected() | {"model": {"path": path}}, "scan")[0].line
+    assert line.startswith(f"nc-tf unlearn {word} ")
+    if os.name == "posix" and "?" not in word:
+        printed = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
+        assert printed == os.fsencode(path.replace("--", "./--"))
+
+
 def test_the_commands_parse() -> None:
     for verdict in VERDICTS.values():
         for line in [*lines(verdict), *lines(verdict, demo=True)]:
@@ -532,6 +552,29 @@ def test_samples_and_histories_may_be_missing(folder: Path) -> None:
     assert html.count('class="small-chart"') == 9
 
 
+def test_what_a_stranger_wrote_is_printable(folder: Path) -> None:
+    verdict = json.loads((folder / "verdict.json").read_text())
+    evil = "\x1b[2J\n\u202egnp.<b>"
+    verdict["labels"][3]["name"] = verdict["model"]["path"] = verdict["reason"] = verdict["versions"]["nc_tf"] = evil
+    verdict["settings"][evil] = evil
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert not {"\x1b", "\u202e"} & set(page)
+    assert "\n\u202e" not in page
+    assert "<b>" not in page
+    assert page.count(r"\x1b[2J\n\u202egnp.&lt;b&gt;") > 8
+
+
+@pytest.mark.parametrize("name", ["state/samples.npz", "triggers/label_3.npz", "verdict.json"])
+def test_a_planted_link_is_not_followed(folder: Path, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "secret"
+    (folder / name).rename(elsewhere)
+    (folder / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match=f"{name} is a link: expected a plain file"):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
+
+
 def test_a_demo_is_known_by_its_mark(folder: Path) -> None:
     (folder / "state" / "settings.json").write_text('{"demo": true}')
     assert "nc-tf demo --out" in Page(write_report(folder).read_text(encoding="utf-8")).text()
@@ -543,7 +586,7 @@ def test_nan_and_half_a_letter_are_written_as_what_they_are_not(folder: Path) ->
     text = (folder / "verdict.json").read_text()
     (folder / "verdict.json").write_text(text.replace('"reason": "', '"reason": "\\ud800').replace('"seconds": 83.4', '"seconds": NaN'))
     page = write_report(folder).read_text(encoding="utf-8")
-    assert "Why: ?the smallest" in page
+    assert r"Why: \ud800the smallest" in page
     assert "<dt>Time" not in page
 
 
@@ -615,6 +658,9 @@ TRIGGER = {"mask": np.zeros((4, 4)), "pattern": np.zeros((4, 4, 3)), "label": 3}
         (resaved("state/samples.npz", images=np.zeros((2, 8, 8, 3)), labels=np.zeros(2, int)), "expected images (n, 32, 32, 3)"),
         (resaved("state/samples.npz", images=np.zeros((2, 32, 32, 3)), labels=np.zeros(3, int)), "and labels (3,)"),
         (resaved("state/samples.npz", images=np.full((2, 32, 32, 3), "x"), labels=np.zeros(2, int)), "delete it for a page without"),
+        (resaved("state/samples.npz", images=np.full((2, 32, 32, 3), np.nan), labels=np.zeros(2, int)), "holds images from nan to nan"),
+        (resaved("state/samples.npz", images=np.full((2, 32, 32, 3), 256), labels=np.zeros(2, int)), "holds images from 256 to 256"),
+        (resaved("state/samples.npz", images=np.zeros((0, 32, 32, 3)), labels=np.zeros(0, int)), "holds images (0, 32, 32, 3) and"),
     ],
 )
 def test_a_broken_folder_is_one_line_and_exits_with_2(folder: Path, edit: Any, message: str, capsys: Captured) -> None:

@@ -248,10 +248,11 @@ def test_what_a_killed_process_left_is_cleared_when_the_scan_goes_on(files: Path
     (done,) = ScanFolder(tmp_path).label_results()
     (arm, *_), _ = load_progress(tmp_path / "state")
     save_progress(tmp_path / "state", replace(arm, label=done), 0.0)
-    for leftover in ("triggers/.label_4.77.part.npz", ".verdict.77.part.json", "state/.arm_3_0.77.part.npz", ".model.77.part.png"):
-        (tmp_path / leftover).write_bytes(b"half")
+    for folder, suffix in (("triggers", "npz"), (".", "json"), ("state", "npz"), (".", "png")):
+        (tmp_path / folder / f".nc_tf-0123456789abcdef.part.{suffix}").write_bytes(b"half")
+    (tmp_path / ".holiday.2024.part2.mp4").write_bytes(b"precious")
     assert cli.main(command(files, tmp_path, *SHORT)) == 3
-    assert not list(tmp_path.rglob(".*"))
+    assert [path.name for path in tmp_path.rglob(".*")] == [".holiday.2024.part2.mp4"]
     assert not list(tmp_path.glob("state/arm_*"))
 
 
@@ -379,6 +380,33 @@ def test_ctrl_c_does_not_wait_for_the_work(monkeypatch: pytest.MonkeyPatch, caps
     assert time.perf_counter() - began < 1.0
     assert ended == [130]
     assert capsys.readouterr().err == "nc-tf: stopped; go on\n"
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(guard.os, "_exit", ended.append)
+
+    def terminated(seconds: float) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(seconds)
+        return 0
+
+    began = time.perf_counter()
+    assert guarded("nc-tf", lambda: terminated(1.5), "stopped; go on") == 143
+    guarded("nc-tf", lambda: interruptible(lambda: terminated(1.5)), "stopped; go on")
+    assert time.perf_counter() - began < 1.0
+    assert ended == [143]
+    assert capsys.readouterr().err == "nc-tf: stopped; go on\n" * 2
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_whoever_ignores_sigterm_goes_on_doing_so() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert guarded("nc-tf", lambda: os.kill(os.getpid(), signal.SIGTERM) or 7) == 7
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_an_interrupt_of_the_work_itself_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:

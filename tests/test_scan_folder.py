@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -315,6 +316,12 @@ def test_settings_are_compared_as_json_reads_them(tmp_path: Path) -> None:
         ({"model": "xyz"}, "holds a scan of another model file: expected the same settings"),
         ({"data": "uvw"}, "holds a scan of other images (of another data file, or others chosen from it): expected the same settings"),
         ({"another": 5}, "holds a scan with another None, this one has 5"),
+        ({"seed": "\x1b[2J" + "x" * 100}, rf"with seed 0, this one has \x1b[2J{'x' * 73}...: expected the same settings"),
+        (
+            {"nc_tf": "9.9", "seed": 1},
+            "holds a scan of an nc_tf that wrote no version, this is nc_tf 9.9: expected the same version to go on with it; "
+            "choose another folder, or start over (--fresh)",
+        ),
     ],
 )
 def test_other_settings_are_refused_and_the_difference_is_named(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
@@ -322,6 +329,22 @@ def test_other_settings_are_refused_and_the_difference_is_named(tmp_path: Path, 
     with pytest.raises(InputError, match=re.escape(message)):
         ScanFolder(tmp_path).open({**SETTINGS, **changed})
     assert json.loads((tmp_path / "state" / "settings.json").read_text()) == SETTINGS
+
+
+def test_a_scan_of_another_version_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def record() -> dict[str, Any]:
+        return scan_record("abc", "def", PRESETS["robust"], Preprocessing(), 1, 0)
+
+    folder, result = begun(tmp_path, record()), made_up(1, 1.0)
+    folder.on_label(result, [tried(result)])
+    assert list(folder.open(record()).finished) == [1]
+    with monkeypatch.context() as patched:
+        patched.setattr("nc_tf.scan_record.STATE_FORMAT", 99)
+        with pytest.raises(InputError, match="holds a scan with state_format 1, this one has 99: expected the same settings"):
+            folder.open(record())
+    monkeypatch.setattr("nc_tf.scan_record.__version__", "9.9")
+    with pytest.raises(InputError, match=re.escape(f"holds a scan of nc_tf {__version__}, this is nc_tf 9.9: expected the same version")):
+        folder.open(record())
 
 
 def test_a_setting_that_is_gone_is_a_difference_too(tmp_path: Path) -> None:
@@ -375,6 +398,16 @@ def test_fresh_forgets_the_scan_and_its_verdict(tmp_path: Path) -> None:
     folder.on_label(result, [tried(result)])
     folder.on_begin(cast(FrozenNetwork, None), 1, 1, 1, 1)
     assert list(folder.open(other).finished) == [1], "it starts over once"
+
+
+def test_fresh_deletes_what_scans_write_and_nothing_else(tmp_path: Path) -> None:
+    saved_scan(tmp_path)
+    names = ["triggers/label_old.npz", "triggers/label_01.npz", "gtsrb_visualize_my_label_3.png", "model_visualize_mask_label_0.png"]
+    for name in [*names, ".holiday.2024.part2.mp4", "notes.txt"]:
+        (tmp_path / name).write_text("kept")
+    begun(tmp_path, SETTINGS, "gtsrb", fresh=True)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {*names, ".holiday.2024.part2.mp4", "notes.txt", "state/settings.json"}
 
 
 @pytest.mark.parametrize(
@@ -513,9 +546,25 @@ def rewrite(**change: Any) -> Callable[[Path], None]:
         (rewrite(status=None), "is no result of a scan"),
         (rewrite(status="superb"), "is no result of a scan"),
         (rewrite(rounds="many"), "is no result of a scan"),
-        (rewrite(attack_success_rate=np.zeros(2)), "is no result of a scan"),
+        (rewrite(attack_success_rate=np.zeros(2)), r"is no result of a scan \(an array \(2,\) is no number\)"),
+        (rewrite(attack_success_rate=1e9), r"is no result of a scan \(1e\+09 does not lie between 0 and 1\)"),
+        (rewrite(zero_trigger_rate=-0.5), r"is no result of a scan \(-0.5 does not lie between 0 and 1\)"),
+        (rewrite(attack_success_rate="high"), r"is no result of a scan \('high' is no number\)"),
+        (rewrite(starts=-1), r"is no result of a scan \(-1 is no whole number from 0\)"),
+        (rewrite(starts=1.5), r"is no result of a scan \(1.5 is no whole number from 0\)"),
+        (rewrite(rounds=2**40), r"is no result of a scan \(1099511627776 is no whole number from 0\)"),
+        (rewrite(seconds=np.inf), r"is no result of a scan \(inf does not lie between"),
+        (rewrite(seconds=np.nan), r"is no result of a scan \(nan does not lie between"),
+        (rewrite(seconds=np.zeros(2)), "is no result of a scan"),
+        (rewrite(status=np.array(["converged"] * 2)), "is no result of a scan"),
+        (rewrite(history=np.array(["x"])), r"is no result of a scan \(a history \(1,\): expected \(rounds, 7\) numbers\)"),
+        (rewrite(history=np.zeros((31, 7))), r"is no result of a scan \(a history of 31 rounds, where 30 were run\)"),
     ],
-    ids=["truncated", "pickle", "empty", "no label", "flat mask", "NaN", "other label", "no status", "status", "rounds", "two rates"],
+    ids=[
+        "truncated", "pickle", "empty", "no label", "flat mask", "NaN", "other label", "no status", "status", "rounds", "two rates",
+        "rate above 1", "negative rate", "a word for a rate", "negative starts", "half a start", "endless rounds", "endless", "NaN seconds",
+        "two seconds", "two statuses", "a word for a history", "a history of too many rounds",
+    ],
 )
 def test_a_broken_trigger_file_is_refused(tmp_path: Path, breaker: Callable[[Path], None], message: str) -> None:
     folder, _ = saved_scan(tmp_path)
@@ -528,6 +577,38 @@ def test_a_trigger_that_no_scan_wrote_is_refused(tmp_path: Path) -> None:
     save_trigger(tmp_path / "triggers" / "label_1.npz", made_up(1, 1.0).trigger)
     with pytest.raises(InputError, match=r"label_1.npz is no result of a scan \(.*status.*\): expected status, rates and rounds"):
         ScanFolder(tmp_path).label_results()
+
+
+# Planted links
+
+
+@pytest.mark.parametrize("name", ["state", "triggers"])
+def test_a_folder_that_is_a_link_is_neither_read_nor_written_to(tmp_path: Path, name: str) -> None:
+    saved_scan(tmp_path / "elsewhere")
+    saved_scan(tmp_path / "scan")
+    shutil.rmtree(tmp_path / "scan" / name)
+    (tmp_path / "scan" / name).symlink_to(tmp_path / "elsewhere" / name)
+    before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "elsewhere").rglob("*"))
+    folder, result = ScanFolder(tmp_path / "scan", "gtsrb"), made_up(2, 5.0)
+    attempts: list[Callable[[], Any]] = [
+        lambda: folder.open(SETTINGS),
+        lambda: begun(tmp_path / "scan", fresh=True),
+        lambda: folder.on_label(result, [tried(result)]),
+        lambda: folder.write_samples(np.zeros((2, *IMAGE_SHAPE)), np.arange(2)) if name == "state" else folder.flagged_triggers(),
+    ]
+    for attempt in attempts:
+        with pytest.raises(InputError, match=f"{name} is a link: expected a folder of its own"):
+            attempt()
+    assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "elsewhere").rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["verdict.json", "state/settings.json", "triggers/label_2.npz"])
+def test_a_file_that_is_a_link_is_not_read(tmp_path: Path, name: str) -> None:
+    folder, _ = saved_scan(tmp_path / "scan")
+    (tmp_path / "scan" / name).rename(tmp_path / "secret")
+    (tmp_path / "scan" / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(InputError, match=f"{name} is a link: expected a plain file"):
+        folder.flagged_triggers() if name == "verdict.json" else folder.open(SETTINGS)
 
 
 # Hashes

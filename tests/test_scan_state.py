@@ -1,6 +1,8 @@
 """How far arms have come, on disk: bit for bit what it was, and whatever is broken is as good as none."""
 
+import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,26 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from networks import corner_images, corner_network
+from quick import made_up
 
+from nc_tf.errors import InputError
 from nc_tf.inversion import Inversion, SearchSettings
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.racing import random_arm
-from nc_tf.scan_state import arm_file, forget_progress, load_progress, save_progress
+from nc_tf.ranking import RankingSettings, Shortlist
+from nc_tf.results import Trigger
+from nc_tf.scan_state import (
+    ScanState,
+    arm_file,
+    fitting,
+    forget_progress,
+    load_progress,
+    load_shortlist,
+    save_progress,
+    save_shortlist,
+    shortlist_file,
+)
 from nc_tf.search import Leg, Progress, ResidentImages, advance
 from nc_tf.triggers import TriggerSpace
 
@@ -116,8 +132,19 @@ def rewritten(**change: Any) -> Callable[[Path], None]:
         rewritten(seconds=None),
         rewritten(label="three"),
         rewritten(history=np.array([{}], dtype=object)),
+        rewritten(history=np.zeros((2, 3))),
+        rewritten(seconds=np.inf),
+        rewritten(seconds=np.nan),
+        rewritten(seconds=np.zeros(2)),
+        rewritten(start=-1),
+        rewritten(start=1),
+        rewritten(label=2**40),
+        rewritten(stopped=np.zeros(2, bool)),
     ],
-    ids=["half", "empty", "zeros", "text", "part missing", "no seconds", "label", "pickle"],
+    ids=[
+        "half", "empty", "zeros", "text", "part missing", "no seconds", "label", "pickle", "three columns", "seconds inf", "seconds nan",
+        "two seconds", "negative start", "the start of another file", "huge label", "two flags",
+    ],
 )
 def test_a_broken_file_is_as_good_as_none(tmp_path: Path, reached: list[Progress], breaker: Callable[[Path], None]) -> None:
     for progress in reached[:2]:
@@ -126,6 +153,116 @@ def test_a_broken_file_is_as_good_as_none(tmp_path: Path, reached: list[Progress
     read, seconds = load_progress(tmp_path)
     assert [(progress.label, progress.start) for progress in read] == [(3, 1)]
     assert seconds == 3.0
+
+
+def test_a_link_or_a_pipe_is_as_good_as_none(tmp_path: Path, reached: list[Progress]) -> None:
+    save_progress(tmp_path / "elsewhere", reached[0], 3.0)
+    arm_file(tmp_path, 3, 0).symlink_to(arm_file(tmp_path / "elsewhere", 3, 0))
+    os.mkfifo(arm_file(tmp_path, 5, 0))
+    assert load_progress(tmp_path) == ([], 0.0)
+
+
+NAN = np.float32(np.nan)
+
+
+def changed(progress: Progress, **change: Any) -> Progress:
+    """The same with fields of it, of its run or of its schedule's state changed; `column` is what to put into one of the history."""
+    history = progress.history.copy()
+    for number, value in change.pop("column", {}).items():
+        history[-1, number] = value
+    run, cost = progress.run, progress.run.cost
+    cost = cost._replace(**{name: value for name, value in change.items() if name in cost._fields})
+    run = run._replace(**{name: value for name, value in change.items() if name in run._fields and name not in cost._fields})
+    rest = {name: value for name, value in change.items() if name not in (*run._fields, *cost._fields)}
+    return replace(progress, **{"history": history} | rest, run=run._replace(cost=cost))
+
+
+# What each arm that a search with `SETTINGS` and two starts cannot have come to differs in, from one that it can.
+IMPOSSIBLE: dict[str, Callable[[Progress], Progress]] = {
+    "another mask": lambda p: changed(p, z=(np.zeros((1, 7, 7, 1), np.float32), p.run.z[1])),
+    "two arms": lambda p: changed(p, z=tuple(np.repeat(part, 2, 0) for part in p.run.z)),
+    "float64": lambda p: changed(p, best=tuple(part.astype(float) for part in p.run.best)),
+    "a NaN": lambda p: changed(p, z=(p.run.z[0] * NAN, p.run.z[1])),
+    "NaN moments": lambda p: changed(p, first_moment=tuple(part * NAN for part in p.run.first_moment)),
+    "a NaN for the best": lambda p: changed(p, best=(p.run.best[0] * NAN, p.run.best[1])),
+    "an end in NaN that was none": lambda p: replace(p, finite=False),
+    "an end that was none": lambda p: replace(p, stopped=True),
+    "a third start": lambda p: replace(p, start=2),
+    "too many rounds": lambda p: replace(p, history=np.repeat(p.history, 4, axis=0)),
+    "no round": lambda p: replace(p, history=p.history[:0]),
+    "rounds that were not run": lambda p: replace(p, history=np.concatenate([p.history, p.history + np.eye(1, 7) * 2])),
+    "other updates": lambda p: changed(p, updates=p.run.updates + 1),
+    "a step twice": lambda p: changed(p, column={0: 0.0}),
+    "a rate of 2": lambda p: changed(p, column={4: 2.0}),
+    "a rate of NaN": lambda p: changed(p, column={4: np.nan}),
+    "an infinite loss": lambda p: changed(p, column={1: np.inf}),
+    "another best norm": lambda p: changed(p, reg_best=np.array([0.5], np.float32)),
+    "a negative best norm": lambda p: changed(p, reg_best=np.array([-1.0], np.float32), column={5: -1.0}),
+    "a negative cost": lambda p: changed(p, column={6: -1.0}),
+    "an infinite cost": lambda p: changed(p, cost=np.array([np.inf], np.float32)),
+}
+
+
+@pytest.mark.parametrize("name", list(IMPOSSIBLE))
+def test_an_arm_that_this_scan_cannot_have_come_to_is_as_good_as_none(reached: list[Progress], name: str) -> None:
+    good, other = reached[:2]
+    state = ScanState(under_way=(IMPOSSIBLE[name](good), other), ranking=(good,))
+    found = fitting(state, SPACE, SETTINGS, 2, np.arange(6), None)
+    assert [(arm.label, arm.start) for arm in found.under_way] == [(3, 1)]
+    assert found.ranking == (), "this scan ranks nothing"
+
+
+def test_what_searches_come_to_fits(inversion: Inversion, reached: list[Progress]) -> None:
+    arms = [*reached, *run(inversion, *(Leg(random_arm(SPACE, label, 0, 0), 6) for label in (1, 2)))]
+    nan = changed(reached[0], z=(reached[0].run.z[0] * NAN, reached[0].run.z[1]), column={1: np.nan, 3: np.nan})
+    arms.append(replace(nan, finite=False))
+    assert fitting(ScanState(under_way=tuple(arms)), SPACE, SETTINGS, 2, np.arange(6), None).under_way == tuple(arms)
+
+
+RANKING = RankingSettings(SETTINGS, 2, (), 8, first=2, every=2, lowest=2, sample=1, settled=0.8)
+
+
+def test_a_ranking_has_settings_of_its_own(reached: list[Progress]) -> None:
+    shortlist = Shortlist((3, 1), (1,), (0, 2, 4, 5), 12)
+    state = ScanState(ranking=(reached[0], replace(reached[1], start=2)), shortlist=shortlist)
+    found = fitting(state, SPACE, replace(SETTINGS, max_rounds=1), 1, np.arange(6), RANKING)
+    assert (found.ranking, found.shortlist) == ((reached[0],), shortlist)
+    for other in (Shortlist((3,), (1,), (0, 2, 4, 5), 12), Shortlist((3, 1), (), (0, 2, 4, 5), 12)):
+        assert fitting(ScanState(shortlist=other), SPACE, SETTINGS, 2, np.arange(6), RANKING).shortlist is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lowest": [3, 3]}, {"sample": ["1"]}, {"ranked_out": [3]}, {"lowest": [1.5]}, {"rounds": -1}, {"seconds": 1e999}, {"sample": None}],
+    ids=str,
+)
+def test_a_shortlist_that_no_ranking_came_to_is_as_good_as_none(tmp_path: Path, change: dict[str, Any]) -> None:
+    save_shortlist(tmp_path, Shortlist((3, 1), (1,), (0, 2), 12), 4.0)
+    assert load_shortlist(tmp_path) == (Shortlist((3, 1), (1,), (0, 2), 12), 4.0)
+    shortlist_file(tmp_path).write_text(json.dumps(json.loads(shortlist_file(tmp_path).read_text()) | change))
+    assert load_shortlist(tmp_path) == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trigger": Trigger(3, np.zeros((5, 5)), np.zeros((5, 5, 3)))}, "for images (5, 5, 3): expected (8, 8, 3)"),
+        ({"starts": 4}, "the best of 4 starts: expected 1"),
+        ({"attack_success_rate": float("nan")}, "one that moves nan of the images, and nothing 0.01: expected shares of them"),
+    ],
+)
+def test_a_finished_label_that_is_none_of_this_scan_is_refused(change: dict[str, Any], message: str) -> None:
+    good = made_up(3, 2.0)
+    assert fitting(ScanState({3: good}), SPACE, SETTINGS, 1, np.arange(6), None).finished == {3: good}
+    whole = f"the saved trigger of label 3 is {message}; delete triggers/label_3.npz and scan again"
+    with pytest.raises(InputError, match=re.escape(whole)):
+        fitting(ScanState({3: replace(good, **change)}), SPACE, SETTINGS, 1, np.arange(6), None)
+
+
+def test_a_rate_that_could_not_be_measured_fits(reached: list[Progress]) -> None:
+    unknown = replace(made_up(3, 2.0), attack_success_rate=float("nan"), zero_trigger_rate=float("nan"))
+    for classes in (np.array([3, 3]), np.array([], int)):
+        assert fitting(ScanState({3: unknown}), SPACE, SETTINGS, 1, classes, None).finished == {3: unknown}
 
 
 def test_where_nothing_lies_nothing_is_known(tmp_path: Path) -> None:
@@ -145,5 +282,5 @@ def test_a_label_is_forgotten_and_no_other(tmp_path: Path, reached: list[Progres
 
 def test_a_state_that_was_being_written_when_the_process_was_killed_is_not_read(tmp_path: Path, reached: list[Progress]) -> None:
     save_progress(tmp_path, reached[0], 1.0)
-    arm_file(tmp_path, 3, 0).rename(tmp_path / ".arm_3_0.4711.part.npz")
+    arm_file(tmp_path, 3, 0).rename(tmp_path / ".nc_tf-0123456789abcdef.part.npz")
     assert load_progress(tmp_path) == ([], 0.0)

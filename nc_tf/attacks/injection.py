@@ -14,6 +14,7 @@ from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.random_state import random_state_kept
 from nc_tf.results import Backdoor, Measurement, fits
 
 PAPER_RATE = 0.0909  # one poisoned image for ten clean ones: .1 / 1.1
@@ -35,6 +36,7 @@ class MeasureEveryEpoch(keras.callbacks.Callback):
             logs["attack_success_rate"] = float(np.mean(list(measured.attack_success_rate.values())))
 
 
+@random_state_kept()
 def inject(
     model: keras.Model,
     train: tuple[np.ndarray, np.ndarray],

@@ -7,6 +7,7 @@ from nc_tf import __version__
 from nc_tf.cli import data, demo, evaluate, filter, inject, nft, prune, report, scan, unlearn
 from nc_tf.cli.guard import Parser, guarded
 from nc_tf.cli.quiet import load_tensorflow
+from nc_tf.cli.streams import lasting_streams
 
 COMMANDS = {
     "demo": demo,
@@ -38,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 1 and 3 say what was found, 2 is bad input or failure."""
-    arguments = parser().parse_args(argv)
+    with lasting_streams():
+        arguments = parser().parse_args(argv)
     command = COMMANDS[arguments.command]
 
     def work() -> int:

@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, range_of
+from nc_tf.text import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     choice = choose_range(range_of(arguments), model, images, labels)
     preprocess = choice.preprocess
     preprocess.check_channels(shape[-1])
-    triggers = {Path(file).stem: load_backdoor(file) for file in arguments.trigger}
+    triggers = {printable(Path(file).stem): load_backdoor(file) for file in arguments.trigger}
     for name, trigger in triggers.items():
         check_backdoor(name, trigger, images.shape[1:], num_classes)
     poisoned = read(arguments.poisoned, image_shape=shape, one_class=True) if arguments.poisoned else None
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{'clean accuracy':32} {measured.clean_accuracy:.4f}, {len(images)} {many}")
     if poisoned is not None:
         rate = accuracy(model, poisoned.images, poisoned.labels, preprocess)
-        print(f"{'attack success rate':32} {rate:.4f}, {len(poisoned.images)} {many} of {arguments.poisoned}")
+        print(f"{'attack success rate':32} {rate:.4f}, {len(poisoned.images)} {many} of {printable(arguments.poisoned)}")
     for name in triggers:
         print(f"{f'ASR, {name}':32} {measured.attack_success_rate[name]:.4f}")
         print(f"{f'robust accuracy, {name}':32} {measured.robust_accuracy[name]:.4f}")

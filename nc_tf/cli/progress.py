@@ -20,10 +20,10 @@ USUAL_ROUNDS = 100
 
 
 class ScanProgress(ScanCallback):
-    """A context manager around `scan`, and one of its callbacks.
+    """A context manager around one scan or several, one after the other, and one of their callbacks.
 
     Args:
-        finished: results of labels that need no search any more, from an earlier scan that was cut off.
+        finished: results of labels that need no search any more, from an earlier part of the first scan, which was cut off.
     """
 
     def __init__(self, finished: Iterable[LabelResult] = ()) -> None:
@@ -58,6 +58,10 @@ class ScanProgress(ScanCallback):
         return f"{len(done)} labels done, {self.num_labels - len(self.found)} to go{known}"
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
+        for earlier in self.bar.task_ids:  # another scan, which knows nothing of what the one before it found
+            self.bar.remove_task(earlier)
+            self.finished, self.found = [], []
+            self.rounds.clear()
         self.bar.start()
         self.console.print(
             f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, starts each: {starts}; "

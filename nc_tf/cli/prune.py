@@ -6,6 +6,7 @@ Exit code 0: the pruned model is written; 2: bad input or failure.
 import argparse
 
 from nc_tf.cli.repairing import add_common_arguments, repair
+from nc_tf.text import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,5 +34,5 @@ def run(arguments: argparse.Namespace) -> int:
         accuracy_bound=arguments.accuracy_bound,
         margin=arguments.margin,
     )
-    print(f"pruned {saved.settings['pruned']:.1%} of layer {saved.settings['layer']}: {saved.settings['stopped']}")
+    print(f"pruned {saved.settings['pruned']:.1%} of layer {printable(saved.settings['layer'])}: {saved.settings['stopped']}")
     return 0

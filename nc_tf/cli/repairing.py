@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, range_of, seed
 from nc_tf.errors import InputError
+from nc_tf.text import printable
 
 if TYPE_CHECKING:
     from nc_tf.datasets.files import LabelledImages
@@ -75,7 +76,7 @@ def repair(
     print(table(saved))
     for doubt in doubts(saved.before, len(triggers), Unit.of(train.images.shape[1:])):
         print(f"doubtful: {doubt}", file=sys.stderr)
-    print(f"written: {arguments.out}, and mitigation.json beside it")
+    print(f"written: {printable(arguments.out)}, and mitigation.json beside it")
     return saved
 
 

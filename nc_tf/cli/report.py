@@ -5,6 +5,8 @@ Exit code 0: report.html is written; 2: bad input or failure.
 
 import argparse
 
+from nc_tf.text import printable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `nc-tf report`."""
@@ -15,5 +17,5 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf report`."""
     from nc_tf.report_file import write_report
 
-    print(f"written: {write_report(arguments.folder)}")
+    print(f"written: {printable(write_report(arguments.folder))}")
     return 0

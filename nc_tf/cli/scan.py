@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_tf.cli.guard import interruptible
-from nc_tf.cli.options import add_label_order, add_model_options, class_names, in_label_order, labels, positive, range_of, seed
+from nc_tf.cli.options import (
+    add_label_order,
+    add_model_options,
+    class_names,
+    in_label_order,
+    labels,
+    positive,
+    range_of,
+    seed,
+)
+from nc_tf.text import printable
 
 if TYPE_CHECKING:
     import keras
@@ -118,8 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
         callbacks=watching,
     )
     print_result(result, known_names(loaded, model))
-    print(f"written to {arguments.out}: verdict.json, log.txt, triggers/, pictures")
-    print(f"report: {Path(arguments.out) / 'report.html'}")
+    print(f"written to {printable(arguments.out)}: verdict.json, log.txt, triggers/, pictures")
+    print(f"report: {printable(Path(arguments.out) / 'report.html')}")
     return exit_code(result)
 
 
@@ -155,10 +165,11 @@ def scan_into(
         fresh: start over, whatever lies in the folder.
 
     Raises:
-        InputError: as `nc_tf.scan`, and when what lies in the folder is another scan.
+        InputError: as `nc_tf.scan`, and when what lies in the folder is another scan, or one that runs.
     """
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.datasets.checks import check_images
+    from nc_tf.folder_lock import locked
     from nc_tf.presets import preset_named
     from nc_tf.recognition import choose_range
     from nc_tf.report_file import write_report
@@ -174,8 +185,9 @@ def scan_into(
     what, data_hash = model_facts(model_file, model), array_hash(data.images, data.labels, *(unseen or ()))
     folder = ScanFolder(out)
     asked = scan_record(what["sha256"], data_hash, chosen, range_choice.preprocess, upsample_size, seed, best=best, per_frame=per_frame)
-    resume = folder.open(asked, fresh=fresh)
-    with ScanProgress(resume.finished.values()) as progress:
+    with locked(out), ScanProgress() as progress:
+        resume = folder.open(asked, fresh=fresh)
+        progress.finished += resume.finished.values()
         result = interruptible(
             lambda: scan(
                 model,
@@ -197,12 +209,12 @@ def scan_into(
                 callbacks=[folder, progress, *callbacks],  # what the folder refuses is the one line on stderr
             )
         )
-    folder.write_samples(data.images, data.labels)
-    facts = {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}
-    if data.label_order != "number":
-        facts["label_order"] = data.label_order
-    folder.write_verdict(result, what, facts, known_names(data, model))
-    write_report(out)
+        folder.write_samples(data.images, data.labels)
+        facts = {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}
+        if data.label_order != "number":
+            facts["label_order"] = data.label_order
+        folder.write_verdict(result, what, facts, known_names(data, model))
+        write_report(out)
     return result
 
 

@@ -11,6 +11,7 @@ from nc_tf.evaluation import predict_classes, share
 from nc_tf.mitigation.layers import find_layer, mean_activations, suspicious_units
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.random_state import random_state_kept
 from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
@@ -20,6 +21,7 @@ FALSE_POSITIVE_RATES = (0.001, 0.005, 0.01, 0.05)
 STEEPNESS = 1e6
 
 
+@random_state_kept()
 def input_filter(
     model: keras.Model,
     images: np.ndarray,

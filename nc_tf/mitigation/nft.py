@@ -11,6 +11,7 @@ from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import all_layers, set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.random_state import random_state_kept
 from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
@@ -25,6 +26,7 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Ten
     return tuple(weight * part + (1.0 - weight) * tf.gather(part, partners) for part in (images, labels))
 
 
+@random_state_kept()
 def nft(
     model: keras.Model,
     images: np.ndarray,

@@ -12,12 +12,14 @@ from nc_tf.evaluation import batches
 from nc_tf.mitigation.layers import find_layer, suspicious_units, switched_off
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.random_state import random_state_kept
 from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
 Classify = Callable[[np.ndarray], np.ndarray]
 
 
+@random_state_kept()
 def prune(
     model: keras.Model,
     images: np.ndarray,

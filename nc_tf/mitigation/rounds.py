@@ -12,11 +12,13 @@ from nc_tf.errors import InputError
 from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.random_state import random_state_kept
 from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
 from nc_tf.scanning import scan
 
 
+@random_state_kept()
 def unlearn_in_rounds(
     model: keras.Model,
     images: np.ndarray,

@@ -12,10 +12,12 @@ from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.random_state import random_state_kept
 from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
 
+@random_state_kept()
 def unlearn(
     model: keras.Model,
     images: np.ndarray | tf.data.Dataset,

@@ -25,11 +25,13 @@ from nc_tf.errors import InputError
 from nc_tf.models.containers import RESAVE, check_hdf5, file_kind, open_hdf5, open_keras_archive, refuse_damaged_archive, show
 from nc_tf.models.inspection import TRUST, check_config, parse_config
 from nc_tf.models.legacy import assign, modernise, pair_weights
+from nc_tf.random_state import random_state_kept
 
 MAX_ACTIVATIONS = 1 << 28  # values in one layer's output for one image: 1 GiB in float32
 UNSET = -27182.0  # marks weights before loading; exact in float32 and float16 rounds it to a value that is compared after rounding
 
 
+@random_state_kept()
 def load_model(path: str | Path, *, trust_model: bool = False) -> keras.Model:
     """Load a classifier from a `.keras` or `.h5`/`.hdf5` file (Keras 1, best effort, to 3) or, if trusted, from a SavedModel folder.
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -42,20 +43,21 @@ def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> 
         folder: the scan folder, as a command would name it.
         demo: the folder is that of `nc-tf demo`, which makes its own data and repairs its own network.
     """
+    folder = _path(folder)
     seed, other = int(verdict["settings"].get("seed", 0)), folder.rstrip("/")
     again = f"{other}_seed_{seed + 1}"
     if demo:
         scan = ["nc-tf", "demo"]
         found = [
-            Command("Search and repair again from another seed", shlex.join([*scan, "--out", again, "--seed", str(seed + 1)])),
-            Command("Repeat this demo", shlex.join([*scan, "--out", folder, "--seed", str(seed)])),
+            Command("Search and repair again from another seed", _line([*scan, "--out", again, "--seed", str(seed + 1)])),
+            Command("Repeat this demo", _line([*scan, "--out", folder, "--seed", str(seed)])),
         ]
     else:
-        files, found = [verdict["model"]["path"], verdict["data"]["path"]], []
+        files, found = [_path(verdict[part]["path"]) for part in ("model", "data")], []
         if verdict["flagged"]:
             repaired = PurePath(files[0]).stem + "_repaired.keras"
             unlearn = ["nc-tf", "unlearn", *files, "--scan", folder, "--out", repaired, *_data_options(verdict)]
-            found.append(Command("Unlearn the flagged triggers", shlex.join(unlearn), opens_model=True))
+            found.append(Command("Unlearn the flagged triggers", _line(unlearn), opens_model=True))
         labels = _labels(verdict)
         if labels is not None:
             options = [*_scan_options(verdict), *labels, *_data_options(verdict)]
@@ -63,8 +65,8 @@ def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> 
                 ("Search again from another seed", ["--out", again, *options, "--seed", str(seed + 1)]),
                 ("Repeat this scan", ["--out", folder, *options, "--seed", str(seed), "--fresh"]),
             ):
-                found.append(Command(purpose, shlex.join(["nc-tf", "scan", *files, *end]), opens_model=True))
-    return [*found, Command("Make this page again", shlex.join(["nc-tf", "report", folder]))]
+                found.append(Command(purpose, _line(["nc-tf", "scan", *files, *end]), opens_model=True))
+    return [*found, Command("Make this page again", _line(["nc-tf", "report", folder]))]
 
 
 def _scan_options(verdict: Mapping[str, Any]) -> list[str]:
@@ -105,3 +107,19 @@ def _data_options(verdict: Mapping[str, Any]) -> list[str]:
         options = ["--intensity-range", name]
     order = verdict["data"].get("label_order")
     return [*options, "--label-order", str(order)] if order else options
+
+
+def _path(name: str) -> str:
+    """A path as an argument: none that begins with a minus is an option, and half a surrogate pair is no part of a name."""
+    name = re.sub("[\ud800-\udc7f\udd00-\udfff]", "?", name)
+    return f"./{name}" if name.startswith("-") else name
+
+
+def _line(words: list[str]) -> str:
+    """The words as a shell reads them; what cannot be shown is escaped as in `$'\\xff'`, which bash and zsh understand."""
+    return " ".join(shlex.quote(word) if word.isprintable() else f"$'{_escaped(word)}'" for word in words)
+
+
+def _escaped(word: str) -> str:
+    plain = set(string.ascii_letters + string.digits + string.punctuation + " ") - set("'\\")
+    return "".join(chr(byte) if chr(byte) in plain else f"\\x{byte:02x}" for byte in word.encode("utf-8", "surrogateescape"))

@@ -15,6 +15,7 @@ from nc_tf.report.charts import LineChart, counts, history_charts, norm_chart
 from nc_tf.report.commands import Command
 from nc_tf.report.pictures import GRAY, Picture, colour_words, mask_words, stamped_pair, stamped_strip, trigger_pictures
 from nc_tf.results import Trigger, Unit, Verdict
+from nc_tf.text import printable
 from nc_tf.verdict_file import flat
 
 # Triggers that are shown; the table has all labels.
@@ -61,7 +62,7 @@ def report_html(
     samples: tuple[np.ndarray, np.ndarray] | None = None,
     commands: Sequence[Command] = (),
 ) -> str:
-    """The page. Every text in it that comes from elsewhere is escaped.
+    """The page. Every text in it that comes from elsewhere is escaped, and made printable.
 
     Args:
         verdict: the content of `verdict.json`; of its keys, those newer than schema 1's first may be missing.
@@ -90,7 +91,9 @@ def report_html(
             )
         )
     loader = jinja2.PackageLoader("nc_tf.report")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"number": _number, "percent": _percent, "called": _called, "tidy": _tidy, "file_name": _file_name}
     style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     return environment.get_template("report.html.j2").render(
@@ -117,6 +120,11 @@ def report_html(
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
+
+
+def _shown(value: Any) -> Any:
+    """What a template puts out: text is one printable line, unless the template made it."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _shown_on(

@@ -1,0 +1,35 @@
+"""The random numbers of whoever calls: what a call draws or seeds is nobody's concern after it."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from keras.src.backend.common import global_state
+from tensorflow.python.eager import context
+
+# Where Keras keeps the seed of `keras.utils.set_random_seed`, and the generator of layers without one.
+_KERAS = ("global_random_seed", "global_seed_generator")
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Give Python, NumPy, Keras and TensorFlow back the random state that they had, for a block or as a decorator.
+
+    `keras.utils.set_random_seed` sets all four, and a layer that is only built draws from Python's, so that every call that trains or
+    copies a network needs it. What is read of Keras and of TensorFlow has no public name.
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the caller's, which may be the global one
+    keras = {name: global_state.get_global_attribute(name) for name in _KERAS}
+    tensorflow = {name: value for name, value in vars(context.context()).items() if name in ("_seed", "_rng")}
+    drawn = tensorflow["_rng"].getstate() if tensorflow.get("_rng") else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        for name, value in keras.items():
+            global_state.set_global_attribute(name, value)
+        vars(context.context()).update(tensorflow)
+        if drawn is not None:
+            tensorflow["_rng"].setstate(drawn)
