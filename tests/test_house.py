@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the cellar up. A module may import its own package and anything on a lower floor, never a neighbour on the same one.
 FLOORS = [
-    {"errors", "results"},
+    {"errors", "results", "text"},
     {"files", "preprocessing", "pixels"},
     {"trigger_file", "verdict_file"},
     {"models", "datasets"},
@@ -36,13 +36,14 @@ FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in 
 MAY_KNOW = {
     "errors": set(),
     "results": set(),
-    "files": {"errors"},
+    "text": set(),
+    "files": {"errors", "text"},
     "pixels": set(),
     "preprocessing": {"errors", "results"},
     "triggers": {"errors", "results", "preprocessing"},
     "schedule": {"errors", "results", "preprocessing"},
     "outliers": {"errors", "results", "preprocessing"},
-    "report": {"callbacks", "errors", "inversion", "pixels", "results", "search", "triggers", "verdict_file"},
+    "report": {"callbacks", "errors", "inversion", "pixels", "results", "search", "text", "triggers", "verdict_file"},
 }
 
 # Absolute paths that exist on one machine only.
