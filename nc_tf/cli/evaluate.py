@@ -5,7 +5,7 @@ Exit code 0: measured; 2: bad input or failure.
 
 import argparse
 
-from nc_tf.cli.options import add_model_options, preprocessing_of
+from nc_tf.cli.options import add_model_options, preprocessing_of, say_left_out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, trigger in triggers.items():
         check_backdoor(name, trigger, images.shape[1:], num_classes)
     poisoned = read(arguments.poisoned, image_shape=shape, one_class=True) if arguments.poisoned else None
+    say_left_out(*filter(None, (clean, poisoned)))
     many = Unit.of(images.shape[1:]).many
     measured = measure(model, images, labels, triggers, preprocess)
     print(f"{'clean accuracy':32} {measured.clean_accuracy:.4f}, {len(images)} {many}")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nc_tf.cli.options import add_model_options, preprocessing_of, seed
+from nc_tf.cli.options import add_model_options, preprocessing_of, say_left_out, seed
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def repair(
         ScanFolder(arguments.scan).check_model(sha256_of(arguments.model))
     train, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
     preprocess = preprocessing_of(arguments)
+    say_left_out(train, test)
     mitigation = method(
         model,
         train.images,

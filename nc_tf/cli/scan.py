@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_tf.cli.guard import interruptible
-from nc_tf.cli.options import add_model_options, class_names, labels, positive, preprocessing_of, seed
+from nc_tf.cli.options import add_model_options, class_names, labels, positive, preprocessing_of, say_left_out, seed
 
 if TYPE_CHECKING:
     import keras
@@ -81,10 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     model = load_model(arguments.model, trust_model=arguments.trust_model)
     names = class_names(arguments.class_names, model.output_shape[-1])
     if arguments.trials is None:
-        loaded, test = read(arguments.data, subset="test", image_shape=model.input_shape[1:]), None
+        loaded, test = read(arguments.data, image_shape=model.input_shape[1:], count=arguments.images, seed=arguments.seed), None
     else:
-        loaded, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
-    loaded = loaded.sample(arguments.images, arguments.seed)
+        loaded, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:], count=arguments.images)
+    say_left_out(loaded)
     if names is not None:
         loaded = replace(loaded, class_names=names)
     settings, given = PRESETS[arguments.preset].settings_for(model.input_shape[1:]), vars(arguments)

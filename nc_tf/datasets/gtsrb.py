@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import track
 
 from nc_tf.datasets.download import fetch
-from nc_tf.datasets.files import RESIZE_FILTER, LabelledImages, read
+from nc_tf.datasets.files import LabelledImages, read
+from nc_tf.datasets.pictures import RESIZE_FILTER
 from nc_tf.errors import InputError
 from nc_tf.files import whole_file
 
@@ -93,7 +94,7 @@ def prepare(folder: str | Path, *, source: str | Path | None = None, crop: bool 
 
     The first holds X_train (N, 32, 32, 3) uint8, Y_train one-hot (N, 43) uint8, X_test and Y_test; the second X_test and Y_test.
     Pictures are read straight out of the archives, nothing is unpacked to the disk. The order is that of the classes and their CSV
-    files (training) and of the CSV file (test). Shrinking and enlarging is Pillow's bilinear filter, see `files.RESIZE_FILTER`; which
+    files (training) and of the CSV file (test). Shrinking and enlarging is Pillow's bilinear filter, see `pictures.RESIZE_FILTER`; which
     one the authors' own file was made with is not known, so pixels may differ from theirs by a little.
 
     Args:
