@@ -191,20 +191,15 @@ def test_an_array_of_fill_values_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_members_that_share_their_bytes_are_counted_together(tmp_path: Path) -> None:
-    """Each of the members passes alone; the list of members names the same bytes many times."""
+    """A member that passes alone, and that the list of members names many times."""
     array = io.BytesIO()
     np.save(array, np.repeat(RNG.integers(0, 256, 40, np.uint8), 300))
     with zipfile.ZipFile(tmp_path / "t.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("0.npy", array.getvalue())
         (info,) = archive.infolist()
-        for number in range(1, 50):
-            twin = zipfile.ZipInfo(f"{number}.npy")
-            twin.compress_type, twin.header_offset = info.compress_type, info.header_offset
-            twin.CRC, twin.compress_size, twin.file_size = info.CRC, info.compress_size, info.file_size
-            archive.filelist.append(twin)
-            archive.NameToInfo[twin.filename] = twin
+        archive.filelist += [info] * 50
         archive._didModify = True  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match=rf"t.npz cannot be read \(\d+ in .* {BOMB}"):
+    with pytest.raises(InputError, match=rf"t.npz cannot be read \(0 in .* {BOMB}"):
         load_trigger(tmp_path / "t.npz")
 
 
@@ -282,7 +277,7 @@ def test_what_is_no_list_of_class_names_is_refused(tmp_path: Path, monkeypatch: 
     with pytest.raises(InputError, match=r"names.txt cannot be read \(.*\): expected a text file with one class name a line"):
         class_names(str(tmp_path / "names.txt"), 2)
     monkeypatch.setattr("nc_tf.cli.options.LARGEST_NAMES", 3)
-    with pytest.raises(InputError, match=r"names.txt has more than 3 bytes: expected a text file with one class name a line; check the path"):
+    with pytest.raises(InputError, match=r"names.txt has more than 3 bytes: expected a text file with one class name a line"):
         class_names(str(tmp_path / "names.txt"), 2)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match=r"pipe is a pipe or a device: expected a plain file; copy the content into one"):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,9 +207,12 @@ def test_a_set_without_classes_is_named_and_another_stands_in(tmp_path: Path) ->
     assert (seen(data), data.subset, data.left_out) == ({0: 0, 1: 1}, "train", ("1 set without classes (test)",))
 
 
-def test_pictures_beside_a_table_point_to_it(tmp_path: Path) -> None:
+def test_a_folder_without_classes_points_to_what_may_be_meant(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Test has no sub-folders: .*, or give .* as DATA, where Test.csv says their classes"):
         read(kaggle(tmp_path) / "Test")
+    np.savez(tmp_path / "Meta" / "signs.npz", x=IMAGES, y=LABELS)
+    with pytest.raises(InputError, match=r"Meta has no sub-folders: .*, or give .*signs.npz as DATA$"):
+        read(tmp_path / "Meta")
 
 
 # Kinds of pictures.
@@ -338,13 +342,14 @@ def test_binary_batches_of_cifar_100_are_read(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_pairs_of_arrays_are_known_by_many_names(tmp_path: Path, names: str) -> None:
     images, labels = names.split()
-    np.savez(tmp_path / "data.npz", **{images: IMAGES, labels: LABELS})
+    arrays: dict[str, Any] = {images: IMAGES, labels: LABELS}
+    np.savez(tmp_path / "data.npz", **arrays)
     np.testing.assert_array_equal(read(tmp_path / "data.npz").images, IMAGES)
 
 
 def test_medmnist_has_three_sets(tmp_path: Path) -> None:
     sets = {"train": 0, "val": 4, "test": 8}
-    arrays = {f"{name}_{part}": array[start : start + 4] for name, start in sets.items() for part, array in
+    arrays: dict[str, Any] = {f"{name}_{part}": array[start : start + 4] for name, start in sets.items() for part, array in
               (("images", IMAGES), ("labels", LABELS[:, None]))}  # fmt: skip
     np.savez(tmp_path / "data.npz", **arrays)
     train, test = read_both(tmp_path / "data.npz", seed=0)

@@ -1,11 +1,11 @@
 """What is said of files that are not read: which line makes one of them that is."""
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from nc_tf.errors import InputError
+from nc_tf.results import Unit
 
 PICKLED = "is a pickle, which can run code while it is read: expected {expected}; if you trust who made it: {line}"
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
@@ -42,7 +42,7 @@ def refuse_pickles(folder: Path, expected: str) -> None:
             raise InputError(f"{folder} {PICKLED.format(expected=expected, line=line)}")
     pickles = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICKLES and file.is_file())
     if pickles and not any(file.is_dir() for file in folder.iterdir()):
-        refuse_other(pickles[0], expected, "images")
+        refuse_other(pickles[0], expected, Unit.IMAGE.many)
 
 
 def refuse_other(path: Path, expected: str, many: str) -> NoReturn:
@@ -62,12 +62,13 @@ def refuse_other(path: Path, expected: str, many: str) -> NoReturn:
             refuse_pickles(path.parent, expected)
         line = _python(FROM_PICKLE, str(path), f"{path.stem}.npz")
         raise InputError(f"{path} {PICKLED.format(expected=expected, line=line)}")
-    helps: dict[str, Callable[[], str]] = {
-        ".npy": lambda: "np.savez('data.npz', x=np.load('images.npy'), y=np.load('labels.npy')) puts images and labels into one file",
-        ".csv": lambda: "give the folder that holds the table and its pictures, as with Test.csv of GTSRB",
-        **dict.fromkeys(ARCHIVES, lambda: "unpack it, and give what it holds"),
-    }
-    advice = helps.get(suffix, lambda: f"save the {many} in one of these")()
+    advice = f"save the {many} in one of these"
+    if suffix == ".npy":
+        advice = "np.savez('data.npz', x=np.load('images.npy'), y=np.load('labels.npy')) puts images and labels into one file"
+    elif suffix in ARCHIVES:
+        advice = "unpack it, and give what it holds"
+    elif suffix == ".csv" and many == Unit.IMAGE.many:
+        advice = "give the folder that holds the table and its pictures, as with Test.csv of GTSRB"
     raise InputError(f"{path} ends in {path.suffix or 'no suffix'!r}: expected {expected}; {advice}")
 
 

@@ -178,13 +178,11 @@ def _has_classes(root: Tree, folder: Tree) -> bool:
 
 def _chosen(root: Tree, sets: Mapping[str, Tree], subset: Subset, left_out: LeftOut) -> tuple[Tree, FoundSubset]:
     """The wanted set, or the first that can stand in for it."""
-    for role in ORDER[subset]:
-        if role not in sets:
-            continue
-        if _has_classes(root, sets[role]):
-            return _unwrapped(sets[role]), "train" if role == "train" else "test"
-        left_out.add("set without classes", "sets without classes", sets[role].path.name)
-    raise AssertionError("one of the sets has classes")
+    present = [role for role in ORDER[subset] if role in sets]
+    role = next(role for role in present if _has_classes(root, sets[role]))
+    for skipped in present[: present.index(role)]:
+        left_out.add("set without classes", "sets without classes", sets[skipped].path.name)
+    return _unwrapped(sets[role]), "train" if role == "train" else "test"
 
 
 def _unwrapped(folder: Tree) -> Tree:
@@ -268,9 +266,12 @@ def _account(root: Tree, chosen: Tree, table: Path | None, left_out: LeftOut) ->
 
 
 def _hint(folder: Path) -> str:
-    """What else may be meant by a folder of pictures that are in no sub-folders."""
+    """What else may be meant by a folder without sub-folders."""
     table = next((file for file in folder.parent.glob("*.csv") if file.stem.casefold() == folder.name.casefold()), None)
-    return f", or give {folder.parent} as DATA, where {table.name} says their classes" if table else ""
+    if table:
+        return f", or give {folder.parent} as DATA, where {table.name} says their classes"
+    arrays = next((file for file in sorted(folder.iterdir()) if file.suffix.lower() in (".npz", ".h5", ".hdf5")), None)
+    return f", or give {arrays} as DATA" if arrays else ""
 
 
 def _some(names: Sequence[str]) -> str:

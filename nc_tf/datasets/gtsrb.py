@@ -160,9 +160,9 @@ class _Members:
 def _members(source: Path) -> Iterator[_Members]:
     """Open the zip files in `source`; where there is none, take the files under it."""
     training = source / ARCHIVES[0].name
-    if not training.exists() and (source / COMPETITION_ARCHIVE).exists():
+    if not training.is_file() and (source / COMPETITION_ARCHIVE).is_file():
         training = source / COMPETITION_ARCHIVE
-    zips = [path for path in (training, *(source / archive.name for archive in ARCHIVES[1:])) if path.exists()]
+    zips = [path for path in (training, *(source / archive.name for archive in ARCHIVES[1:])) if path.is_file()]
     places: dict[str, Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
     with ExitStack() as stack:
         for path in zips:
@@ -172,7 +172,8 @@ def _members(source: Path) -> Iterator[_Members]:
                 raise InputError(f"{path} is not a readable zip file ({error}): expected the GTSRB archive; download it again") from error
             places |= {info.filename: (file, info) for info in file.infolist()}
         if not zips:
-            places |= {path.relative_to(source).as_posix(): path for path in source.rglob("*") if path.suffix in (".csv", ".ppm")}
+            found = (path for path in source.rglob("*") if path.suffix in (".csv", ".ppm") and path.is_file() and not path.is_symlink())
+            places |= {path.relative_to(source).as_posix(): path for path in found}
         yield _Members(source, places)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from nc_tf.npz_file import read_rows
 from nc_tf.results import Unit
 
 # train-images-idx3-ubyte, t10k-images.idx3-ubyte.gz, emnist-letters-test-images-idx3-ubyte
-IMAGES = re.compile(r"(?P<which>.*?)images(?P<dot>[-.])idx\d-ubyte(?P<packed>\.gz)?", re.IGNORECASE)
+IMAGES = re.compile(r".*images[-.]idx\d-ubyte(\.gz)?", re.IGNORECASE)
 LABELS = re.compile(r".*labels[-.]idx\d-ubyte(\.gz)?", re.IGNORECASE)
 UBYTE = 0x08
 GZIP = b"\x1f\x8b"
@@ -61,14 +61,12 @@ def idx_found(path: Path, subset: Subset) -> Found:
 
 def _wanted(folder: Path, subset: Subset) -> tuple[Path, FoundSubset]:
     files = {file: _set_of(file) for file in image_files(folder)}
-    other: Subset = "train" if subset == "test" else "test"
-    for found in (subset, "only", other):
-        of_set = [file for file, which in files.items() if which == found]
-        if len(of_set) > 1:
-            raise InputError(f"{folder} holds {of_set[0].name} and {of_set[1].name}: expected one data set; give one of the files as DATA")
-        if of_set:
-            return of_set[0], "test" if found == "test" else "train" if found == "train" else "only"
-    raise AssertionError("called for a folder with images only")
+    order: tuple[FoundSubset, ...] = (subset, "only", "train" if subset == "test" else "test")
+    found = next(which for which in order if which in files.values())
+    first, *more = [file for file, which in files.items() if which == found]
+    if more:
+        raise InputError(f"{folder} holds {first.name} and {more[0].name}: expected one data set; give one of the files as DATA")
+    return first, found
 
 
 def _set_of(file: Path) -> FoundSubset:
@@ -77,16 +75,13 @@ def _set_of(file: Path) -> FoundSubset:
 
 
 def _labels_of(images: Path) -> Path:
-    match = IMAGES.fullmatch(images.name)
-    if match is None:
-        raise InputError(f"{images} is no idx file of images by its name: expected such as train-images-idx3-ubyte; rename it")
-    stem = f"{match['which']}labels"
+    stem = f"{images.name[: images.name.casefold().rindex('images')]}labels"
     for dot in ("-", "."):
         for packed in ("", ".gz"):
             file = images.with_name(f"{stem}{dot}idx1-ubyte{packed}")
             if file.exists():
                 return file
-    raise InputError(f"{images} holds images: expected their labels beside them, in {stem}{match['dot']}idx1-ubyte; put both there")
+    raise InputError(f"{images} holds images: expected their labels beside them, in {stem}-idx1-ubyte; put both there")
 
 
 def _read(path: Path, rows: np.ndarray | None, labels: np.ndarray | None = None) -> np.ndarray:
@@ -114,4 +109,4 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield file
             return
         with gzip.open(file) as unpacked:
-            yield unpacked
+            yield cast(IO[bytes], unpacked)

@@ -65,7 +65,7 @@ def read_pictures(folder: Path, files: Sequence[Path], image_shape: ImageShape |
             height, width, channels = _own_shape(folder, files, (height, width, channels), problems)
         shape = (len(files), height, width, channels)
         check_size(shape, np.dtype(np.uint8), str(folder))
-        images, kept = np.empty(shape, np.uint8), []
+        images, kept = np.empty(shape, np.uint8), list[int]()
         for row, file in enumerate(files):
             if row not in problems:
                 try:
