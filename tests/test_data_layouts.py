@@ -244,7 +244,9 @@ def test_a_few_broken_pictures_are_counted_and_named(tmp_path: Path) -> None:
     account = "read 38 of 40 images of 2 classes; left out: 2 pictures that cannot be read (a/03.png: no readable picture"
     assert (data.account() or "").startswith(account)
     np.testing.assert_array_equal(read(tmp_path, image_shape=(4, 4, 3)).images, data.images)
-    assert sum(map(len, (part.images for part in read_both(tmp_path, seed=0)))) == 38
+    train, test = read_both(tmp_path, seed=0)
+    assert (len(train.images) + len(test.images), train.left_out, test.left_out) == (38, data.left_out, ())
+    assert (train.available or len(train.images), test.available or len(test.images)) == (32, 8)
 
 
 def test_many_broken_pictures_are_refused_together(tmp_path: Path) -> None:

@@ -82,8 +82,33 @@ def check_images(
         )
     if labels is None:
         return images, None
-    labels = _checked_labels(np.asarray(labels), name, unit)
-    check_count(len(images), labels, name, unit)
+    labels = np.asarray(labels)
+    checked = check_labels(labels, name, unit, num_classes=num_classes, one_class=one_class, number=len(images))
+    return images, checked
+
+
+def check_labels(
+    labels: np.ndarray, name: str, unit: Unit, *, number: int | None = None, num_classes: int | None = None, one_class: bool = False
+) -> np.ndarray:
+    """Check labels, and bring them into one form.
+
+    Args:
+        labels: (N,) or (N, 1) class numbers, or (N, K) one-hot rows, of any number type.
+        name: what error messages call the data.
+        unit: what the labels are of.
+        number: how many there must be; None for any number.
+        num_classes: of the model; None where there is none.
+        one_class: whether all labels may be the same.
+
+    Returns:
+        (N,) int64 class numbers.
+
+    Raises:
+        InputError: the labels are not as described.
+    """
+    labels = _checked_labels(labels, name, unit)
+    if number is not None:
+        check_count(number, labels, name, unit)
     if num_classes is not None and labels.max() >= num_classes:
         raise InputError(
             f"{name}: label {labels.max()}: expected labels from 0 to {num_classes - 1}, the classes of the model; "
@@ -93,7 +118,7 @@ def check_images(
         raise InputError(
             f"{name}: every label is {labels[0]}: expected {unit.many} of at least two classes; add {unit.many} of other classes"
         )
-    return images, labels
+    return labels
 
 
 def check_count(number: int, labels: np.ndarray, name: str, unit: Unit) -> None:

@@ -56,7 +56,7 @@ def cifar_found(path: Path, subset: Subset) -> Found:
         images = np.concatenate(parts).reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
         return Loaded(np.ascontiguousarray(images), labels[wanted], wanted)
 
-    return Found(len(labels), load, _names(path if path.is_dir() else path.parent, classes), found)
+    return Found(labels, load, _names(path if path.is_dir() else path.parent, classes), found)
 
 
 def _records(batch: Path, classes: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from nc_tf.bounds import check_plain
 from nc_tf.datasets import cifar_binary, folders, idx, jpegs
 from nc_tf.datasets.arrays import DAMAGE, h5_arrays
-from nc_tf.datasets.checks import check_images
+from nc_tf.datasets.checks import check_images, check_labels
 from nc_tf.datasets.conversions import refuse_other, refuse_pickles
 from nc_tf.datasets.labelled import Found, ImageShape, LabelledImages, Loaded, Subset, sample_rows
 from nc_tf.datasets.pairs import pair_found
@@ -62,10 +63,9 @@ def read(
     path = Path(path)
     with _source(path, image_shape, one_class) as find:
         found = find(subset)
-        wanted = count if at_most is None else min(at_most, found.number)
-        rows = sample_rows(found.number, wanted, seed, _unit(image_shape))
+        rows = _drawn(path, found, np.arange(found.number), _Sample(count, at_most, seed), image_shape, one_class)
         loaded = found.load(rows)
-    return _checked(path, found, loaded, image_shape, one_class)
+    return _checked(path, found, loaded, image_shape, one_class or rows is not None)
 
 
 def read_both(
@@ -82,47 +82,71 @@ def read_both(
     Raises:
         InputError: as `read`; or too few images to set some aside.
     """
-    path = Path(path)
+    path, sample = Path(path), _Sample(count, at_most, seed)
     with _source(path, image_shape, one_class=False) as find:
         train, test = find("train"), find("test")
         if train.subset == test.subset:
-            kept, aside = _fifth(path, train.number, seed, _unit(image_shape))
-        else:
-            kept = np.arange(train.number)
-        wanted = count if at_most is None else min(at_most, len(kept))
-        rows = sample_rows(len(kept), wanted, seed, _unit(image_shape))
-        kept = kept if rows is None else kept[rows]
-        if train.subset != test.subset:
-            loaded = [train.load(None if rows is None else kept), test.load(None)]
-        else:
-            both = train.load(None if rows is None else np.union1d(kept, aside))
-            loaded = [_part(both, part) for part in (kept, aside)]
-    first, second = (_checked(path, found, part, image_shape, False) for found, part in zip((train, test), loaded, strict=True))
-    return first, second
+            return _parts(path, train, sample, image_shape)
+        rows = _drawn(path, train, np.arange(train.number), sample, image_shape)
+        searched, measured = train.load(rows), test.load(None)
+    return _checked(path, train, searched, image_shape, rows is not None), _checked(path, test, measured, image_shape, False)
 
 
-def _fifth(path: Path, number: int, seed: int, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class _Sample:
+    """How many images to draw, see `read`, and by which seed."""
+
+    count: int | None
+    at_most: int | None
+    seed: int
+
+
+def _drawn(
+    path: Path, found: Found, rows: np.ndarray, sample: _Sample, image_shape: ImageShape | None, one_class: bool = False
+) -> np.ndarray | None:
+    """Draw from these rows of a set; None stands for all. The labels are checked for the whole set, as the sample is not the data."""
+    count = sample.count if sample.at_most is None else min(sample.at_most, len(rows))
+    if count is None:
+        return None
+    unit = _unit(image_shape)
+    _check_names(path, found, check_labels(found.labels, str(path), unit, one_class=one_class))
+    return rows[sample_rows(len(rows), count, sample.seed, unit)]
+
+
+def _parts(path: Path, found: Found, sample: _Sample, image_shape: ImageShape | None) -> tuple[LabelledImages, LabelledImages]:
+    """Four fifths of the only set, or a sample of them, and the other fifth; read together."""
     try:
-        kept, aside = train_test_split(np.arange(number), test_size=0.2, random_state=seed)
+        kept, aside = map(np.sort, train_test_split(np.arange(found.number), test_size=0.2, random_state=sample.seed))
     except ValueError as error:
-        raise InputError(f"{path}: {number} {unit.many}: expected enough to set a fifth aside for measuring; give more") from error
-    return np.sort(kept), np.sort(aside)
-
-
-def _part(loaded: Loaded, rows: np.ndarray) -> Loaded:
-    here = np.isin(loaded.rows, rows)
-    return Loaded(loaded.images[here], loaded.labels[here], loaded.rows[here], loaded.left_out)
+        count = f"{found.number} {_unit(image_shape).many}"
+        raise InputError(f"{path}: {count}: expected enough to set a fifth aside for measuring; give more") from error
+    rows = _drawn(path, found, kept, sample, image_shape)
+    loaded = found.load(None if rows is None else np.union1d(rows, aside))
+    both = _checked(path, found, loaded, image_shape, rows is not None)
+    is_aside = np.isin(loaded.rows, aside)
+    first, second = (both.take(np.flatnonzero(part)) for part in (~is_aside, is_aside))
+    return _of(first, len(kept)), replace(_of(second, len(aside)), left_out=())  # said once
 
 
 def _checked(path: Path, found: Found, loaded: Loaded, image_shape: ImageShape | None, one_class: bool) -> LabelledImages:
     images, labels = check_images(loaded.images, loaded.labels, image_shape=image_shape, name=str(path), one_class=one_class)
+    _check_names(path, found, labels)
+    names = found.class_names
+    read = LabelledImages(images, labels, names and tuple(map(printable, names)), found.subset, loaded.left_out)
+    return _of(read, found.number)
+
+
+def _of(data: LabelledImages, number: int) -> LabelledImages:
+    """The same, of a set that has so many."""
+    return replace(data, available=None if len(data.images) == number else number)
+
+
+def _check_names(path: Path, found: Found, labels: np.ndarray) -> None:
     names = found.class_names
     if names and labels.max() >= len(names):
         raise InputError(
             f"{path}: label {labels.max()}, and the names of {len(names)} classes: expected a name for each label; correct `classes`"
         )
-    available = None if len(images) == found.number else found.number
-    return LabelledImages(images, labels, names and tuple(map(printable, names)), found.subset, loaded.left_out, available)
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def find(path: Path, subset: Subset, image_shape: ImageShape | None, *, one_clas
         read = wanted[pictures.rows]
         return Loaded(pictures.images, labels[read], read, left_out.phrases())
 
-    return Found(len(files), load, names, found)
+    return Found(labels, load, names, found)
 
 
 def _sets(root: Tree) -> dict[str, Tree]:

@@ -56,7 +56,7 @@ def idx_found(path: Path, subset: Subset) -> Found:
         read = _read(images, rows, labels)
         return Loaded(read, labels if rows is None else labels[rows], np.arange(len(labels)) if rows is None else rows)
 
-    return Found(len(labels), load, None, found)
+    return Found(labels, load, None, found)
 
 
 def _wanted(folder: Path, subset: Subset) -> tuple[Path, FoundSubset]:

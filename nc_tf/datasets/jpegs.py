@@ -71,7 +71,7 @@ class JpegArchive:
             rows = np.arange(len(of_set)) if rows is None else rows
             return Loaded(self._decode(of_set[rows], name), self.labels[of_set[rows]], rows, self._left_out())
 
-        return Found(len(of_set), load, self.classes or None, subset)
+        return Found(self.labels[of_set], load, self.classes or None, subset)
 
     def _left_out(self) -> tuple[str, ...]:
         left_out, unit = LeftOut(), Unit.IMAGE if self.n_frames is None else Unit.CLIP

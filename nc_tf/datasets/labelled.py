@@ -43,8 +43,7 @@ class LabelledImages:
         Raises:
             InputError: more are wanted than there are, or fewer than one.
         """
-        rows = sample_rows(len(self.images), count, seed, Unit.of(self.images.shape[1:]))
-        return self if rows is None else self.take(rows)
+        return self if count is None else self.take(sample_rows(len(self.images), count, seed, Unit.of(self.images.shape[1:])))
 
     def take(self, rows: np.ndarray) -> "LabelledImages":
         """The images at these rows, in their own order."""
@@ -80,26 +79,29 @@ class Found(NamedTuple):
     """One set of a source, not yet read.
 
     Attributes:
-        number: how many images it has.
+        labels: of the whole set, (N, ...), unchecked.
         load: reads those at these rows, (n,) ascending; all with None.
         class_names: see `LabelledImages`.
         subset: which set it is.
     """
 
-    number: int
+    labels: np.ndarray
     load: Callable[[np.ndarray | None], Loaded]
     class_names: tuple[str, ...] | None
     subset: FoundSubset
 
+    @property
+    def number(self) -> int:
+        """How many images it has; 0 where its labels are none."""
+        return len(self.labels) if np.ndim(self.labels) else 0
 
-def sample_rows(number: int, count: int | None, seed: int, unit: Unit) -> np.ndarray | None:
-    """Draw `count` of so many rows by the seed; ascending. None stands for all.
+
+def sample_rows(number: int, count: int, seed: int, unit: Unit) -> np.ndarray:
+    """Draw `count` of `number` rows by the seed; ascending.
 
     Raises:
         InputError: more are wanted than there are, or fewer than one.
     """
-    if count is None:
-        return None
     if not 1 <= count <= number:
         raise InputError(f"{count} {unit.many} wanted: expected 1 to {number}, what the data holds; choose fewer, or leave it out")
     return np.sort(np.random.default_rng(seed).permutation(number)[:count])

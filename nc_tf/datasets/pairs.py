@@ -83,4 +83,4 @@ def pair_found(path: Path, arrays: Arrays, class_names: tuple[str, ...] | None, 
             images = images.transpose(0, 2, 3, 1)
         return Loaded(images, labels if rows is None else labels[rows], np.arange(len(images)) if rows is None else rows)
 
-    return Found(len(labels) if labels.ndim else 0, read, class_names, found)
+    return Found(labels, read, class_names, found)

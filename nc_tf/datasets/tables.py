@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nc_tf.datasets.folders import Tree
 
 FILE_COLUMNS, LABEL_COLUMN = ("Path", "Filename"), "ClassId"
+LONGEST_NUMBER = 9  # digits of a class
 LARGEST_TABLE = 2**26  # bytes; that of GTSRB has half a million
 
 
@@ -67,7 +68,7 @@ def _rows(table: Path) -> list[tuple[str, int]]:
         rows = []
         for line, row in enumerate(reader, 2):
             label = row[LABEL_COLUMN] or ""
-            if not label.isdecimal():
+            if not label.isdecimal() or len(label) > LONGEST_NUMBER:
                 raise InputError(f"{table}, line {line}: class {label[:80]!r}: expected a whole number from 0; correct the line")
             rows.append((row[column] or "", int(label)))
         return rows
