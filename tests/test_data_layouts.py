@@ -114,7 +114,15 @@ def test_an_immense_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("train", "test"), [("Train", "Test"), ("training", "VAL"), ("TRAINING", "testing"), ("train", "valid"), ("training_set", "Validation")]
+    ("train", "test"),
+    [
+        ("Train", "Test"),
+        ("training", "VAL"),
+        ("TRAINING", "testing"),
+        ("train", "valid"),
+        ("seg_train", "seg_test"),
+        ("training_set", "Validation set"),
+    ],
 )
 def test_sets_are_known_in_any_letter_case(tmp_path: Path, train: str, test: str) -> None:
     folder(tmp_path, f"{train}/a/0.png", f"{train}/b/0.png", f"{test}/a/0.png", f"{test}/b/0.png")
@@ -138,6 +146,8 @@ def test_a_class_that_one_set_lacks_keeps_its_number(tmp_path: Path) -> None:
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     data = read(folder(tmp_path, "bus/0.png", "car/0.png", "train/0.png", "train/more/1.png"))
     assert (seen(data), data.class_names) == ({0: 0, 1: 1, 2: 2, 3: 2}, ("bus", "car", "train"))
+    data = read(folder(tmp_path / "more", "freight train/0.png", "toy train/0.png", "test_tube/0.png", "bus/x/0.png"))
+    assert data.class_names == ("bus", "freight train", "test_tube", "toy train")
 
 
 def test_numbers_are_labels_with_zeros_before_them_and_from_one(tmp_path: Path) -> None:
@@ -149,8 +159,12 @@ def test_numbers_are_labels_with_zeros_before_them_and_from_one(tmp_path: Path) 
 def test_pictures_may_lie_deeper_and_the_classes_in_a_folder_of_their_own(tmp_path: Path) -> None:
     assert seen(read(folder(tmp_path / "deep", "a/x/0.png", "a/x/z/1.png", "b/2.png"))) == {0: 0, 1: 0, 2: 1}
     assert seen(read(folder(tmp_path / "wrapped", "set/inner/a/0.png", "set/inner/b/1.png", "__MACOSX/set/._0.png"))) == {0: 0, 1: 1}
-    sets = folder(tmp_path / "sets", "seg/train/train/a/0.png", "seg/train/train/b/0.png", "seg/test/test/a/0.png", "seg/test/test/b/0.png")
-    assert seen(read(sets / "seg")) == {2: 0, 3: 1}
+    files = [f"seg/{name}/{name}/{label}/0.png" for name in ("train", "test") for label in "ab"]
+    sets = folder(tmp_path / "sets", *files, "__MACOSX/seg/._0.png", "seg/pred/0.png")
+    assert (seen(read(sets)), read(sets).subset) == ({2: 0, 3: 1}, "test")
+    assert read(sets).left_out == ("1 hidden file or folder (__MACOSX)", "1 folder beside the sets (pred)")
+    alone = folder(tmp_path / "alone", "train/a/0.png", "train/b/0.png")
+    assert (seen(read(alone)), read(alone).subset) == ({0: 0, 1: 1}, "train")
     assert set(seen(read(folder(tmp_path / "poisoned", "0/x/0.png", "0/y/1.png"), one_class=True)).values()) == {0}
 
 

@@ -1,6 +1,7 @@
 """A folder of pictures: which sub-folders are sets, which are classes, and what number each class has."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,10 @@ from nc_tf.datasets.labelled import Found, FoundSubset, ImageShape, LeftOut, Loa
 from nc_tf.datasets.pictures import SUFFIXES, read_pictures
 from nc_tf.errors import InputError
 
-# What sets are called, in any letter case. A validation set stands in for a test set that is missing, or has no labels.
-ROLES: dict[str, tuple[str, ...]] = {
-    "train": ("train", "training", "training_set", "train_set", "final_training"),
-    "test": ("test", "testing", "test_set", "final_test"),
-    "val": ("val", "validation", "valid", "validation_set", "val_set"),
-}
+# What sets are called, in any letter case, or a word of what they are called (`seg_train`, `training_set`). A validation set stands in
+# for a test set that is missing, or has no classes.
+ROLES = {**dict.fromkeys(("train", "training"), "train"), **dict.fromkeys(("test", "testing"), "test")}
+ROLES |= dict.fromkeys(("val", "valid", "validation"), "val")
 ORDER = {"test": ("test", "val", "train"), "train": ("train", "test", "val")}
 META = "meta"  # one drawing a class, in the Kaggle copy of GTSRB
 
@@ -103,12 +102,10 @@ def find(path: Path, subset: Subset, image_shape: ImageShape | None, *, one_clas
     Raises:
         InputError: no classes or no pictures in them, or more than one way to tell the classes.
     """
-    root, left_out = tree(path), LeftOut()
+    top, left_out = tree(path), LeftOut()
+    root = top if one_class else _unwrapped(top, into_sets=False)
     sets = _sets(root)
-    if sets:
-        chosen, found = _chosen(root, sets, subset, left_out)
-    else:
-        chosen, found = root if one_class else _unwrapped(root), "only"
+    chosen, found = _chosen(root, sets, subset, left_out) if sets else (root, "only")
     numbered = tables.table_of(root, chosen)
     if numbered and not chosen.filled():
         names, (files, labels) = None, tables.labelled(root, chosen, numbered, left_out)
@@ -123,7 +120,7 @@ def find(path: Path, subset: Subset, image_shape: ImageShape | None, *, one_clas
         files, labels = [file for file, _ in pairs], np.array([label for _, label in pairs])
         if chosen.pictures:
             left_out.add("picture beside the class folders", "pictures beside the class folders", count=len(chosen.pictures))
-    _account(root, chosen, numbered, left_out)
+    _account(top, root, chosen, numbered, left_out)
     if not files:
         what = "; ".join(["has sub-folders without pictures", *left_out.phrases()])
         raise InputError(f"{path} {what}: expected {' '.join(SUFFIXES)} files in them; convert the pictures")
@@ -146,29 +143,30 @@ def _sets(root: Tree) -> dict[str, Tree]:
         InputError: there is more than one way to see it.
     """
     sets: dict[str, Tree] = {}
-    for folder in root.filled():
-        role = next((role for role, names in ROLES.items() if folder.path.name.casefold() in names), None)
-        if role in sets:
-            twice = f"{sets[role].path.name} and {folder.path.name}"
-            raise InputError(f"{root.path} holds {twice}: expected one set of each kind; give one of them as DATA")
-        if role:
-            sets[role] = folder
-    if not sets:
-        return {}
-    beside = [folder.path.name for folder in root.filled() if folder not in sets.values() and folder.path.name.casefold() != META]
-    usable = [known for known in sets.values() if _has_classes(root, known)]
-    if len(sets) > 1 or not beside:
+    named = [folder for folder in root.filled() if _role(folder)]
+    exact = [folder for folder in named if folder.path.name.casefold() in ROLES]
+    usable = [folder for folder in named if _has_classes(root, folder)]
+    for folder in usable or exact:
+        twice = sets.setdefault(_role(folder), folder)
+        if twice is not folder:
+            two = f"{twice.path.name} and {folder.path.name}"
+            raise InputError(f"{root.path} holds {two}: expected one set of each kind; give one of them as DATA")
+    beside = [folder.path.name for folder in root.filled() if folder not in named and folder.path.name.casefold() != META]
+    if len(sets) > 1 or (sets and not beside):
         if not usable:
-            first = next(iter(sets.values()))
-            raise InputError(f"{first.path} has no sub-folders: {CLASSES_NEED}; sort the pictures into folders{_hint(first.path)}")
-        return sets
-    (only,) = sets.values()
-    if len(_unwrapped(only).filled()) < 2:
-        return {}  # a class that is called train, among others
+            raise InputError(f"{exact[0].path} has no sub-folders: {CLASSES_NEED}; sort the pictures into folders{_hint(exact[0].path)}")
+        return {_role(folder): folder for folder in exact} | sets
+    if not sets or not exact or len(_unwrapped(exact[0]).filled()) < 2:
+        return {}  # no set, or a class that is called train, among others
     raise InputError(
-        f"{root.path} holds {only.path.name} with folders of pictures, and beside it {_some(beside)}: expected sets or classes, not both; "
-        f"give {only.path} as DATA, or move the other away"
+        f"{root.path} holds {exact[0].path.name} with folders of pictures, and beside it {_some(beside)}: expected sets or classes, not "
+        f"both; give {exact[0].path} as DATA, or move the other away"
     )
+
+
+def _role(folder: Tree) -> str:
+    """Of which kind a set with this name is; empty for none."""
+    return next((ROLES[word] for word in re.split(r"[\W_]+", folder.path.name.casefold()) if word in ROLES), "")
 
 
 def _has_classes(root: Tree, folder: Tree) -> bool:
@@ -185,11 +183,11 @@ def _chosen(root: Tree, sets: Mapping[str, Tree], subset: Subset, left_out: Left
     return _unwrapped(sets[role]), "train" if role == "train" else "test"
 
 
-def _unwrapped(folder: Tree) -> Tree:
+def _unwrapped(folder: Tree, *, into_sets: bool = True) -> Tree:
     """The folder, or the only one within it that holds all the others, as archives are often made."""
     while not folder.pictures and len(folder.folders) == 1:
         (inner,) = folder.folders.values()
-        if not (inner.filled() or (inner.pictures and tables.table_of(folder, inner))):
+        if (_role(inner) and not into_sets) or not (inner.filled() or (inner.pictures and tables.table_of(folder, inner))):
             break
         folder = inner
     return folder
@@ -240,9 +238,9 @@ def _refuse_twice(names: Sequence[str], path: Path) -> None:
         known[int(name)] = name
 
 
-def _account(root: Tree, chosen: Tree, table: Path | None, left_out: LeftOut) -> None:
+def _account(top: Tree, root: Tree, chosen: Tree, table: Path | None, left_out: LeftOut) -> None:
     """Count what lies in the folder, and in the chosen set, and is not read."""
-    folders = [*({root.path: root} | {below.path: below for below in chosen.walk()}).values()]
+    folders = [*({top.path: top, root.path: root} | {below.path: below for below in chosen.walk()}).values()]
     others = [file for folder in folders for file in folder.others if file != table]
     if others:
         suffixes = sorted({file.suffix.lower() or file.name for file in others})
@@ -255,14 +253,12 @@ def _account(root: Tree, chosen: Tree, table: Path | None, left_out: LeftOut) ->
         names = [name for folder in folders for name in getattr(folder, part)]
         if names:
             left_out.add(one, many, *names, count=len(names))
-    if chosen is not root and root.filled():
-        sets = {name for names in ROLES.values() for name in names}
-        beside = [folder.path.name for folder in root.filled() if folder.path.name.casefold() not in sets and folder is not chosen]
-        beside = [name for name in beside if not chosen.path.is_relative_to(root.path / name)]
+    if chosen is not root:
+        beside = [folder.path.name for folder in root.filled() if not _role(folder)]
         if beside:
             left_out.add("folder beside the sets", "folders beside the sets", *beside, count=len(beside))
-    if chosen is not root and root.pictures:
-        left_out.add("picture beside the sets", "pictures beside the sets", count=len(root.pictures))
+        if root.pictures:
+            left_out.add("picture beside the sets", "pictures beside the sets", count=len(root.pictures))
 
 
 def _hint(folder: Path) -> str:
