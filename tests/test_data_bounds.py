@@ -108,6 +108,10 @@ def test_a_sample_to_search_on_leaves_the_test_set_whole(tmp_path: Path, write: 
     np.testing.assert_array_equal(again.images, test.images)
     np.testing.assert_array_equal(sample.images, train.sample(5, 2).images)
     np.testing.assert_array_equal(sample.labels, train.sample(5, 2).labels)
+    few, measured = read_both(path, seed=2, at_most=5, test_at_most=3)
+    np.testing.assert_array_equal(few.images, sample.images)
+    np.testing.assert_array_equal(measured.images, test.sample(3, 2).images)
+    assert (measured.available, len(read_both(path, seed=2, at_most=99, test_at_most=99)[1].images)) == (len(test.images),) * 2
 
 
 def test_of_a_sample_no_other_picture_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

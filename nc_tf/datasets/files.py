@@ -69,7 +69,13 @@ def read(
 
 
 def read_both(
-    path: str | Path, *, seed: int, image_shape: ImageShape | None = None, count: int | None = None, at_most: int | None = None
+    path: str | Path,
+    *,
+    seed: int,
+    image_shape: ImageShape | None = None,
+    count: int | None = None,
+    at_most: int | None = None,
+    test_at_most: int | None = None,
 ) -> tuple[LabelledImages, LabelledImages]:
     """A training and a test set; where the source has one set only, a fifth of it, chosen by the seed, becomes the test set.
 
@@ -77,19 +83,22 @@ def read_both(
         path: as `read` takes it.
         seed: of the fifth, and of the sample.
         image_shape: as `read` takes it.
-        count, at_most: of the training images, as `read` takes them; the test set is read whole.
+        count, at_most: of the training images, as `read` takes them.
+        test_at_most: the same of the test images.
 
     Raises:
         InputError: as `read`; or too few images to set some aside.
     """
-    path, sample = Path(path), _Sample(count, at_most, seed)
+    path, sample, test_sample = Path(path), _Sample(count, at_most, seed), _Sample(None, test_at_most, seed)
     with _source(path, image_shape, one_class=False) as find:
         train, test = find("train"), find("test")
         if train.subset == test.subset:
-            return _parts(path, train, sample, image_shape)
+            return _parts(path, train, (sample, test_sample), image_shape)
         rows = _drawn(path, train, np.arange(train.number), sample, image_shape)
-        searched, measured = train.load(rows), test.load(None)
-    return _checked(path, train, searched, image_shape, rows is not None), _checked(path, test, measured, image_shape, False)
+        test_rows = _drawn(path, test, np.arange(test.number), test_sample, image_shape)
+        searched, measured = train.load(rows), test.load(test_rows)
+    first = _checked(path, train, searched, image_shape, rows is not None)
+    return first, _checked(path, test, measured, image_shape, test_rows is not None)
 
 
 @dataclass(frozen=True)
@@ -113,19 +122,24 @@ def _drawn(
     return rows[sample_rows(len(rows), count, sample.seed, unit)]
 
 
-def _parts(path: Path, found: Found, sample: _Sample, image_shape: ImageShape | None) -> tuple[LabelledImages, LabelledImages]:
-    """Four fifths of the only set, or a sample of them, and the other fifth; read together."""
+def _parts(
+    path: Path, found: Found, samples: tuple[_Sample, _Sample], image_shape: ImageShape | None
+) -> tuple[LabelledImages, LabelledImages]:
+    """Four fifths of the only set, and the other fifth, or a sample of each; read together."""
     try:
-        kept, aside = map(np.sort, train_test_split(np.arange(found.number), test_size=0.2, random_state=sample.seed))
+        parts = list(map(np.sort, train_test_split(np.arange(found.number), test_size=0.2, random_state=samples[0].seed)))
     except ValueError as error:
         count = f"{found.number} {_unit(image_shape).many}"
         raise InputError(f"{path}: {count}: expected enough to set a fifth aside for measuring; give more") from error
-    rows = _drawn(path, found, kept, sample, image_shape)
-    loaded = found.load(None if rows is None else np.union1d(rows, aside))
-    both = _checked(path, found, loaded, image_shape, rows is not None)
-    is_aside = np.isin(loaded.rows, aside)
-    first, second = (both.take(np.flatnonzero(part)) for part in (~is_aside, is_aside))
-    return _of(first, len(kept)), replace(_of(second, len(aside)), left_out=())  # said once
+    drawn = [_drawn(path, found, part, sample, image_shape) for part, sample in zip(parts, samples, strict=True)]
+    sampled = any(rows is not None for rows in drawn)
+    wanted = [part if rows is None else rows for part, rows in zip(parts, drawn, strict=True)]
+    loaded = found.load(np.union1d(*wanted) if sampled else None)
+    both = _checked(path, found, loaded, image_shape, sampled)
+    first, second = (
+        _of(both.take(np.flatnonzero(np.isin(loaded.rows, rows))), len(part)) for rows, part in zip(wanted, parts, strict=True)
+    )
+    return first, replace(second, left_out=())  # said once
 
 
 def _checked(path: Path, found: Found, loaded: Loaded, image_shape: ImageShape | None, one_class: bool) -> LabelledImages:
