@@ -116,7 +116,7 @@ def with_pyav(path: Path, form: Any) -> np.ndarray:
     from PIL import Image
 
     from nc_tf.datasets.decoding import frame_numbers, load_pyav
-    from nc_tf.datasets.files import RESIZE_FILTER
+    from nc_tf.datasets.pictures import RESIZE_FILTER
 
     with load_pyav().open(str(path)) as container:
         container.streams.video[0].thread_count = 1

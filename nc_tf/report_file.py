@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nc_tf.datasets.arrays import npz_arrays
 from nc_tf.errors import InputError
 from nc_tf.files import plain, subfolder, whole_file
+from nc_tf.npz_file import npz_arrays
 from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
 from nc_tf.results import Status, Verdict

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nc_tf.datasets.arrays import npz_arrays
 from nc_tf.errors import InputError
 from nc_tf.files import delete, plain, whole_file
 from nc_tf.inversion import Run, SearchSettings
+from nc_tf.npz_file import npz_arrays
 from nc_tf.ranking import RankingSettings, Shortlist
 from nc_tf.results import LabelResult
 from nc_tf.saved import MOST_SECONDS, history_of, real_number, whole_number

@@ -1,13 +1,14 @@
 """A trigger as a file: `.npz` with mask, pattern and label, lossless."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nc_tf.bounds import NUMBERS, TEXT
 from nc_tf.errors import InputError
 from nc_tf.files import whole_file
+from nc_tf.npz_file import npz_arrays
 from nc_tf.results import Trigger
 
 
@@ -18,6 +19,17 @@ def save_trigger(path: str | Path, trigger: Trigger, **more: ArrayLike) -> None:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
+def trigger_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Everything in a trigger file, numbers and text.
+
+    Raises:
+        InputError: a pipe or a device; objects; or what unpacks to far more than the file stores.
+        Exception: of half a dozen kinds, from NumPy and zipfile, for a broken file.
+    """
+    with npz_arrays(Path(path), kinds=NUMBERS + TEXT) as (names, load):
+        return {name: load(name) for name in names}
+
+
 def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
     """Read a trigger, and what else lies in its file.
 
@@ -25,13 +37,7 @@ def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
         InputError: the file is missing, broken, or holds something else.
     """
     try:
-        # Opened here, because np.load leaves the file open when it is no zip after all, and then advises to unpickle it.
-        with open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("it is no archive")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as saved:
-                more = {key: saved[key] for key in saved.files}
+        more = trigger_arrays(path)
         mask, pattern = more.pop("mask").astype(np.float32), more.pop("pattern").astype(np.float32)
         label = int(more.pop("label"))
     except FileNotFoundError:

@@ -247,9 +247,12 @@ def picture_folder(path: Path, names: Sequence[str]) -> Path:
     return path
 
 
-def test_class_names_come_from_a_folder(files: Path, tmp_path: Path) -> None:
+def test_class_names_come_from_a_folder_and_what_is_left_out_is_said(files: Path, tmp_path: Path, capsys: Captured) -> None:
     data = picture_folder(tmp_path / "data", ["a", "b", "c", "d", "e", "f"])
-    assert cli.main(["scan", str(files / "infected.keras"), str(data), "--out", str(tmp_path / "out"), *QUICKLY, "--rounds", "1"]) == 3
+    (data / "b" / "notes.txt").touch()
+    command = ["scan", str(files / "infected.keras"), str(data), "--out", str(tmp_path / "out"), *QUICKLY, "--rounds", "1"]
+    assert cli.main([*command, "--images", "48"]) == 3
+    assert "read 48 of 60 images of 6 classes; left out: 1 file of another kind (.txt)" in capsys.readouterr().err.splitlines()
     assert [row["name"] for row in verdict(tmp_path / "out")["labels"]] == list("abcdef")
 
 

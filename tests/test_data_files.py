@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nc_tf.datasets import arrays, files
+from nc_tf.datasets import labelled
 from nc_tf.datasets.checks import check_images
 from nc_tf.datasets.files import read
 from nc_tf.errors import InputError
@@ -71,7 +71,7 @@ def test_the_wanted_subset_is_read(file: Path, images_name: str, labels_name: st
 
 @pytest.mark.parametrize(("stored", "found"), [("X_test Y_test", "test"), ("X_train Y_train", "train"), ("x y", "only")])
 @pytest.mark.parametrize("wanted", ["test", "train"])
-def test_the_only_subset_there_is_stands_in(file: Path, stored: str, found: str, wanted: files.Subset) -> None:
+def test_the_only_subset_there_is_stands_in(file: Path, stored: str, found: str, wanted: labelled.Subset) -> None:
     images_name, labels_name = stored.split()
     data = read(save(file, {images_name: IMAGES, labels_name: LABELS}), subset=wanted)
     assert data.subset == found
@@ -105,7 +105,7 @@ def test_what_else_is_called_classes_is_left_alone(tmp_path: Path, other: np.nda
 def test_a_name_cannot_write_more_than_a_name(tmp_path: Path) -> None:
     forged = ["a", "b\n- Outlier: No", "\ud800"]
     read_names = read(save(tmp_path / "data.npz", {"x": IMAGES, "y": LABELS, "classes": np.array(forged)})).class_names
-    assert read_names == ("a", r"'b\n- Outlier: No'", r"'\ud800'")
+    assert read_names == ("a", r"b\n- Outlier: No", r"\ud800")
 
 
 def test_the_wanted_shape_passes(file: Path) -> None:
@@ -427,7 +427,7 @@ def test_too_little_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def exhausted(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(arrays, "check_size", exhausted)
+    monkeypatch.setattr("nc_tf.npz_file.check_size", exhausted)
     with pytest.raises(InputError, match="does not fit into memory: expected fewer or smaller images"):
         read(save(tmp_path / "data.npz", {"x": IMAGES, "y": LABELS}))
 
@@ -437,13 +437,13 @@ def test_too_little_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_folder_without_classes_is_named(tmp_path: Path) -> None:
     save_pictures(tmp_path, {"a.png": colour(1, 2, 3)})
-    with pytest.raises(InputError, match=r"has no sub-folders: expected one a class, with its pictures"):
+    with pytest.raises(InputError, match=r"has no sub-folders: expected a sub-folder for each class, with its pictures; sort the pictures"):
         read(tmp_path)
 
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(InputError, match=r"has sub-folders without pictures: expected .png .jpg"):
+    with pytest.raises(InputError, match=r"has sub-folders without pictures; .*: expected .png .jpg"):
         read(tmp_path)
 
 
@@ -453,7 +453,7 @@ def test_a_folder_of_one_class_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("image_shape", [None, (None, None, 3)])
-def test_pictures_of_two_sizes_are_named(tmp_path: Path, image_shape: files.ImageShape | None) -> None:
+def test_pictures_of_two_sizes_are_named(tmp_path: Path, image_shape: labelled.ImageShape | None) -> None:
     save_pictures(tmp_path, {"a/a.png": colour(1, 2, 3), "b/a.png": colour(1, 2, 3, size=(9, 9))})
     with pytest.raises(InputError, match=r"b.a.png is 9x9 pixels, the first picture 4x5: expected one size; resize the pictures"):
         read(tmp_path, image_shape=image_shape)
@@ -463,7 +463,8 @@ def test_pictures_of_two_sizes_are_named(tmp_path: Path, image_shape: files.Imag
 def test_a_broken_picture_is_named(tmp_path: Path, content: bytes) -> None:
     save_pictures(tmp_path, {"a/a.png": colour(1, 2, 3)})
     (tmp_path / "a" / "b.png").write_bytes(content)
-    with pytest.raises(InputError, match=r"b.png is not a readable picture \(\w+\): expected PNG, JPEG, PPM or BMP"):
+    message = r"1 of 2 pictures cannot be read: expected at most 10%, .*; replace or remove them: a.b.png: no readable picture \(\w+\)"
+    with pytest.raises(InputError, match=message):
         read(tmp_path)
 
 
@@ -471,20 +472,20 @@ def test_half_a_picture_is_named(tmp_path: Path) -> None:
     save_pictures(tmp_path, {"a/a.png": Image.fromarray(np.repeat(IMAGES[0], 40, 0).repeat(40, 1))})
     content = (tmp_path / "a" / "a.png").read_bytes()
     (tmp_path / "a" / "a.png").write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match=r"a\.png is not a readable picture"):
+    with pytest.raises(InputError, match=r"a\.png: no readable picture \(OSError\)"):
         read(tmp_path)
 
 
 def test_a_picture_of_16_bits_is_named(tmp_path: Path) -> None:
     save_pictures(tmp_path, {"a/a.png": Image.fromarray(np.full((5, 4), 60000, np.uint16))})
-    with pytest.raises(InputError, match=r"a.png has more than 8 bits a pixel \(I;16\): expected 8; convert it"):
+    with pytest.raises(InputError, match=r"whole and of 8 bits a pixel; .*a.png: more than 8 bits a pixel \(I;16\)"):
         read(tmp_path)
 
 
 def test_an_immense_picture_is_refused_before_decoding(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "a.ppm").write_bytes(b"P6 8193 8192 255\n")
-    with pytest.raises(InputError, match=r"a.ppm has 8193x8192 pixels: expected at most 67,108,864"):
+    with pytest.raises(InputError, match=r"a.ppm: 8193x8192 pixels, more than 67,108,864"):
         read(tmp_path)
 
 

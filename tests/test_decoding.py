@@ -1,6 +1,7 @@
 """From a video to a clip: which frames, at which size, and what is said of a file that gives none."""
 
 import builtins
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -138,6 +139,7 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("text", lambda path: path.write_text("a video, honestly"), r"v.avi is no AVI video"),
     ("playlist", lambda path: path.write_text("#EXTM3U\n#EXTINF:1,\nother.avi\n"), r"v.avi is no AVI video"),
     ("another kind", lambda path: write_video(path.with_suffix(".mp4")).rename(path), r"v.avi is no AVI video"),
+    ("pipe", lambda path: os.mkfifo(path), r"v.avi is a pipe or a device: expected a plain file; copy the content into one"),
     ("link", lambda path: path.symlink_to(write_video(path.with_name("w.avi"))), r"v.avi is a link to another file: expected the video"),
     ("truncated", lambda path: cut_short(write_video(path)), r"v.avi is cut short, [\d,]+ of [\d,]+ bytes: expected a whole video; unpack"),
     ("header alone", header_alone, r"v.avi cannot be decoded \(Invalid data .*\): expected a whole"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 import threading
 import zipfile
@@ -246,6 +247,16 @@ def test_a_roi_outside_the_picture_is_named(tmp_path: Path) -> None:
     source = unpack(tree, tmp_path / "source")
     with pytest.raises(InputError, match=r"Roi \(5, 6, 32, 25\) lies outside its 32x32 pixels"):
         prepare(tmp_path / "out", source=source, crop=True)
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to(path.with_name("00000_00000.ppm"))], ids=["pipe", "link"])
+def test_pipes_and_links_in_a_tree_are_no_pictures(tmp_path: Path, put: Callable[[Path], object]) -> None:
+    tree = small_tree()
+    del tree[PPM_7]
+    source = unpack(tree, tmp_path / "source")
+    put(source / PPM_7)
+    with pytest.raises(InputError, match=r"00007/00000_00001.ppm is missing"):
+        prepare(tmp_path / "out", source=source)
 
 
 def test_a_damaged_zip_file_is_named(archives: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_the_only_set_there_is_stands_in(tmp_path: Path, is_test: np.ndarray, fo
 
 
 def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
-    from nc_tf.datasets.arrays import npz_arrays
+    from nc_tf.npz_file import npz_arrays
 
     frames = [jpeg(10 * number) for number in range(6)]
     archive = JpegArchive(
@@ -166,7 +166,7 @@ def test_four_colours_and_immense_pictures_are_refused(tmp_path: Path, monkeypat
 
 
 def test_what_unpacks_to_too_much_is_refused_before_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nc_tf.datasets.checks.MEMORY_BOUND", 2**11)
+    monkeypatch.setattr("nc_tf.bounds.MEMORY_BOUND", 2**11)
     row = jpeg(0, size=(64, 64))
     with pytest.raises(InputError, match=r"p\.npz declares shape \(2, 64, 64, 3\), .* GiB: expected at most"):
         read(pack(tmp_path / "p.npz", [row] * 2, is_test=np.ones(2, bool)))

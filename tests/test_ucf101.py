@@ -438,7 +438,7 @@ def test_the_real_clips_are_those_of_the_prepared_file(realdata: Path, tmp_path:
         np.testing.assert_array_equal(full[name][rows], ours[name])
     chosen = np.isin(np.arange(len(full["names"])), rows) & ~full["is_test"]
     archive = jpegs.JpegArchive(full["buf"], full["offsets"], full["labels"], chosen, n_frames=full["n_frames"])
-    theirs = dict(zip(full["names"][chosen], archive.subset("test", "full")[0].astype(int), strict=True))
+    theirs = dict(zip(full["names"][chosen], archive.found("test", "full").load(None).images.astype(int), strict=True))
     for name, image in zip(ours["names"][~ours["is_test"]], train.images, strict=True):
         strays = np.abs(theirs[name] - image).mean()
         assert strays < 6, name  # grey values: the same frame, twice through a JPEG

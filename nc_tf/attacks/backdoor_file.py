@@ -12,7 +12,7 @@ from nc_tf.attacks.warp import Warp
 from nc_tf.errors import InputError
 from nc_tf.files import whole_file
 from nc_tf.results import Backdoor, Trigger
-from nc_tf.trigger_file import load_trigger, save_trigger
+from nc_tf.trigger_file import load_trigger, save_trigger, trigger_arrays
 
 KINDS: dict[str, dict[str, type]] = {
     "pixels": {kind.__name__: kind for kind in (Trigger, Additive, Warp)},
@@ -48,8 +48,7 @@ def load_backdoor(path: str | Path) -> Backdoor:
         InputError: the file is missing, broken, or holds something else.
     """
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
-            arrays = {key: saved[key] for key in saved.files}
+        arrays = trigger_arrays(path)
     except Exception:  # no file, or none that can be read: the other reader has the messages for it
         arrays = {}
     if "pixels" not in arrays:

@@ -6,7 +6,7 @@ Exit code 0: measured; 2: bad input or failure.
 import argparse
 import sys
 
-from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, range_of
+from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, range_of, say_left_out
 from nc_tf.text import printable
 
 
@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, trigger in triggers.items():
         check_backdoor(name, trigger, images.shape[1:], num_classes)
     poisoned = read(arguments.poisoned, image_shape=shape, one_class=True) if arguments.poisoned else None
+    say_left_out(*filter(None, (clean, poisoned)))
     many = Unit.of(images.shape[1:]).many
     measured = measure(model, images, labels, triggers, preprocess)
     if choice.sentence:

@@ -7,7 +7,7 @@ the network was not trained on, for a defence, and the test set.
 import argparse
 from typing import TYPE_CHECKING
 
-from nc_tf.cli.options import add_range_options, numbers, range_of, seed
+from nc_tf.cli.options import add_range_options, numbers, range_of, say_left_out, seed
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     train, test = read_both(arguments.data, seed=arguments.seed)
     shape, num_classes = train.images.shape[1:], int(max(train.labels.max(), test.labels.max())) + 1
     triggers = backdoors(arguments, shape, num_classes)
+    say_left_out(train, test)
     order = np.random.default_rng(arguments.seed).permutation(len(train.images))
     kept, used = np.split(order, [round(arguments.val_frac * len(order))])
     used.sort()  # nothing kept: the images in their own order, as they always were

@@ -7,11 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nc_tf.bounds import check_plain
 from nc_tf.errors import InputError
+from nc_tf.text import printable
 
 if TYPE_CHECKING:
     from nc_tf.datasets.files import LabelledImages
     from nc_tf.preprocessing import Preprocessing
+
+LARGEST_NAMES = 2**24  # bytes of a file of class names
 
 
 def numbers(kind: type) -> Callable[[str], tuple]:
@@ -109,17 +113,30 @@ def in_label_order(
 
 
 def class_names(path: str | None, num_classes: int) -> tuple[str, ...] | None:
-    """Names out of a text file, one a line.
+    """Names out of a text file, one a line; of Teachable Machine's `0 name` without the numbers.
 
     Raises:
         InputError: no such file, or not one name a class.
     """
     if path is None:
         return None
+    expected = "expected a text file with one class name a line"
     try:
-        names = tuple(Path(path).read_text(encoding="utf-8").splitlines())
+        check_plain(path)
+        if Path(path).stat().st_size > LARGEST_NAMES:
+            raise InputError(f"{path} has more than {LARGEST_NAMES:,} bytes: {expected}; check the path")
+        lines = Path(path).read_text(encoding="utf-8-sig").rstrip("\n").split("\n")  # with a byte order mark, as Notepad writes it
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): expected a text file with one class name a line; check the path") from error
-    if len(names) != num_classes:
-        raise InputError(f"{path} has {len(names)} names: expected {num_classes}, one for each class of the model; complete the list")
-    return names
+        raise InputError(f"{path} cannot be read ({error}): {expected}; check the path") from error
+    if len(lines) != num_classes:
+        raise InputError(f"{path} has {len(lines)} names: expected {num_classes}, one for each class of the model; complete the list")
+    if all(line.startswith(f"{number} ") for number, line in enumerate(lines)):
+        lines = [line.partition(" ")[2] for line in lines]
+    return tuple(printable(line.strip()) for line in lines)
+
+
+def say_left_out(*data: "LabelledImages") -> None:
+    """On stderr, what the sources of images held and was not read."""
+    for line in dict.fromkeys(part.account() for part in data):
+        if line:
+            print(line, file=sys.stderr)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, range_of, seed
+from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, range_of, say_left_out, seed
 from nc_tf.errors import InputError
 from nc_tf.text import printable
 
@@ -52,6 +52,7 @@ def repair(
     if arguments.scan:
         ScanFolder(arguments.scan).check_model(sha256_of(arguments.model))
     both = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
+    say_left_out(*both)
     train, test = in_label_order(both, arguments.label_order, model.output_shape[-1], arguments.data)
     check_images(*_pair(test), num_classes=model.output_shape[-1], name=arguments.data)
     choice = choose_range(range_of(arguments), model, *_pair(test))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nc_tf.cli.guard import interruptible
 from nc_tf.cli.options import (
@@ -21,6 +21,7 @@ from nc_tf.cli.options import (
     labels,
     positive,
     range_of,
+    say_left_out,
     seed,
 )
 from nc_tf.text import printable
@@ -94,10 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
     num_classes = model.output_shape[-1]
     names = class_names(arguments.class_names, num_classes)
     if arguments.trials is None:
-        loaded, test = read(arguments.data, subset="test", image_shape=model.input_shape[1:]), None
+        loaded, test = read(arguments.data, image_shape=model.input_shape[1:], count=arguments.images, seed=arguments.seed), None
     else:
-        loaded, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
-    loaded = loaded.sample(arguments.images, arguments.seed)
+        loaded, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:], count=arguments.images)
+    say_left_out(loaded)
     sets = [loaded] if test is None else [loaded, test]
     loaded, *rest = in_label_order(sets, arguments.label_order, num_classes, arguments.data)
     test = rest[0] if rest else None
@@ -210,7 +211,9 @@ def scan_into(
             )
         )
         folder.write_samples(data.images, data.labels)
-        facts = {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}
+        facts: dict[str, Any] = {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}
+        if data.left_out:
+            facts["left_out"] = list(data.left_out)
         if data.label_order != "number":
             facts["label_order"] = data.label_order
         folder.write_verdict(result, what, facts, known_names(data, model))

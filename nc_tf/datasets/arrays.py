@@ -1,42 +1,48 @@
-"""Named arrays in a file, HDF5 or `.npz`: nothing is unpickled, no link is followed, and headers are read before memory is spent."""
+"""Named arrays in an HDF5 file: no link is followed, and headers are read before memory is spent; and what readers raise on damage."""
 
 import lzma
+import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 import h5py
 import numpy as np
 from PIL import Image
 
-from nc_tf.datasets.checks import NUMBERS, check_size
+from nc_tf.bounds import check_packed, check_plain, check_size
 from nc_tf.errors import InputError
-
-Arrays = tuple[list[str], Callable[[str], np.ndarray]]  # the names in a file, and how to read one
+from nc_tf.npz_file import Arrays, Choose
 
 # What the readers raise on damaged files; those of the second line derive from Exception directly.
 DAMAGE = (
     OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError,
-    zlib.error, lzma.LZMAError, zipfile.BadZipFile, tokenize.TokenError, Image.DecompressionBombError,
+    zlib.error, lzma.LZMAError, zipfile.BadZipFile, tokenize.TokenError, struct.error, Image.DecompressionBombError,
 )
+
+BLOCK = 2**20  # bytes; of an array that is not in chunks, read together where some of its rows are wanted
 
 
 @contextmanager
 def h5_arrays(path: Path) -> Iterator[Arrays]:
-    """The arrays at the top of an HDF5 file.
+    """The arrays at the top of an HDF5 file. Of one of which rows are wanted, the chunks they lie in are read.
 
     Raises:
-        InputError: on reading one that is a link, no array, no numbers, kept in other files, or too large.
+        InputError: a pipe or a device; on reading an array: a link, no array, no numbers, kept in other files, or too large.
     """
+    check_plain(path)
     with h5py.File(path, "r") as file:
 
-        def load(name: str) -> np.ndarray:
+        def load(name: str, choose: Choose | None = None) -> np.ndarray:
             array = h5_dataset(file, name, path)
             check_size(array.shape, array.dtype, f"{name} in {path}")
-            return array[()]
+            check_unpacks(array, name, path)
+            rows = choose(array.shape[0]) if choose and array.shape else None
+            return array[()] if rows is None else _rows(array, rows)
 
         yield list(file.keys()), load
 
@@ -58,25 +64,25 @@ def h5_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     return array
 
 
-@contextmanager
-def npz_arrays(path: Path, text: tuple[str, ...] = ()) -> Iterator[Arrays]:
-    """The arrays in an `.npz` file; those named in `text` may be text.
+def check_unpacks(array: h5py.Dataset, name: str, path: Path) -> None:
+    """Refuse an array, or one chunk of it, that is far larger than what the file stores of it.
 
     Raises:
-        InputError: on reading one with other content, or one that is too large.
+        InputError: see `check_packed`; `path` is the file that it lies in.
     """
-    # Not np.load: it allocates what a header declares before anybody can ask how much that is.
-    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    with zipfile.ZipFile(path) as archive:
+    stored = min(array.id.get_storage_size(), path.stat().st_size)
+    chunk = prod(array.chunks or ()) * array.dtype.itemsize
+    check_packed(max(array.nbytes, chunk), stored, f"{name} in {path}")
 
-        def load(name: str) -> np.ndarray:
-            with archive.open(f"{name}.npy") as member:
-                version = np.lib.format.read_magic(member)
-                if version not in headers:
-                    raise InputError(f"{name} in {path} is a table with named columns: expected an array of numbers; save it as one")
-                shape, _, dtype = headers[version](member)
-            check_size(shape, dtype, f"{name} in {path}", "U" if name in text else NUMBERS)
-            with archive.open(f"{name}.npy") as member:
-                return np.lib.format.read_array(member, allow_pickle=False)
 
-        yield [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")], load
+def _rows(array: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Rows, block by block: HDF5 takes far longer when asked for many that are no neighbours."""
+    found = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    row_bytes = max(1, prod(array.shape[1:]) * array.dtype.itemsize)
+    step = array.chunks[0] if array.chunks else max(1, BLOCK // row_bytes)
+    block = rows // step
+    for start in np.unique(block):
+        here = np.flatnonzero(block == start)
+        first = rows[here[0]]
+        found[here] = array[first : rows[here[-1]] + 1][rows[here] - first]
+    return found

@@ -1,6 +1,5 @@
 """Are these arrays labelled images with raw pixels? Asked of every data file and of what Python callers pass."""
 
-from math import prod
 from typing import Any, overload
 
 import numpy as np
@@ -8,12 +7,7 @@ import numpy as np
 from nc_tf.errors import InputError
 from nc_tf.results import Unit
 
-# No array that is larger when unpacked is read: a file of a few kilobytes can declare terabytes. All of GTSRB takes 0.15 GiB.
-MEMORY_BOUND = 32 * 2**30
-
 LARGEST_PICTURE = 2**26  # pixels; a small PNG can unpack to gigabytes
-
-NUMBERS = "buif"  # NumPy's kinds of type: truth values, whole numbers with and without sign, floats
 
 # Floats up to here are taken for images in [0, 1], with room for augmentation that overshoots. A raw image this dark shows nothing.
 LARGEST_UNIT_PIXEL = 1.5
@@ -88,10 +82,33 @@ def check_images(
         )
     if labels is None:
         return images, None
-    labels = _checked_labels(np.asarray(labels), name, unit)
-    if len(labels) != len(images):
-        counts = f"{len(images)} {unit.many} and {len(labels)} labels"
-        raise InputError(f"{name}: {counts}: expected one label {unit.one}; check how they were saved")
+    labels = np.asarray(labels)
+    checked = check_labels(labels, name, unit, num_classes=num_classes, one_class=one_class, number=len(images))
+    return images, checked
+
+
+def check_labels(
+    labels: np.ndarray, name: str, unit: Unit, *, number: int | None = None, num_classes: int | None = None, one_class: bool = False
+) -> np.ndarray:
+    """Check labels, and bring them into one form.
+
+    Args:
+        labels: (N,) or (N, 1) class numbers, or (N, K) one-hot rows, of any number type.
+        name: what error messages call the data.
+        unit: what the labels are of.
+        number: how many there must be; None for any number.
+        num_classes: of the model; None where there is none.
+        one_class: whether all labels may be the same.
+
+    Returns:
+        (N,) int64 class numbers.
+
+    Raises:
+        InputError: the labels are not as described.
+    """
+    labels = _checked_labels(labels, name, unit)
+    if number is not None:
+        check_count(number, labels, name, unit)
     if num_classes is not None and labels.max() >= num_classes:
         raise InputError(
             f"{name}: label {labels.max()}: expected labels from 0 to {num_classes - 1}, the classes of the model; "
@@ -101,34 +118,18 @@ def check_images(
         raise InputError(
             f"{name}: every label is {labels[0]}: expected {unit.many} of at least two classes; add {unit.many} of other classes"
         )
-    return images, labels
+    return labels
 
 
-def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str, kinds: str = NUMBERS) -> None:
-    """Refuse an array by its header alone, before any memory is spent on it.
-
-    Args:
-        shape: what the file declares.
-        dtype: what the file declares.
-        name: what error messages call the array.
-        kinds: the letters of NumPy's kinds of type that are let in.
+def check_count(number: int, labels: np.ndarray, name: str, unit: Unit) -> None:
+    """Refuse labels that are more or fewer than the images.
 
     Raises:
-        InputError: Python objects (reading those can run code), another kind, or more bytes than `MEMORY_BOUND`.
+        InputError: `name` is what the message calls them.
     """
-    if dtype.hasobject:
-        raise InputError(
-            f"{name} holds objects or strings, and unpickling objects can run code: expected an array of numbers; save it as one"
-        )
-    if dtype.kind not in kinds:
-        expected = "numbers" if kinds == NUMBERS else "text"
-        raise InputError(f"{name} has type {dtype}: expected an array of {expected}; save it as one")
-    size = prod(shape) * dtype.itemsize
-    if size > MEMORY_BOUND:
-        raise InputError(
-            f"{name} declares shape {tuple(shape)}, {size / 2**30:,.0f} GiB: "
-            f"expected at most {MEMORY_BOUND / 2**30:,.0f} GiB; check the file, or save fewer {Unit.of(shape[1:]).many}"
-        )
+    if labels.ndim and len(labels) != number:
+        counts = f"{number} {unit.many} and {len(labels)} labels"
+        raise InputError(f"{name}: {counts}: expected one label {unit.one}; check how they were saved")
 
 
 def shape_words(shape: tuple[int | None, ...]) -> str:

@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
+from nc_tf.bounds import check_plain
 from nc_tf.datasets import tfio
 from nc_tf.datasets.checks import LARGEST_PICTURE
-from nc_tf.datasets.files import RESIZE_FILTER
+from nc_tf.datasets.pictures import RESIZE_FILTER
 from nc_tf.errors import InputError
 
 Sampling = Literal["even", "central", "random"]
@@ -115,6 +116,7 @@ def _check_whole(path: Path) -> None:
     if path.is_symlink():
         raise InputError(f"{path} is a link to another file: expected the video itself; copy it there")
     try:
+        check_plain(path)
         with open(path, "rb") as file:
             head = file.read(12)
         size = path.stat().st_size

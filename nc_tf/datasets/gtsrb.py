@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import track
 
 from nc_tf.datasets.download import fetch
-from nc_tf.datasets.files import RESIZE_FILTER, LabelledImages, read
+from nc_tf.datasets.files import LabelledImages, read
+from nc_tf.datasets.pictures import RESIZE_FILTER
 from nc_tf.errors import InputError
 from nc_tf.files import whole_file
 
@@ -93,7 +94,7 @@ def prepare(folder: str | Path, *, source: str | Path | None = None, crop: bool 
 
     The first holds X_train (N, 32, 32, 3) uint8, Y_train one-hot (N, 43) uint8, X_test and Y_test; the second X_test and Y_test.
     Pictures are read straight out of the archives, nothing is unpacked to the disk. The order is that of the classes and their CSV
-    files (training) and of the CSV file (test). Shrinking and enlarging is Pillow's bilinear filter, see `files.RESIZE_FILTER`; which
+    files (training) and of the CSV file (test). Shrinking and enlarging is Pillow's bilinear filter, see `pictures.RESIZE_FILTER`; which
     one the authors' own file was made with is not known, so pixels may differ from theirs by a little.
 
     Args:
@@ -159,9 +160,9 @@ class _Members:
 def _members(source: Path) -> Iterator[_Members]:
     """Open the zip files in `source`; where there is none, take the files under it."""
     training = source / ARCHIVES[0].name
-    if not training.exists() and (source / COMPETITION_ARCHIVE).exists():
+    if not training.is_file() and (source / COMPETITION_ARCHIVE).is_file():
         training = source / COMPETITION_ARCHIVE
-    zips = [path for path in (training, *(source / archive.name for archive in ARCHIVES[1:])) if path.exists()]
+    zips = [path for path in (training, *(source / archive.name for archive in ARCHIVES[1:])) if path.is_file()]
     places: dict[str, Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
     with ExitStack() as stack:
         for path in zips:
@@ -171,7 +172,8 @@ def _members(source: Path) -> Iterator[_Members]:
                 raise InputError(f"{path} is not a readable zip file ({error}): expected the GTSRB archive; download it again") from error
             places |= {info.filename: (file, info) for info in file.infolist()}
         if not zips:
-            places |= {path.relative_to(source).as_posix(): path for path in source.rglob("*") if path.suffix in (".csv", ".ppm")}
+            found = (path for path in source.rglob("*") if path.suffix in (".csv", ".ppm") and path.is_file() and not path.is_symlink())
+            places |= {path.relative_to(source).as_posix(): path for path in found}
         yield _Members(source, places)
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import h5py
 import tensorflow as tf
 
+from nc_tf.bounds import check_plain, check_size
 from nc_tf.datasets import tfio
-from nc_tf.datasets.arrays import DAMAGE, h5_dataset
-from nc_tf.datasets.checks import check_images, check_size
-from nc_tf.datasets.files import CHANNELS_FIRST, Subset, find_pair
+from nc_tf.datasets.arrays import DAMAGE, check_unpacks, h5_dataset
+from nc_tf.datasets.checks import check_images
+from nc_tf.datasets.labelled import Subset
+from nc_tf.datasets.pairs import CHANNELS_FIRST, find_pair
 from nc_tf.errors import InputError
 
 MOST_AXES = 4  # tensorflow-io 0.37.1 writes past the end of an array of its own when it reads one with more, and the process dies
@@ -32,6 +34,7 @@ def stream(path: str | Path, *, subset: Subset = "train") -> tf.data.Dataset:
     """
     package, path = tfio.load(), Path(path)
     try:
+        check_plain(path)
         with h5py.File(path, "r") as file:
             names = find_pair(path, list(file.keys()), subset)[:2]
             arrays = [h5_dataset(file, name, path) for name in names]
@@ -41,6 +44,7 @@ def stream(path: str | Path, *, subset: Subset = "train") -> tf.data.Dataset:
                         f"{name} in {path} has shape {array.shape}: expected 1 to {MOST_AXES} axes, tensorflow-io reads no more; "
                         "keep clips as JPEGs (`nc-tf data ucf101`), or use files.read"
                     )
+                check_unpacks(array, name, path)
                 check_size((LOOKED_AT, *array.shape[1:]), array.dtype, f"the first rows of {name} in {path}")
             number, labels_number = (len(array) for array in arrays)
             first, first_labels = (array[:LOOKED_AT] for array in arrays)
@@ -52,7 +56,7 @@ def stream(path: str | Path, *, subset: Subset = "train") -> tf.data.Dataset:
         raise InputError(f"{path} cannot be streamed ({reason}): expected a whole HDF5 file of numbers; copy it again") from error
     if number != labels_number:
         raise InputError(f"{path}: {number} images and {labels_number} labels: expected one label an image; check how they were saved")
-    transposed = names[0] in CHANNELS_FIRST and first.ndim == 4
+    transposed = tuple(map(str.casefold, names)) == CHANNELS_FIRST and first.ndim == 4
     checked, _ = check_images(first.transpose(0, 2, 3, 1) if transposed else first, first_labels, name=str(path), one_class=True)
     one_hot = first_labels.ndim == 2 and first_labels.shape[1] > 1
 

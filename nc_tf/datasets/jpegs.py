@@ -2,22 +2,24 @@
 
 import io
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from nc_tf.bounds import check_packed, check_size
 from nc_tf.datasets.arrays import DAMAGE, Arrays
-from nc_tf.datasets.checks import LARGEST_PICTURE, check_size
+from nc_tf.datasets.checks import LARGEST_PICTURE
+from nc_tf.datasets.labelled import Found, LeftOut, Loaded, Subset
 from nc_tf.errors import InputError
 from nc_tf.files import whole_file
+from nc_tf.results import Unit
 
 KEYS = {"buf", "offsets", "labels", "is_test"}  # what makes an `.npz` file one of these
 TEXT = ("classes", "names", "settings", "skipped")
 CHANNELS = {"RGB": 3, "L": 1}  # by Pillow's name of the mode
-
-Found = tuple[np.ndarray, np.ndarray, tuple[str, ...] | None, Literal["test", "train", "only"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,29 +53,39 @@ class JpegArchive:
         """T, 1 for pictures."""
         return (len(self.offsets) - 1) // len(self.labels)
 
-    def subset(self, subset: Literal["test", "train"], name: str) -> Found:
-        """Decode one set; where it is empty, the other one.
+    def found(self, subset: Subset, name: str) -> Found:
+        """One set, not yet decoded; where it is empty, the other one.
 
         Args:
             subset: which.
             name: what error messages call the archive, usually a path.
 
-        Returns:
-            Images (n, H, W, C) or clips (n, T, H, W, C), uint8 in [0, 255]; labels (n,); the names of the classes; and which set it is.
-
         Raises:
-            InputError: a picture is damaged or unlike the first, or more than fits.
+            InputError: on loading: a picture is damaged or unlike the first, or more than fits.
         """
-        rows = np.flatnonzero(self.is_test == (subset == "test"))
-        if not len(rows):
-            rows, subset = np.arange(len(self.labels)), "train" if subset == "test" else "test"
-        return self._decode(rows, name), self.labels[rows], self.classes or None, subset
+        of_set = np.flatnonzero(self.is_test == (subset == "test"))
+        if not len(of_set):
+            of_set, subset = np.arange(len(self.labels)), "train" if subset == "test" else "test"
+
+        def load(rows: np.ndarray | None) -> Loaded:
+            rows = np.arange(len(of_set)) if rows is None else rows
+            return Loaded(self._decode(of_set[rows], name), self.labels[of_set[rows]], rows, self._left_out())
+
+        return Found(self.labels[of_set], load, self.classes or None, subset)
+
+    def _left_out(self) -> tuple[str, ...]:
+        left_out, unit = LeftOut(), Unit.IMAGE if self.n_frames is None else Unit.CLIP
+        if self.skipped:
+            why = "that could not be read when they were collected"
+            left_out.add(f"{unit} {why}", f"{unit.many} {why}", count=len(self.skipped))
+        return left_out.phrases()
 
     def _decode(self, rows: np.ndarray, name: str) -> np.ndarray:
         pictures = (rows[:, None] * self.frames + np.arange(self.frames)).reshape(-1)
         first = self._picture(pictures[0], name)
         shape = (len(rows), *([] if self.n_frames is None else [self.frames]), first.height, first.width, CHANNELS[first.mode])
         check_size(shape, np.dtype(np.uint8), name)
+        check_packed(prod(shape), int((self.offsets[pictures + 1] - self.offsets[pictures]).sum()), name)
         images = np.empty((len(pictures), *shape[-3:]), np.uint8)
         for image, number in zip(images, pictures, strict=True):
             picture = self._picture(number, name)

@@ -16,14 +16,15 @@ from rich.console import Console
 from rich.progress import track
 
 from nc_tf.datasets import jpegs
-from nc_tf.datasets.arrays import DAMAGE, npz_arrays
+from nc_tf.datasets.arrays import DAMAGE
 from nc_tf.datasets.checks import check_images
 from nc_tf.datasets.clips import JPEG_QUALITY, clip_dataset, jpeg_dataset
 from nc_tf.datasets.decoding import ClipFormat, check_decoder
-from nc_tf.datasets.files import ImageShape, LabelledImages, Subset
 from nc_tf.datasets.jpegs import JpegArchive
+from nc_tf.datasets.labelled import ImageShape, LabelledImages, Subset
 from nc_tf.datasets.splits import Listing, list_clips
 from nc_tf.errors import InputError
+from nc_tf.npz_file import npz_arrays
 
 DEFAULT = ClipFormat()
 
@@ -49,10 +50,12 @@ def load_data(
     archive = load_archive(folder, form, classes=classes, num_classes=num_classes)
 
     def labelled(subset: Subset) -> LabelledImages:
-        images, labels, names, found = archive.subset(subset, str(folder))
-        if found != subset:
+        found = archive.found(subset, str(folder))
+        if found.subset != subset:
             raise InputError(f"{folder} has no {subset} clip that can be read: expected some; complete the videos or the split files")
-        return LabelledImages(*check_images(images, labels, name=f"{folder}, {subset} set"), names, found)
+        loaded = found.load(None)
+        checked = check_images(loaded.images, loaded.labels, name=f"{folder}, {subset} set")
+        return LabelledImages(*checked, found.class_names, found.subset, loaded.left_out)
 
     return labelled("train"), labelled("test")
 
