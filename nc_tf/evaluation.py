@@ -1,36 +1,74 @@
 """Measuring a model on clean and on triggered images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
 
+from nc_tf.errors import InputError
+from nc_tf.memory import BASE, EVALUATION, Footprint, allowed, most_at_once, words
+from nc_tf.models.footprint import forward_footprint, weight_bytes
 from nc_tf.models.network import check_finite
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Measurement
+from nc_tf.results import Backdoor, Measurement, Unit
 
-BATCH_SIZE = 256  # images, or frames of clips, in the network at once
+BATCH_SIZE = 256  # images, or frames of clips, in the network at once, where so many fit into the memory of an evaluation
 
 
-def batches(images: np.ndarray, trigger: Backdoor | None = None) -> Iterator[np.ndarray]:
-    """Raw images (N, ..., C) in their order, float32, few enough at a time for any network, stamped with `trigger` if there is one."""
-    size = BATCH_SIZE if images.ndim < 5 else max(1, BATCH_SIZE // images.shape[1])
-    for start in range(0, len(images), size):
-        batch = images[start : start + size].astype(np.float32)
+def evaluation_batch(model: keras.Model, image_shape: Sequence[int]) -> int:
+    """Images (H, W, C), or clips (T, H, W, C), to ask the model about at once: as many as an eighth of the memory holds, at least one.
+
+    Raises:
+        InputError: not even one fits into the memory.
+    """
+    most = BATCH_SIZE if len(image_shape) < 4 else max(1, BATCH_SIZE // image_shape[0])
+    found = forward_footprint(model, image_shape)
+    needed = BASE + weight_bytes(model) + found.of(1)
+    if needed > allowed():
+        one = Unit.of(image_shape).one
+        raise InputError(
+            f"to ask the model about one {one} takes {words(needed)} of memory: expected {words(allowed())} at most; "
+            f"give more with --memory, or a smaller network"
+        )
+    return max(1, min(most, most_at_once(Footprint(0, found.per_image), EVALUATION * allowed())))
+
+
+def evaluation_bytes(model: keras.Model, image_shape: Sequence[int]) -> int:
+    """What asking the model takes beside its weights and the images."""
+    return forward_footprint(model, image_shape).of(evaluation_batch(model, image_shape))
+
+
+def batches(
+    model: keras.Model, images: np.ndarray, trigger: Backdoor | None = None, rows: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """Raw images (N, ..., C), or those at `rows`, in their order, float32, stamped with `trigger` if there is one.
+
+    They come in batches that the model can answer at once, see `evaluation_batch`.
+    """
+    rows = np.arange(len(images)) if rows is None else rows
+    size = evaluation_batch(model, images.shape[1:]) if len(rows) else 1
+    for start in range(0, len(rows), size):
+        batch = images[rows[start : start + size]].astype(np.float32)
         yield batch if trigger is None else trigger(batch)
 
 
 def predict_classes(
-    model: keras.Model, images: np.ndarray, preprocess: Preprocessing | None = None, trigger: Backdoor | None = None
+    model: keras.Model,
+    images: np.ndarray,
+    preprocess: Preprocessing | None = None,
+    trigger: Backdoor | None = None,
+    rows: np.ndarray | None = None,
 ) -> np.ndarray:
     """Classes (N,) int64 that the model answers for raw images (N, ..., C) in [0, 255], stamped with `trigger` first if there is one.
+
+    With `rows` (M,) only the images at these are asked about, and the classes are (M,).
 
     Raises:
         InputError: it answers NaN or infinity.
     """
     preprocess = preprocess or Preprocessing()
     answers = []
-    for batch in batches(images, trigger):
+    for batch in batches(model, images, trigger, rows):
         answers.append(np.argmax(check_finite(model.predict_on_batch(preprocess(batch).astype(np.float32))), axis=-1))
     return np.concatenate(answers) if answers else np.zeros(0, np.int64)
 
@@ -64,8 +102,8 @@ def _attacked(
 ) -> tuple[float, float]:
     """Attack success rate and robust accuracy, both over the images that the attacker wants taken for another class."""
     wanted = backdoor.wanted(labels)
-    victims = wanted != labels
-    answers = predict_classes(model, images[victims], preprocess, backdoor)
+    victims = np.flatnonzero(wanted != labels)
+    answers = predict_classes(model, images, preprocess, backdoor, victims)
     return share(answers == wanted[victims]), share(answers == labels[victims])
 
 

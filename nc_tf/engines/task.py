@@ -27,6 +27,7 @@ class Task:
         seed: of starts and minibatches.
         per_frame: whether every frame of a clip has a trigger of its own.
         labels: (N,) classes of the images; needed where the settings exclude those of an arm's own label.
+        rows: of the images those to search on; None for all.
     """
 
     model: keras.Model
@@ -38,11 +39,13 @@ class Task:
     seed: int
     per_frame: bool = False
     labels: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     @cached_property
     def network(self) -> FrozenNetwork:
         """The model as the search sees it."""
-        return FrozenNetwork(self.model, self.preprocess, self.precision, self.images[:4])
+        probe = self.images[:4] if self.rows is None else self.images[self.rows[:4]]
+        return FrozenNetwork(self.model, self.preprocess, self.precision, probe)
 
     @cached_property
     def space(self) -> TriggerSpace:
@@ -57,4 +60,5 @@ class Task:
     @cached_property
     def minibatches(self) -> ResidentImages:
         """The images of each round."""
-        return ResidentImages(self.images, self.settings, self.seed, self.labels if self.settings.exclude_target else None)
+        labels = self.labels if self.settings.exclude_target else None
+        return ResidentImages(self.images, self.settings, self.seed, labels, self.rows)
