@@ -8,7 +8,7 @@ import numpy as np
 
 from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
-from nc_tf.evaluation import measure
+from nc_tf.evaluation import batches, measure
 from nc_tf.models.frozen_copy import finalize_normalization
 from nc_tf.models.network import are_probabilities, check_finite
 from nc_tf.preprocessing import Preprocessing, preprocessing
@@ -60,7 +60,7 @@ class Repair:
         self.preprocess.check_channels(model.input_shape[-1])
         self.test = check_images(*test, image_shape=model.input_shape[1:], num_classes=self.num_classes, name="test images")
         self.image_shape = self.test[0].shape[1:]  # a network may take images of any size
-        probe = self.preprocess(self.test[0][:4].astype(np.float32))
+        probe = self.preprocess(next(batches(model, self.test[0]))[:4])
         self.probabilities = are_probabilities(check_finite(np.asarray(model(probe, training=False))))
         self.measured = named_triggers(triggers, known_triggers)
         for name, trigger in self.measured.items():
@@ -72,9 +72,13 @@ class Repair:
         Raises:
             InputError: no share, or bad images.
         """
-        images, labels = check_images(images, labels, image_shape=self.image_shape, num_classes=self.num_classes)
-        chosen = some_rows(len(images), fraction, self.seed)
+        images, labels, chosen = self.some_rows(images, labels, fraction)
         return images[chosen], labels[chosen]
+
+    def some_rows(self, images: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All of the images and labels, checked, and the rows of `some` of them, for methods that need no copy."""
+        images, labels = check_images(images, labels, image_shape=self.image_shape, num_classes=self.num_classes)
+        return images, labels, some_rows(len(images), fraction, self.seed)
 
     def required(self, method: str) -> tuple[Trigger, ...]:
         """The triggers, for a method that cannot do without.
