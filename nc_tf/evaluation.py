@@ -25,10 +25,9 @@ def evaluation_batch(model: keras.Model, image_shape: Sequence[int]) -> int:
     found = forward_footprint(model, image_shape)
     needed = BASE + weight_bytes(model) + found.of(1)
     if needed > allowed():
-        one = Unit.of(image_shape).one
         raise InputError(
-            f"to ask the model about one {one} takes {words(needed)} of memory: expected {words(allowed())} at most; "
-            f"give more with --memory, or a smaller network"
+            f"to ask the model about {Unit.of(image_shape).one} takes {words(needed)} of memory: expected {words(allowed())} at most; "
+            "give more with --memory, or a smaller network"
         )
     return max(1, min(most, most_at_once(Footprint(0, found.per_image), EVALUATION * allowed())))
 

@@ -3,9 +3,10 @@
 The outcome of a search does not depend on how many others run beside it, so memory never changes a verdict.
 """
 
-import re
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,7 @@ import tensorflow as tf
 from nc_tf.engines.task import Task
 from nc_tf.errors import InputError
 from nc_tf.evaluation import evaluation_bytes
-from nc_tf.memory import BASE, Footprint, allowed, words
+from nc_tf.memory import BASE, MARGIN, Footprint, allowed, words
 from nc_tf.models.footprint import footprint_of, weight_bytes
 from nc_tf.results import Unit
 
@@ -30,7 +31,7 @@ class SearchPlan:
         in_flight: images, or frames of clips, in the network at once.
         planned: bytes, of the whole process at its peak.
         memory: bytes that it may take.
-        measured: bytes an image, or a clip, takes by what was measured, where that was more than the graph says; otherwise None.
+        measured: bytes that an image, or a clip, was measured to take, where that was clearly more than the graph says; otherwise None.
     """
 
     lanes: int
@@ -76,7 +77,7 @@ def plan_search(task: Task, lanes: int, kept: int, *, check: bool = True) -> Sea
             unit = Unit.of(shape)
             smaller = f"a --batch-size below {batch}" if batch > 1 and least <= memory else f"fewer or smaller {unit.many}"
             raise InputError(
-                f"one search takes {words(planned(1))} of memory, {words(found.per_image)} of it for each {unit.one} in the network: "
+                f"one search takes {words(planned(1))} of memory, {words(found.per_image)} of it for {unit.one} in the network: "
                 f"expected {words(memory)} at most; give more with --memory, or {smaller}"
             )
         return most
@@ -84,7 +85,7 @@ def plan_search(task: Task, lanes: int, kept: int, *, check: bool = True) -> Sea
     lanes = fitting(lanes)
     if check and (found.loops or planned(lanes) > CHECKED * memory) and not tf.config.list_physical_devices("GPU"):
         each = measured_bytes(task)
-        if each > found.per_image:
+        if each > MARGIN * found.per_image:
             found, measured = Footprint(found.fixed, each), each
             lanes = fitting(lanes)
     return SearchPlan(lanes, lanes * batch * (shape[0] if len(shape) == 4 else 1), planned(lanes), memory, measured)
@@ -102,29 +103,36 @@ def search_footprint(task: Task) -> Footprint:
 
 
 def measured_bytes(task: Task) -> int:
-    """What one image more in the network adds to the peak of the process, by running one search and then two; 0 where that cannot be told."""
-    peaks = []
-    batch = task.settings.batch_size
-    _forget_peak()
+    """What one image more in the network adds to the peak of the process, by running one search, then two; 0 where nothing tells."""
+    batch, peaks = task.settings.batch_size, []
     for lanes in (1, 2):
         run = task.inversion.start([np.zeros(task.space.mask_shape)] * lanes, [np.zeros(task.space.pattern_shape)] * lanes)
         rows = np.resize(np.arange(batch, dtype=np.int32), (1, lanes, batch))
         images = tf.constant(task.images[task.minibatches.rows[:batch]])
-        task.inversion.advance(run, tf.zeros([lanes], tf.int32), images, rows)
-        peaks.append(peak_bytes())
+        with _Peak() as peak:
+            task.inversion.advance(run, tf.zeros([lanes], tf.int32), images, rows)
+        peaks.append(peak.bytes)
     return max(0, peaks[1] - peaks[0]) // batch
 
 
-def peak_bytes() -> int:
-    """The largest resident size of this process so far, or since `_forget_peak`; 0 where the system does not tell."""
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found[1]) * 1024 if found else 0
+class _Peak:
+    """A context in which the resident size of the process is looked at all the time; the system's own mark may be an older, higher one."""
 
+    def __init__(self) -> None:
+        self.bytes, self._over = 0, Event()
+        self._thread = Thread(target=self._look, daemon=True)
 
-def _forget_peak() -> None:
-    """Let the peak be counted anew, where the system can; elsewhere an earlier, higher peak hides what is measured."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
+    def __enter__(self) -> "_Peak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        statm = Path("/proc/self/statm")
+        while statm.exists():  # elsewhere nothing tells
+            self.bytes = max(self.bytes, int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+            if self._over.wait(0.002):
+                return

@@ -7,6 +7,7 @@ from nc_tf import __version__
 from nc_tf.cli import data, demo, evaluate, filter, inject, nft, prune, report, scan, unlearn
 from nc_tf.cli.guard import Parser, guarded
 from nc_tf.cli.quiet import load_tensorflow
+from nc_tf.memory import DEFAULT, allow
 
 COMMANDS = {
     "demo": demo,
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS[arguments.command]
 
     def work() -> int:
+        allow(getattr(arguments, "memory", DEFAULT))
         load_tensorflow()
         return int(command.run(arguments))
 

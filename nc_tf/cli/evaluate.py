@@ -5,7 +5,7 @@ Exit code 0: measured; 2: bad input or failure.
 
 import argparse
 
-from nc_tf.cli.options import add_model_options, preprocessing_of
+from nc_tf.cli.options import add_model_options, kept, preprocessing_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
     model = load_published(arguments.model) if arguments.weights_of else load_model(arguments.model, trust_model=arguments.trust_model)
     preprocess, shape, num_classes = preprocessing_of(arguments), model.input_shape[1:], model.output_shape[-1]
     preprocess.check_channels(shape[-1])
-    clean = read(arguments.data, image_shape=shape)
+    clean = kept(read(arguments.data, image_shape=shape), seed=0)
     images, labels = check_images(clean.images, clean.labels, image_shape=shape, num_classes=num_classes, name=arguments.data)
     triggers = {Path(file).stem: load_backdoor(file) for file in arguments.trigger}
     for name, trigger in triggers.items():
         check_backdoor(name, trigger, images.shape[1:], num_classes)
-    poisoned = read(arguments.poisoned, image_shape=shape, one_class=True) if arguments.poisoned else None
+    poisoned = kept(read(arguments.poisoned, image_shape=shape, one_class=True), seed=0) if arguments.poisoned else None
     many = Unit.of(images.shape[1:]).many
     measured = measure(model, images, labels, triggers, preprocess)
     print(f"{'clean accuracy':32} {measured.clean_accuracy:.4f}, {len(images)} {many}")

@@ -1,13 +1,16 @@
 """Options that several commands share."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_tf.errors import InputError
+from nc_tf.memory import DEFAULT
 
 if TYPE_CHECKING:
+    from nc_tf.datasets.files import LabelledImages
     from nc_tf.preprocessing import Preprocessing
 
 
@@ -51,7 +54,14 @@ def labels(text: str) -> tuple[int, ...] | None:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """How the model is opened and fed."""
     parser.add_argument("--trust-model", action="store_true", help="let the file run code: only if you trust its author")
+    add_memory_option(parser)
     add_range_options(parser)
+
+
+def add_memory_option(parser: argparse.ArgumentParser) -> None:
+    """How much the process may take; `nc_tf.cli.main` sees to it."""
+    bound = f"what the process may take, such as 2GiB or 3500MB (default: {DEFAULT}); it decides how much is done at once"
+    parser.add_argument("--memory", default=DEFAULT, metavar="SIZE", help=bound)
 
 
 def add_range_options(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +76,20 @@ def preprocessing_of(arguments: argparse.Namespace) -> "Preprocessing":
     from nc_tf.preprocessing import preprocessing
 
     return preprocessing(arguments.intensity_range, mean=arguments.mean, std=arguments.std)
+
+
+def kept(data: "LabelledImages", seed: int, share: float = 1.0) -> "LabelledImages":
+    """As many of the images as memory is kept for, or a share of that; a sample of more is drawn by the seed, and stderr says so."""
+    from nc_tf.memory import allowed, most_kept, words
+    from nc_tf.results import Unit
+
+    most = max(1, int(share * most_kept(data.images[0].nbytes)))
+    if len(data.images) <= most:
+        return data
+    many = Unit.of(data.images.shape[1:]).many
+    drawn = f"{most:,} of {len(data.images):,} {many} are used, drawn by seed {seed}"
+    print(f"{drawn}: more are not kept in {words(allowed())} of memory", file=sys.stderr)
+    return data.sample(most, seed)
 
 
 def class_names(path: str | None, num_classes: int) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nc_tf.cli.options import add_model_options, preprocessing_of, seed
+from nc_tf.cli.options import add_model_options, kept, preprocessing_of, seed
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nc_tf.results import Measurement, Mitigation, Trigger, Unit
 
 LITTLE = 0.5
+TEST_SHARE = 0.2  # of the images that memory is kept for
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, fraction: float) -> None:
@@ -34,6 +35,7 @@ def repair(
     """Call a defence as the options say, save the model, and print the table measured on the file as it was read back."""
     from nc_tf.attacks.backdoor_file import load_backdoor
     from nc_tf.datasets.files import read_both
+    from nc_tf.memory import allowed, words
     from nc_tf.mitigation.saving import save_mitigation, table
     from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file
@@ -48,6 +50,7 @@ def repair(
     if arguments.scan:
         ScanFolder(arguments.scan).check_model(sha256_of(arguments.model))
     train, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
+    train, test = kept(train, arguments.seed, 1 - TEST_SHARE), kept(test, arguments.seed, TEST_SHARE)
     preprocess = preprocessing_of(arguments)
     mitigation = method(
         model,
@@ -63,6 +66,9 @@ def repair(
     )
     saved = save_mitigation(mitigation, arguments.out, _pair(test), preprocess, trust_model=arguments.trust_model)
     print(table(saved))
+    asked, used = settings.get("batch_size"), saved.settings.get("batch_size")
+    if used != asked:
+        print(f"{used} images an update instead of {asked}: more do not fit into {words(allowed())}, see --memory", file=sys.stderr)
     for doubt in doubts(saved.before, len(triggers), Unit.of(train.images.shape[1:])):
         print(f"doubtful: {doubt}", file=sys.stderr)
     print(f"written: {arguments.out}, and mitigation.json beside it")

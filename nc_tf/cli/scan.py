@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_tf.cli.guard import interruptible
-from nc_tf.cli.options import add_model_options, class_names, labels, positive, preprocessing_of, seed
+from nc_tf.cli.options import add_model_options, class_names, kept, labels, positive, preprocessing_of, seed
 
 if TYPE_CHECKING:
     import keras
@@ -55,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, help="rounds a search at most")
     parser.add_argument("--batches-per-round", type=int, help="minibatches a round")
     parser.add_argument("--batch-size", type=int, help="images a minibatch, or clips")
-    parser.add_argument("--images", type=int, metavar="N", help="use N of the images, chosen by the seed")
+    parser.add_argument("--images", type=int, metavar="N", help="use N of the images, chosen by the seed (default: all, or of many large ones 10,000)")
+    parser.add_argument("--lanes", type=positive, metavar="N", help="searches together at most; fewer where not all fit in memory")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--threshold", type=float, help="success rate that a trigger must reach")
     parser.add_argument("--init-cost", type=float, help="weight of the mask's norm at first")
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         loaded, test = read(arguments.data, subset="test", image_shape=model.input_shape[1:]), None
     else:
         loaded, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
-    loaded = loaded.sample(arguments.images, arguments.seed)
+    loaded = loaded.sample(arguments.images, arguments.seed) if arguments.images is not None else kept(loaded, arguments.seed)
     if names is not None:
         loaded = replace(loaded, class_names=names)
     settings, given = PRESETS[arguments.preset].settings_for(model.input_shape[1:]), vars(arguments)
@@ -107,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         upsample_size=arguments.upsample,
         per_frame=arguments.per_frame,
         seed=arguments.seed,
+        lanes=arguments.lanes,
         engine=arguments.engine,
         fresh=arguments.fresh,
         callbacks=watching,
@@ -135,6 +137,7 @@ def scan_into(
     upsample_size: int = 1,
     per_frame: bool = False,
     seed: int = 0,
+    lanes: int | None = None,
     engine: str = "local",
     fresh: bool = False,
     callbacks: Sequence["ScanCallback"] = (),
@@ -144,8 +147,8 @@ def scan_into(
     Args:
         out: the scan folder.
         model_file, data_file: where model and data are from, for the record.
-        model, data, targets, preset, settings, starts, unseen, best, precision, intensity_range, upsample_size, per_frame, seed, engine,
-            callbacks: as `nc_tf.scan` takes them.
+        model, data, targets, preset, settings, starts, unseen, best, precision, intensity_range, upsample_size, per_frame, seed, lanes,
+            engine, callbacks: as `nc_tf.scan` takes them.
         fresh: start over, whatever lies in the folder.
 
     Raises:
@@ -183,6 +186,7 @@ def scan_into(
                 upsample_size=upsample_size,
                 per_frame=per_frame,
                 seed=seed,
+                lanes=lanes,
                 engine=engine,
                 resume=resume,
                 callbacks=[folder, progress, *callbacks],  # what the folder refuses is the one line on stderr

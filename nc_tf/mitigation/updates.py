@@ -32,7 +32,7 @@ def images_an_update(
     if most < 1:
         unit = Unit.of(image_shape)
         raise InputError(
-            f"an update with one {unit.one} takes {words(around + found.of(1))} of memory, {words(kept)} of it for the {unit.many}: "
+            f"an update with {unit.one} takes {words(around + found.of(1))} of memory, {words(kept)} of it for the {unit.many}: "
             f"expected {words(allowed())} at most; give more with --memory, or fewer {unit.many}"
         )
     return min(batch_size, most)

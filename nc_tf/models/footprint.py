@@ -16,7 +16,7 @@ import tensorflow as tf
 from nc_tf.memory import Footprint
 
 # Operations that hand on the memory of their first input.
-SHARE = {"EnsureShape", "ExpandDims", "Identity", "IdentityN", "PreventGradient", "ReadVariableOp", "Reshape", "Snapshot", "Squeeze", "StopGradient"}
+SHARE = {"EnsureShape", "ExpandDims", "Identity", "PreventGradient", "ReadVariableOp", "Reshape", "Snapshot", "Squeeze", "StopGradient"}
 LOOPS = {"While", "StatelessWhile"}
 # Copies of a batch on its way into the network, in float32: cast, stamped, preprocessed, handed over.
 COPIES = 6
