@@ -55,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, help="rounds a search at most")
     parser.add_argument("--batches-per-round", type=int, help="minibatches a round")
     parser.add_argument("--batch-size", type=int, help="images a minibatch, or clips")
-    parser.add_argument("--images", type=int, metavar="N", help="use N of the images, chosen by the seed (default: all, or of many large ones 10,000)")
+    chosen = "use N of the images, chosen by the seed (default: all, or of many large ones 10,000)"
+    parser.add_argument("--images", type=int, metavar="N", help=chosen)
     parser.add_argument("--lanes", type=positive, metavar="N", help="searches together at most; fewer where not all fit in memory")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--threshold", type=float, help="success rate that a trigger must reach")
