@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nc_tf.inversion import RoundLog, Run
+from nc_tf.lanes import SearchPlan
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.ranking import Shortlist
 from nc_tf.results import LabelResult
@@ -11,6 +12,9 @@ from nc_tf.search import Arm, ArmResult, Progress
 
 class ScanCallback:
     """Hears how a scan goes on. Override what you need."""
+
+    def on_plan(self, plan: SearchPlan) -> None:
+        """Before `on_begin`, as soon as it is known how much memory the scan will take."""
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
         """Before the first round; `in_flight` images, or frames of clips, will be in the network at once, which is what takes memory."""

@@ -1,40 +1,76 @@
 """Measuring a model on clean and on triggered images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
+from nc_tf.errors import InputError
+from nc_tf.memory import BASE, EVALUATION, Footprint, allowed, most_at_once, words
+from nc_tf.models.footprint import forward_footprint, weight_bytes
 from nc_tf.models.network import as_input, check_finite
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Measurement
+from nc_tf.results import Backdoor, Measurement, Unit
 
 NO_CLASS = -1  # no label is this one, so an image of it neither obeys a trigger nor is recognised
-BATCH_SIZE = 256  # images, or frames of clips, in the network at once
+BATCH_SIZE = 256  # images, or frames of clips, in the network at once, where so many fit into the memory of an evaluation
 
 
-def batches(images: np.ndarray, trigger: Backdoor | None = None) -> Iterator[np.ndarray]:
-    """Raw images (N, ..., C) in their order, float32, few enough at a time for any network, stamped with `trigger` if there is one."""
-    size = BATCH_SIZE if images.ndim < 5 else max(1, BATCH_SIZE // images.shape[1])
-    for start in range(0, len(images), size):
-        batch = images[start : start + size].astype(np.float32)
+def evaluation_batch(model: keras.Model, image_shape: Sequence[int]) -> int:
+    """Images (H, W, C), or clips (T, H, W, C), to ask the model about at once: as many as an eighth of the memory holds, at least one.
+
+    Raises:
+        InputError: not even one fits into the memory.
+    """
+    most = BATCH_SIZE if len(image_shape) < 4 else max(1, BATCH_SIZE // image_shape[0])
+    found = forward_footprint(model, image_shape)
+    needed = BASE + weight_bytes(model) + found.of(1)
+    if needed > allowed():
+        raise InputError(
+            f"to ask the model about {Unit.of(image_shape).one} takes {words(needed)} of memory: expected {words(allowed())} at most; "
+            "give more with --memory, or a smaller network"
+        )
+    return max(1, min(most, most_at_once(Footprint(0, found.per_image), EVALUATION * allowed())))
+
+
+def evaluation_bytes(model: keras.Model, image_shape: Sequence[int]) -> int:
+    """What asking the model takes beside its weights and the images."""
+    return forward_footprint(model, image_shape).of(evaluation_batch(model, image_shape))
+
+
+def batches(
+    model: keras.Model, images: np.ndarray, trigger: Backdoor | None = None, rows: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """Raw images (N, ..., C), or those at `rows`, in their order, float32, stamped with `trigger` if there is one.
+
+    They come in batches that the model can answer at once, see `evaluation_batch`.
+    """
+    rows = np.arange(len(images)) if rows is None else rows
+    size = evaluation_batch(model, images.shape[1:]) if len(rows) else 1
+    for start in range(0, len(rows), size):
+        batch = images[rows[start : start + size]].astype(np.float32)
         yield batch if trigger is None else trigger(batch)
 
 
 def predict_classes(
-    model: keras.Model, images: np.ndarray, preprocess: Preprocessing | None = None, trigger: Backdoor | None = None
+    model: keras.Model,
+    images: np.ndarray,
+    preprocess: Preprocessing | None = None,
+    trigger: Backdoor | None = None,
+    rows: np.ndarray | None = None,
 ) -> np.ndarray:
     """Classes (N,) int64 that the model answers for raw images (N, ..., C) in [0, 255], stamped with `trigger` first if there is one.
 
-    A stamped image that it answers with NaN or infinity has the class `NO_CLASS`: the largest of NaNs would be the first.
+    A stamped image that it answers with NaN or infinity has the class `NO_CLASS`: the largest of NaNs would be the first. With `rows`
+    (M,) only the images at these are asked about, and the classes are (M,).
 
     Raises:
         InputError: it answers clean images so.
     """
     preprocess = preprocess or Preprocessing()
     classes = []
-    for batch in batches(images, trigger):
+    for batch in batches(model, images, trigger, rows):
         answers = model.predict_on_batch(as_input(model, preprocess(batch).astype(np.float32)))
         if trigger is None:
             check_finite(answers)
@@ -85,8 +121,8 @@ def attacked(
 ) -> Attacked:
     """Stamp a backdoor on those of the raw images (N, ..., C) with classes (N,) that it is meant for, and measure the answers."""
     wanted = backdoor.wanted(labels)
-    victims = wanted != labels
-    answers = predict_classes(model, images[victims], preprocess, backdoor)
+    victims = np.flatnonzero(wanted != labels)
+    answers = predict_classes(model, images, preprocess, backdoor, victims)
     return Attacked(share(answers == wanted[victims]), share(answers == labels[victims]), bool((answers != NO_CLASS).all()))
 
 

@@ -129,7 +129,7 @@ class Inversion:
 
         def one_minibatch(step: tf.Tensor, run: Run, totals: tf.Tensor) -> tuple[tf.Tensor, Run, tf.Tensor]:
             batch = tf.cast(tf.gather(images, indices[step]), tf.float32)
-            run, means = self._descend(run, targets, batch)
+            run, means = self.update(run, targets, batch)
             return step + 1, run, totals + means
 
         nothing = tf.zeros([4, tf.shape(targets)[0]])
@@ -145,7 +145,7 @@ class Inversion:
         report = tf.concat([means, tf.stack([cost.reg_best, run.cost.cost]), flags], axis=0)
         return run._replace(cost=cost, best=best), report
 
-    def _descend(self, run: Run, targets: tf.Tensor, batch: tf.Tensor) -> tuple[Run, tf.Tensor]:
+    def update(self, run: Run, targets: tf.Tensor, batch: tf.Tensor) -> tuple[Run, tf.Tensor]:
         """One update on one minibatch (A, B, H, W, C) or (A, B, T, H, W, C); returns (4, A): ce, reg, loss, success before it."""
         per_arm = tf.shape(batch)[:2]
         with tf.GradientTape(watch_accessed_variables=False) as tape:

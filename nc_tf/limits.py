@@ -26,16 +26,17 @@ def limit_of_recognition(recognition: Recognition | None) -> list[Limit]:
     return [Limit(recognition.sentence, blocks_suspicion=recognition.near_chance)]
 
 
-def limits_of_images(images: np.ndarray, labels: np.ndarray, num_classes: int) -> list[Limit]:
+def limits_of_images(images: np.ndarray, rows: np.ndarray, labels: np.ndarray, num_classes: int) -> list[Limit]:
     """Say what too few images, or images of too few classes, forbid.
 
     Args:
-        images: (N, ..., C), those that triggers are searched on.
+        images: (M, ..., C).
+        rows: (N,) of these the ones that triggers are searched on.
         labels: (N,) their classes.
         num_classes: of the model.
     """
     many = Unit.of(images.shape[1:]).many
-    distinct = len({hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images})
+    distinct = _distinct(images, rows)
     classes, needed = len(np.unique(labels)), min(num_classes, FEWEST_CLASSES)
     limits = []
     if distinct < FEWEST_IMAGES:
@@ -43,3 +44,13 @@ def limits_of_images(images: np.ndarray, labels: np.ndarray, num_classes: int) -
     if classes < needed:
         limits.append(f"{many} of {classes} of the model's {num_classes} classes to search on: expected {needed} or more; add others")
     return [Limit(f"{reason}: small norms mean nothing with so few", blocks_suspicion=True) for reason in limits]
+
+
+def _distinct(images: np.ndarray, rows: np.ndarray) -> int:
+    """How many different images there are at these rows, counted up to `FEWEST_IMAGES`."""
+    seen: set[bytes] = set()
+    for row in rows:
+        seen.add(hashlib.sha256(np.ascontiguousarray(images[row]).data).digest())
+        if len(seen) >= FEWEST_IMAGES:
+            break
+    return len(seen)

@@ -44,12 +44,12 @@ class Preset:
         return self.settings if self.clips is None or Unit.of(image_shape) is Unit.IMAGE else self.clips
 
     def lanes_for(self, settings: SearchSettings, frames: int) -> int:
-        """Arms advanced together with these settings, of clips of so many frames, 1 of images.
+        """Arms advanced together with these settings, of clips of so many frames, 1 of images; `plan_search` finds how many of them fit.
 
-        As many as have no more images, or frames, in the network at once than the preset's lanes of its own minibatches: that bounds the
-        memory, and smaller minibatches are faster in more lanes.
+        As many as have no more images, or frames, in the network at once than the preset's lanes of its own minibatches; and no more than
+        these lanes, so that a smaller minibatch takes less memory.
         """
-        return max(1, self.lanes * self.settings.batch_size // (frames * settings.batch_size))
+        return min(self.lanes, max(1, self.lanes * self.settings.batch_size // (frames * settings.batch_size)))
 
 
 # docs/scan-presets.md says what was tried and measured.

@@ -15,6 +15,7 @@ from nc_tf.engines.task import Task
 from nc_tf.errors import InputError
 from nc_tf.evaluation import attack_success_rate, attacked, predict_classes, share
 from nc_tf.inversion import RoundLog, Run, SearchSettings
+from nc_tf.lanes import plan_search
 from nc_tf.limits import limit_of_recognition, limits_of_images, limits_of_network
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import preset_named
@@ -73,7 +74,8 @@ def scan(
         upsample_size: side of the super-pixels of the mask, pixels.
         per_frame: of clips, whether every frame has a trigger of its own instead of one that all frames share.
         seed: of starts, minibatches and the held-out part.
-        lanes: arms advanced together, which bounds the memory; by default `Preset.lanes_for`.
+        lanes: arms advanced together at most, by default `Preset.lanes_for`; fewer where more do not fit into the memory
+            (`nc_tf.memory.allow`). No result depends on them.
         engine: "local" searches in this process, "ray" on a cluster (docs/cluster.md); the outcome is the same.
         resume: how far an earlier scan came that was cut off; `ScanFolder.open` reads it.
         callbacks: progress, saving.
@@ -105,8 +107,6 @@ def scan(
     recognition = None if labels is None else recognise(model, images, labels, preprocess)
     labels = predict_classes(model, images, preprocess) if labels is None else labels
     unit, frames = Unit.of(images.shape[1:]), images.shape[1] if images.ndim == 5 else 1
-    lanes = chosen.lanes_for(settings, frames) if lanes is None else lanes
-    in_flight = lanes * settings.batch_size * frames
     searched, held_out = _split(len(images), seed, settings.batch_size, chosen.held_out if unseen is None else 0, unit)
     if unseen is None:
         unseen_images, unseen_labels = images[held_out], labels[held_out]
@@ -118,11 +118,13 @@ def scan(
             raise InputError(f"unseen {unit.many} without their classes: expected both; give ({unit.many}, labels)")
     if settings.exclude_target:
         _check_others(wanted, labels[searched], unit)
-    of_search = images[searched], settings, upsample_size, seed, per_frame, labels[searched]
+    of_search = images, settings, upsample_size, seed, per_frame, labels, searched
     task = Task(model, preprocess, precision or chosen.precision, *of_search)
+    kept = images.nbytes + unseen_images.nbytes
+    fit = plan_search(task, lanes or chosen.lanes_for(settings, frames), kept, check=engine == "local")
     network, space = task.network, task.space
     limits = limits_of_network(network)
-    limits += [*limit_of_recognition(recognition), *limits_of_images(images[searched], labels[searched], network.num_classes)]
+    limits += [*limit_of_recognition(recognition), *limits_of_images(images, searched, labels[searched], network.num_classes)]
     pointless = any(limit.blocks_suspicion for limit in limits)
 
     def verdict(results: Sequence[LabelResult], shortlist: Shortlist | None = None) -> ScanResult:
@@ -147,6 +149,7 @@ def scan(
                 "logit_scale": network.logit_scale,
                 "images_searched": len(searched),
                 "images_held_out": len(unseen_images),
+                "memory": fit.record,
                 **(_ranking_settings(shortlist) if shortlist else {}),
             },
             seconds=time.perf_counter() - began,
@@ -163,7 +166,8 @@ def scan(
         shortlist = None  # the earlier scan was asked for other labels
     waiting = [label for label in (shortlist.chosen if shortlist else wanted) if label not in done]
     for callback in callbacks:
-        callback.on_begin(network, 0 if pointless else len(waiting), starts, settings.max_rounds, in_flight)
+        callback.on_plan(fit)
+        callback.on_begin(network, 0 if pointless else len(waiting), starts, settings.max_rounds, fit.in_flight)
     if pointless:
         return verdict([_not_searched(label, images.shape[1:]) for label in sorted(wanted)])
     clean_answers = predict_classes(model, unseen_images, preprocess)
@@ -200,7 +204,7 @@ def scan(
 
     def rank(by: RankingSettings) -> Shortlist:
         """Search every label a little, and choose those that are searched to the end."""
-        some = max(1, min(by.lanes // frames, in_flight // (by.search.batch_size * frames)))
+        some = max(1, min(by.lanes // frames, fit.in_flight // (by.search.batch_size * frames)))
         plan = Ranking(wanted, arm, by, seed, known=before.ranking)
         with closing(run_legs(replace(task, settings=by.search), plan, lanes=some, on_round=lambda *_: None)) as reached:
             for progress in reached:
@@ -219,7 +223,7 @@ def scan(
     # A scan that was cut off may have searched a label to its end without saving what it found.
     for finished_starts in race.finished():
         settle(finished_starts)
-    with closing(run_legs(task, race, lanes=lanes, on_round=on_round)) as reached:
+    with closing(run_legs(task, race, lanes=fit.lanes, on_round=on_round)) as reached:
         for progress in reached:
             for callback in callbacks:
                 callback.on_leg(progress)

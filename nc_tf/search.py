@@ -6,7 +6,7 @@ and `on_round` hears of every round.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Protocol
 
@@ -121,21 +121,44 @@ class Minibatches(Protocol):
 
 
 class ResidentImages:
-    """All images on the device as uint8 (or float32); every arm draws them in an order of its own, epoch after epoch.
+    """Images as uint8 (or float32), which every arm draws in an order of its own, epoch after epoch.
 
     The order depends on the seed, the arm and its round alone (and on which images are left out): never on which other arms run, or on
-    what was run before.
+    what was run before. On the device lie all images, or, where these are fewer, those of the coming round.
     """
 
-    def __init__(self, images: np.ndarray, settings: SearchSettings, seed: int, labels: np.ndarray | None = None) -> None:
-        """`labels` (N,): an arm draws the images of other labels than its own, at least one; without them it draws all images."""
-        self.images, self.labels = tf.constant(images), labels
+    def __init__(
+        self,
+        images: np.ndarray,
+        settings: SearchSettings,
+        seed: int,
+        labels: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+    ) -> None:
+        """Args:
+        images: (N, H, W, C) raw, clips (N, T, H, W, C); they are not copied as a whole where a round needs fewer.
+        settings: of the search.
+        seed: of the orders.
+        labels: (N,): an arm draws the images of other labels than its own, at least one; without them it draws all images.
+        rows: the images to draw from; None for all.
+        """
+        self.images, self.labels = images, labels
+        self.rows = np.arange(len(images)) if rows is None else rows
         self.settings, self.seed = settings, seed
         self._epoch = lru_cache(maxsize=256)(self._shuffle)
 
+    @cached_property
+    def _all(self) -> tf.Tensor:
+        return tf.constant(self.images)
+
+    def bytes_on_device(self, lanes: int) -> int:
+        """Bytes of the images on the device while so many arms run."""
+        needed = lanes * self.settings.batches_per_round * self.settings.batch_size
+        return min(len(self.images), needed) * self.images[0].nbytes
+
     def _drawn(self, label: int) -> np.ndarray:
         """Rows of the images that the arms of a label draw."""
-        return np.arange(len(self.images)) if self.labels is None else np.flatnonzero(self.labels != label)
+        return self.rows if self.labels is None else self.rows[self.labels[self.rows] != label]
 
     def _shuffle(self, label: int, start: int, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, label, start, epoch]).permutation(self._drawn(label)).astype(np.int32)
@@ -149,7 +172,10 @@ class ResidentImages:
         return order[offset : offset + needed].reshape(steps, batch)
 
     def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
-        return self.images, np.stack([self._rows(arm, round_) for arm, round_ in zip(arms, rounds, strict=True)], axis=1)
+        rows = np.stack([self._rows(arm, round_) for arm, round_ in zip(arms, rounds, strict=True)], axis=1)
+        if rows.size >= len(self.images) or "_all" in vars(self):  # there already, when arms were more
+            return self._all, rows
+        return tf.constant(self.images[rows.ravel()]), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
 
 
 @dataclass
@@ -208,8 +234,8 @@ def advance(
         if not active:
             return
         arms = [lane.leg.arm for lane in active]
-        images, rows = minibatches(arms, [len(lane.history) for lane in active])
-        run, report = inversion.advance(run, tf.constant([arm.label for arm in arms], tf.int32), images, tf.constant(rows))
+        labels, rounds = tf.constant([arm.label for arm in arms], tf.int32), [len(lane.history) for lane in active]
+        run, report = inversion.advance(run, labels, *minibatches(arms, rounds))  # a round's images are gone before the next ones come
         log = RoundLog(*report.numpy())
         for position, lane in enumerate(active):
             lane.history.append((len(lane.history), *(float(column[position]) for column in log[:6])))

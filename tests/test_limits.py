@@ -18,6 +18,7 @@ from nc_tf.scanning import scan
 from nc_tf.verdicts import Limit, judge
 
 IMAGES, LABELS = corner_images(120)
+ROWS = np.arange(120)
 CLEAN = [30.0 * float(np.exp(0.2 * step)) for step in (-1.6, -1.0, -0.6, -0.3, -0.1, 0.1, 0.3, 0.6, 1.0, 1.6)]
 
 
@@ -136,7 +137,7 @@ def test_binomial_bounds_are_those_of_clopper_and_pearson() -> None:
 
 
 def test_images_that_are_few_or_alike_say_how_many_there_are() -> None:
-    few = limits_of_images(np.repeat(IMAGES[:3], 40, axis=0), LABELS, NUM_CLASSES)
+    few = limits_of_images(np.repeat(IMAGES[:3], 40, axis=0), ROWS, LABELS, NUM_CLASSES)
     assert [limit.reason for limit in few] == [
         f"3 different images to search on: expected {FEWEST_IMAGES} or more; give more: small norms mean nothing with so few"
     ]
@@ -144,10 +145,10 @@ def test_images_that_are_few_or_alike_say_how_many_there_are() -> None:
 
 
 def test_images_of_two_classes_say_how_many_there_are() -> None:
-    [limit] = limits_of_images(IMAGES, LABELS % 2, 43)
+    [limit] = limits_of_images(IMAGES, ROWS, LABELS % 2, 43)
     assert limit.reason.startswith(f"images of 2 of the model's 43 classes to search on: expected {FEWEST_CLASSES} or more; add others")
-    assert limits_of_images(IMAGES, LABELS % 2, 2) == []
-    assert limits_of_images(IMAGES, LABELS, NUM_CLASSES) == []
+    assert limits_of_images(IMAGES, ROWS, LABELS % 2, 2) == []
+    assert limits_of_images(IMAGES, ROWS, LABELS, NUM_CLASSES) == []
 
 
 @pytest.mark.parametrize(("accuracy", "limits", "blocks"), [(0.95, 0, False), (0.3, 1, False), (0.12, 1, True)])

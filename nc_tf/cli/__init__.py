@@ -8,6 +8,7 @@ from nc_tf.cli import data, demo, evaluate, filter, inject, nft, prune, report, 
 from nc_tf.cli.guard import Parser, guarded
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.cli.streams import lasting_streams
+from nc_tf.memory import DEFAULT, allow
 
 COMMANDS = {
     "demo": demo,
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS[arguments.command]
 
     def work() -> int:
+        allow(getattr(arguments, "memory", DEFAULT))
         load_tensorflow()
         return int(command.run(arguments))
 

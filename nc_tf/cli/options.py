@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nc_tf.bounds import check_plain
 from nc_tf.errors import InputError
+from nc_tf.memory import DEFAULT
 from nc_tf.text import printable
 
 if TYPE_CHECKING:
@@ -58,7 +59,14 @@ def labels(text: str) -> tuple[int, ...] | None:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """How the model is opened and fed."""
     parser.add_argument("--trust-model", action="store_true", help="let the file run code: only if you trust its author")
+    add_memory_option(parser)
     add_range_options(parser, auto=True)
+
+
+def add_memory_option(parser: argparse.ArgumentParser) -> None:
+    """How much the process may take; `nc_tf.cli.main` sees to it."""
+    bound = f"what the process may take, such as 2GiB or 3500MB (default: {DEFAULT}); it decides how much is done at once"
+    parser.add_argument("--memory", default=DEFAULT, metavar="SIZE", help=bound)
 
 
 def add_range_options(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
@@ -110,6 +118,20 @@ def in_label_order(
         print(f"{name}: labels 1 to {num_classes} are counted from 1, the model's classes from 0: 1 was subtracted", file=sys.stderr)
     order = order or "number"
     return [replace(data, labels=reorder(data.labels, order, num_classes, name), label_order=order) for data in sets]
+
+
+def kept(data: "LabelledImages", seed: int, share: float = 1.0) -> "LabelledImages":
+    """As many of the images as memory is kept for, or a share of that; a sample of more is drawn by the seed, and stderr says so."""
+    from nc_tf.memory import allowed, most_kept, words
+    from nc_tf.results import Unit
+
+    most = max(1, int(share * most_kept(data.images[0].nbytes)))
+    if len(data.images) <= most:
+        return data
+    many = Unit.of(data.images.shape[1:]).many
+    drawn = f"{most:,} of {len(data.images):,} {many} are used, drawn by seed {seed}"
+    print(f"{drawn}: more are not kept in {words(allowed())} of memory", file=sys.stderr)
+    return data.sample(most, seed)
 
 
 def class_names(path: str | None, num_classes: int) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from nc_tf.callbacks import ScanCallback
 from nc_tf.inversion import RoundLog, Run
+from nc_tf.lanes import SearchPlan
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.ranking import Shortlist
 from nc_tf.results import LabelResult
@@ -38,7 +39,7 @@ class ScanProgress(ScanCallback):
         )
         self.finished, self.found = list(finished), list[LabelResult]()
         self.rounds: dict[int, dict[int, int]] = defaultdict(dict)  # of each start of the labels under way
-        self.num_labels = 0
+        self.num_labels, self.memory = 0, ""
 
     def __enter__(self) -> "ScanProgress":
         return self
@@ -57,6 +58,9 @@ class ScanProgress(ScanCallback):
         known = f"; smallest norms so far: {norms}" if norms else ""
         return f"{len(done)} labels done, {self.num_labels - len(self.found)} to go{known}"
 
+    def on_plan(self, plan: SearchPlan) -> None:
+        self.memory = f"; {plan}"
+
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
         for earlier in self.bar.task_ids:  # another scan, which knows nothing of what the one before it found
             self.bar.remove_task(earlier)
@@ -65,7 +69,7 @@ class ScanProgress(ScanCallback):
         self.bar.start()
         self.console.print(
             f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, starts each: {starts}; "
-            f"images or frames in flight: {in_flight} at most",
+            f"images or frames in flight: {in_flight} at most{self.memory}",
             soft_wrap=True,
         )
         self.usual, self.num_labels = starts * min(USUAL_ROUNDS, max_rounds), num_labels

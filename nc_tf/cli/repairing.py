@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, range_of, say_left_out, seed
+from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, kept, range_of, say_left_out, seed
 from nc_tf.errors import InputError
 from nc_tf.text import printable
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nc_tf.results import Measurement, Mitigation, Trigger, Unit
 
 LITTLE = 0.5
+TEST_SHARE = 0.2  # of the images that memory is kept for
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, fraction: float) -> None:
@@ -37,6 +38,7 @@ def repair(
     from nc_tf.attacks.backdoor_file import load_backdoor
     from nc_tf.datasets.checks import check_images
     from nc_tf.datasets.files import read_both
+    from nc_tf.memory import allowed, words
     from nc_tf.mitigation.saving import save_mitigation, table
     from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file
@@ -52,6 +54,7 @@ def repair(
     if arguments.scan:
         ScanFolder(arguments.scan).check_model(sha256_of(arguments.model))
     both = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
+    both = kept(both[0], arguments.seed, 1 - TEST_SHARE), kept(both[1], arguments.seed, TEST_SHARE)
     say_left_out(*both)
     train, test = in_label_order(both, arguments.label_order, model.output_shape[-1], arguments.data)
     check_images(*_pair(test), num_classes=model.output_shape[-1], name=arguments.data)
@@ -75,6 +78,9 @@ def repair(
     if choice.sentence:
         print(choice.sentence)
     print(table(saved))
+    asked, used = settings.get("batch_size"), saved.settings.get("batch_size")
+    if used != asked:
+        print(f"{used} images an update instead of {asked}: more do not fit into {words(allowed())}, see --memory", file=sys.stderr)
     for doubt in doubts(saved.before, len(triggers), Unit.of(train.images.shape[1:])):
         print(f"doubtful: {doubt}", file=sys.stderr)
     print(f"written: {printable(arguments.out)}, and mitigation.json beside it")

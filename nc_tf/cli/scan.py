@@ -18,6 +18,7 @@ from nc_tf.cli.options import (
     add_model_options,
     class_names,
     in_label_order,
+    kept,
     labels,
     positive,
     range_of,
@@ -67,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, help="rounds a search at most")
     parser.add_argument("--batches-per-round", type=int, help="minibatches a round")
     parser.add_argument("--batch-size", type=int, help="images a minibatch, or clips")
-    parser.add_argument("--images", type=int, metavar="N", help="use N of the images, chosen by the seed")
+    chosen = "use N of the images, chosen by the seed (default: all, or of many large ones 10,000)"
+    parser.add_argument("--images", type=int, metavar="N", help=chosen)
+    parser.add_argument("--lanes", type=positive, metavar="N", help="searches together at most; fewer where not all fit in memory")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--threshold", type=float, help="success rate that a trigger must reach")
     parser.add_argument("--init-cost", type=float, help="weight of the mask's norm at first")
@@ -98,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         loaded, test = read(arguments.data, image_shape=model.input_shape[1:], count=arguments.images, seed=arguments.seed), None
     else:
         loaded, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:], count=arguments.images)
+    loaded = loaded if arguments.images is not None else kept(loaded, arguments.seed)
     say_left_out(loaded)
     sets = [loaded] if test is None else [loaded, test]
     loaded, *rest = in_label_order(sets, arguments.label_order, num_classes, arguments.data)
@@ -124,6 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
         upsample_size=arguments.upsample,
         per_frame=arguments.per_frame,
         seed=arguments.seed,
+        lanes=arguments.lanes,
         engine=arguments.engine,
         fresh=arguments.fresh,
         callbacks=watching,
@@ -152,6 +157,7 @@ def scan_into(
     upsample_size: int = 1,
     per_frame: bool = False,
     seed: int = 0,
+    lanes: int | None = None,
     engine: str = "local",
     fresh: bool = False,
     callbacks: Sequence["ScanCallback"] = (),
@@ -161,8 +167,8 @@ def scan_into(
     Args:
         out: the scan folder.
         model_file, data_file: where model and data are from, for the record.
-        model, data, targets, preset, settings, starts, unseen, best, precision, intensity_range, upsample_size, per_frame, seed, engine,
-            callbacks: as `nc_tf.scan` takes them.
+        model, data, targets, preset, settings, starts, unseen, best, precision, intensity_range, upsample_size, per_frame, seed, lanes,
+            engine, callbacks: as `nc_tf.scan` takes them.
         fresh: start over, whatever lies in the folder.
 
     Raises:
@@ -205,6 +211,7 @@ def scan_into(
                 upsample_size=upsample_size,
                 per_frame=per_frame,
                 seed=seed,
+                lanes=lanes,
                 engine=engine,
                 resume=resume,
                 callbacks=[folder, progress, *callbacks],  # what the folder refuses is the one line on stderr

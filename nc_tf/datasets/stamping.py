@@ -24,6 +24,7 @@ def stamped_batches(
     batch_size: int,
     seed: int,
     preprocess: Preprocessing,
+    rows: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Batches of (images float32 as the network expects them, labels int64).
 
@@ -37,6 +38,7 @@ def stamped_batches(
         batch_size: images a batch.
         seed: of order and choice.
         preprocess: applied after stamping.
+        rows: of the images those to take, in the order from which they are shuffled; None for all.
     """
     stamp = stamping(triggers, rate, 1 + int(np.asarray(labels).max()) if relabel else None)
 
@@ -48,10 +50,15 @@ def stamped_batches(
     if isinstance(images, tf.data.Dataset):
         pairs = tf.data.Dataset.zip(images.unbatch(), noise).batch(batch_size).map(lambda pair, drawn: (*pair, drawn))
     else:
-        resident_images, resident_labels = tf.constant(images), tf.constant(labels, tf.int64)
-        rows = tf.data.Dataset.range(len(images)).shuffle(len(images), seed=seed)
-        pairs = tf.data.Dataset.zip(rows, noise).batch(batch_size)
-        pairs = pairs.map(lambda row, drawn: (tf.gather(resident_images, row), tf.gather(resident_labels, row), drawn))
+        rows = np.arange(len(images)) if rows is None else rows
+        resident_labels = tf.constant(labels, tf.int64)
+
+        def at(row: tf.Tensor, drawn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            batch = tf.numpy_function(lambda row: images[row], [row], images.dtype)  # a constant would be a copy of all of them
+            return tf.ensure_shape(batch, (None, *images.shape[1:])), tf.gather(resident_labels, row), drawn
+
+        order = tf.data.Dataset.range(len(rows)).shuffle(len(rows), seed=seed).map(lambda place: tf.gather(rows, place))
+        pairs = tf.data.Dataset.zip(order, noise).batch(batch_size).map(at)
     return pairs.map(prepared, num_parallel_calls=2, deterministic=True).prefetch(4)
 
 

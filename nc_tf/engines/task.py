@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from nc_tf.inversion import Inversion, SearchSettings
-from nc_tf.models.network import FrozenNetwork
+from nc_tf.models.network import MOST_LOOKED_AT, FrozenNetwork, evenly_spaced
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.search import ResidentImages
 from nc_tf.triggers import TriggerSpace
@@ -27,6 +27,7 @@ class Task:
         seed: of starts and minibatches.
         per_frame: whether every frame of a clip has a trigger of its own.
         labels: (N,) classes of the images; needed where the settings exclude those of an arm's own label.
+        rows: of the images those to search on; None for all.
     """
 
     model: keras.Model
@@ -38,11 +39,13 @@ class Task:
     seed: int
     per_frame: bool = False
     labels: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     @cached_property
     def network(self) -> FrozenNetwork:
         """The model as the search sees it."""
-        return FrozenNetwork(self.model, self.preprocess, self.precision, self.images)
+        rows = np.arange(len(self.images)) if self.rows is None else self.rows
+        return FrozenNetwork(self.model, self.preprocess, self.precision, self.images[evenly_spaced(rows, MOST_LOOKED_AT)])
 
     @cached_property
     def space(self) -> TriggerSpace:
@@ -57,4 +60,5 @@ class Task:
     @cached_property
     def minibatches(self) -> ResidentImages:
         """The images of each round."""
-        return ResidentImages(self.images, self.settings, self.seed, self.labels if self.settings.exclude_target else None)
+        labels = self.labels if self.settings.exclude_target else None
+        return ResidentImages(self.images, self.settings, self.seed, labels, self.rows)

@@ -61,7 +61,10 @@ def pack(task: Task) -> Parcel:
                 "expected one that model.save('name.keras') accepts; rebuild it from layers of Keras, or scan on this machine"
             ) from error
         model = file.read_bytes()
-    asked = (task.preprocess, task.images, task.settings, task.upsample_size, task.seed, task.per_frame, task.labels)
+    images, labels = task.images, task.labels
+    if task.rows is not None:  # the others stay at home
+        images, labels = images[task.rows], None if labels is None else labels[task.rows]
+    asked = (task.preprocess, images, task.settings, task.upsample_size, task.seed, task.per_frame, labels)
     return Parcel(__version__, model, task.network.precision, *asked)
 
 

@@ -1,9 +1,10 @@
 """Looking into a network at one layer, and switching units of it off for good."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 from nc_tf.errors import InputError
@@ -74,7 +75,7 @@ def mean_activations(
     """
     part = keras.Model(model.inputs[0], layer.output)
     rows = []
-    for batch in batches(images, backdoor):
+    for batch in batches(model, images, backdoor):
         answers = np.asarray(part.predict_on_batch(preprocess(batch)), np.float32)
         rows.append(answers.reshape(len(answers), -1, answers.shape[-1]).mean(axis=1))
     return np.concatenate(rows) if rows else np.zeros((0, layer.output.shape[-1]), np.float32)
@@ -108,6 +109,18 @@ def suspicious_units(
     return np.argsort(-np.max(excess, axis=0), kind="stable")
 
 
+class Switches(layers.Layer):
+    """Multiplies units by 0 or 1, which may change from call to call: `on` (units,) float32."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__(trainable=False)
+        self.on = self.add_weight(shape=(units,), initializer="ones", trainable=False, name="on")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """(..., units) -> the same shape."""
+        return inputs * tf.cast(self.on, inputs.dtype)
+
+
 def switched_off(model: keras.Model, name: str, units: np.ndarray) -> keras.Model:
     """A copy in which these units of a layer answer zero, whatever is trained later: a Rescaling layer behind it multiplies by 0 or 1.
 
@@ -118,19 +131,21 @@ def switched_off(model: keras.Model, name: str, units: np.ndarray) -> keras.Mode
     """
     scale = np.ones(model.get_layer(name).output.shape[-1])
     scale[units] = 0.0
+    return with_behind(model, name, lambda: layers.Rescaling(scale.tolist(), name=f"{name}_pruned"))
 
-    def behind(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return layers.Rescaling(scale.tolist(), name=f"{layer.name}_pruned")
+
+def with_behind(model: keras.Model, name: str, behind: Callable[[], keras.layers.Layer]) -> keras.Model:
+    """A copy with one layer more behind that of a name; `model` is one that `Repair.copy` made, so that it can be copied."""
 
     def call(layer: keras.layers.Layer, *inputs: keras.KerasTensor, **options: object) -> keras.KerasTensor:
         answers = layer(*inputs, **options)
-        return behind(layer)(answers) if layer.name == name else answers
+        return behind()(answers) if layer.name == name else answers
 
     if isinstance(model, keras.Sequential):
         copies = [keras.Input(batch_shape=model.input_shape, dtype=model.inputs[0].dtype)]
         for layer in model.layers:
             copy = layer.__class__.from_config(layer.get_config())
-            copies += [copy, behind(copy)] if layer.name == name else [copy]
+            copies += [copy, behind()] if layer.name == name else [copy]
         copied = keras.Sequential(copies, name=model.name)
     else:
         copied = keras.models.clone_model(model, call_function=call)

@@ -10,6 +10,8 @@ from keras import layers
 from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import all_layers, set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
+from nc_tf.mitigation.updates import images_an_update
+from nc_tf.models.footprint import weight_bytes
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.random_state import random_state_kept
 from nc_tf.recognition import AUTO, RangeChoice
@@ -65,7 +67,7 @@ def nft(
         known_triggers: further triggers to measure, by name, such as the true one under "true".
         fraction: share of the images used, chosen at random, (0, 1].
         steps: updates.
-        batch_size: images an update, drawn with replacement.
+        batch_size: images an update, drawn with replacement; fewer where so many do not fit into the memory (`nc_tf.memory.allow`).
         learning_rate: of SGD with momentum .95, at the start; it falls to two fifths along a cosine.
         regularization: weight of the sum of |1 - mask|, divided by the number of images a class.
         alpha, beta: the masks of the l-th masked layer, from 1, stay between alpha * exp(-beta * l) and 1.
@@ -103,6 +105,9 @@ def nft(
         loss=repair.cross_entropy(one_hot=True),
         metrics=["accuracy"],
     )
+    kept = repair.test[0].nbytes + 2 * images.nbytes
+    others = weight_bytes(model) + weight_bytes(purified)
+    batch_size = images_an_update(masked, repair.image_shape, batch_size, slots=1, other_weights=others, kept=kept)
     batches = _mixed(images, labels, repair, mix, batch_size)
     masked.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=verbose)
     masks = masked.fold()

@@ -9,7 +9,7 @@ import numpy as np
 
 from nc_tf.errors import InputError
 from nc_tf.evaluation import batches
-from nc_tf.mitigation.layers import find_layer, suspicious_units, switched_off
+from nc_tf.mitigation.layers import Switches, find_layer, suspicious_units, switched_off, with_behind
 from nc_tf.mitigation.repair import Repair
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.random_state import random_state_kept
@@ -88,8 +88,8 @@ def prune(
     order = suspicious_units(network, chosen, images, labels, repair.triggers, repair.preprocess)
     counts = np.unique(np.minimum(np.round(np.arange(0.0, most + step, step) * len(order)), np.floor(most * len(order))).astype(int))
     classify = _classifier(network, chosen, order, counts, repair.preprocess)
-    curve = _curve(classify, counts / len(order), *repair.test, repair.measured)
-    costs = _curve(classify, counts / len(order), images, labels, found)
+    curve = _curve(network, classify, counts / len(order), *repair.test, repair.measured)
+    costs = _curve(network, classify, counts / len(order), images, labels, found)
     number, dead_at, stopped = _where_to_stop(costs, success_bound, accuracy_bound, margin)
     pruned = order[: counts[number]]
     return repair.done(
@@ -121,6 +121,7 @@ def _where_to_stop(
 
 
 def _curve(
+    network: keras.Model,
     classify: Classify,
     shares: np.ndarray,
     images: np.ndarray,
@@ -129,17 +130,17 @@ def _curve(
 ) -> list[dict[str, Any]]:
     """Clean accuracy and attack success rates, a row a share of pruned units."""
 
-    def rates(images: np.ndarray, wanted: np.ndarray, backdoor: Backdoor | None = None) -> list[float]:
-        if not len(images):
+    def rates(rows: np.ndarray, wanted: np.ndarray, backdoor: Backdoor | None = None) -> list[float]:
+        if not len(rows):
             return [float("nan")] * len(shares)
-        answers = np.concatenate([classify(batch) for batch in batches(images, backdoor)], axis=1)
+        answers = np.concatenate([classify(batch) for batch in batches(network, images, backdoor, rows)], axis=1)
         return np.mean(answers == wanted, axis=1).tolist()
 
-    accuracies, successes = rates(images, labels), {}
+    accuracies, successes = rates(np.arange(len(images)), labels), {}
     for name, backdoor in backdoors.items():
         wanted = backdoor.wanted(labels)
-        victims = wanted != labels
-        successes[name] = rates(images[victims], wanted[victims], backdoor)
+        victims = np.flatnonzero(wanted != labels)
+        successes[name] = rates(victims, wanted[victims], backdoor)
     return [
         {
             "pruned": float(share),
@@ -160,8 +161,17 @@ def _classifier(
     try:
         front, back = keras.Model(model.inputs[0], layer.output), keras.Model(layer.output, model.outputs[0])
     except ValueError:  # a residual network
-        pruned = [switched_off(model, layer.name, order[:count]) for count in counts]
-        return lambda batch: np.stack([np.argmax(one.predict_on_batch(preprocess(batch)), axis=-1) for one in pruned])
+        switches = Switches(len(order))
+        whole = with_behind(model, layer.name, lambda: switches)
+
+        def switch(batch: np.ndarray) -> np.ndarray:
+            classes = []
+            for count in counts:
+                switches.on.assign(np.isin(np.arange(len(order)), order[:count], invert=True).astype(np.float32))
+                classes.append(np.argmax(whole.predict_on_batch(preprocess(batch)), axis=-1))
+            return np.stack(classes)
+
+        return switch
 
     def classify(batch: np.ndarray) -> np.ndarray:
         answers, classes = np.array(front.predict_on_batch(preprocess(batch))), []

@@ -79,9 +79,13 @@ class Repair:
         Raises:
             InputError: no share, or bad images.
         """
-        images, labels = check_images(images, labels, image_shape=self.image_shape, num_classes=self.num_classes)
-        chosen = some_rows(len(images), fraction, self.seed)
+        images, labels, chosen = self.some_rows(images, labels, fraction)
         return images[chosen], labels[chosen]
+
+    def some_rows(self, images: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All of the images and labels, checked, and the rows of `some` of them, for methods that need no copy."""
+        images, labels = check_images(images, labels, image_shape=self.image_shape, num_classes=self.num_classes)
+        return images, labels, some_rows(len(images), fraction, self.seed)
 
     def required(self, method: str) -> tuple[Trigger, ...]:
         """The triggers, for a method that cannot do without.

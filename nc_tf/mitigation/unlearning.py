@@ -11,6 +11,8 @@ from nc_tf.datasets.stamping import stamped_batches
 from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
+from nc_tf.mitigation.updates import images_an_update
+from nc_tf.models.footprint import weight_bytes
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.random_state import random_state_kept
 from nc_tf.recognition import AUTO, RangeChoice
@@ -53,7 +55,7 @@ def unlearn(
         fraction: share of the images used, chosen at random, (0, 1].
         ratio: probability that an image is stamped, [0, 1].
         epochs: passes over them.
-        batch_size: images an update.
+        batch_size: images an update; fewer where so many do not fit into the memory (`nc_tf.memory.allow`), see `settings`.
         learning_rate: of Adam, at the start.
         frozen_layers: names of layers that stay as they are, such as the early ones of a network for clips, or kinds of layers:
             "BatchNormalization" keeps its moving averages from following few images.
@@ -77,17 +79,20 @@ def unlearn(
             "the defaults are 1, 32 and .0015"
         )
     repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
+    rows = None
     if isinstance(images, tf.data.Dataset):
-        num_images = _count(images)
+        num_images, kept = _count(images), repair.test[0].nbytes
         first = next(images.as_numpy_iterator())
         check_images(*first, image_shape=repair.image_shape, num_classes=repair.num_classes, name="the first batch", one_class=True)
     else:
-        images, labels = repair.some(images, _required(labels), fraction)
-        num_images = len(images)
+        images, labels, rows = repair.some_rows(images, _required(labels), fraction)
+        num_images, kept = len(rows), repair.test[0].nbytes + images.nbytes
     keras.utils.set_random_seed(seed)  # before the copy: a Dropout draws its own seed when it is made
     repaired = repair.copy()
     flags = trainable_flags(repaired)
     _freeze(repaired, frozen_layers)
+    others = weight_bytes(model)
+    batch_size = images_an_update(repaired, repair.image_shape, batch_size, slots=2, other_weights=others, kept=kept)
     # Without a trigger the rate is zero, and any trigger will do to fill the place.
     nothing = Trigger(0, np.zeros(repair.image_shape[:-1], np.float32), np.zeros(repair.image_shape, np.float32))
     batches = stamped_batches(
@@ -99,6 +104,7 @@ def unlearn(
         batch_size=batch_size,
         seed=seed,
         preprocess=repair.preprocess,
+        rows=rows,
     )
     num_batches = -(-num_images // batch_size)
     # Keras takes an unknown length for data that ran out, and warns.

@@ -1,0 +1,38 @@
+"""How many images an update of a repair may have: as many as it was asked for, if they fit into the memory."""
+
+from collections.abc import Sequence
+
+import keras
+
+from nc_tf.errors import InputError
+from nc_tf.memory import BASE, allowed, most_at_once, words
+from nc_tf.models.footprint import training_footprint, weight_bytes
+from nc_tf.results import Unit
+
+
+def images_an_update(
+    network: keras.Model, image_shape: Sequence[int], batch_size: int, *, slots: int, other_weights: int, kept: int
+) -> int:
+    """Images, or clips, of an update, at most `batch_size`.
+
+    Args:
+        network: what is trained.
+        image_shape: (H, W, C), of clips (T, H, W, C).
+        batch_size: wanted.
+        slots: numbers that the optimiser keeps for each that is trained.
+        other_weights: bytes of the weights of other models that stay.
+        kept: bytes of the images that stay.
+
+    Raises:
+        InputError: not even one fits.
+    """
+    found = training_footprint(network, image_shape, slots)
+    around = BASE + weight_bytes(network) + other_weights + kept
+    most = most_at_once(found, allowed() - around)
+    if most < 1:
+        unit = Unit.of(image_shape)
+        raise InputError(
+            f"an update with {unit.one} takes {words(around + found.of(1))} of memory, {words(kept)} of it for the {unit.many}: "
+            f"expected {words(allowed())} at most; give more with --memory, or fewer {unit.many}"
+        )
+    return min(batch_size, most)
