@@ -6,7 +6,7 @@ Exit code 0: measured; 2: bad input or failure.
 import argparse
 import sys
 
-from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, kept, range_of, say_left_out
+from nc_tf.cli.options import add_label_order, add_model_options, at_most, in_label_order, kept, range_of, say_left_out
 from nc_tf.text import printable
 
 
@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = load_published(arguments.model) if arguments.weights_of else load_model(arguments.model, trust_model=arguments.trust_model)
     shape, num_classes = model.input_shape[1:], model.output_shape[-1]
-    clean = kept(read(arguments.data, image_shape=shape), seed=0)
+    most = at_most(shape)
+    clean = kept(read(arguments.data, image_shape=shape, at_most=most), seed=0)
     [clean] = in_label_order([clean], arguments.label_order, num_classes, arguments.data)
     images, labels = check_images(clean.images, clean.labels, image_shape=shape, num_classes=num_classes, name=arguments.data)
     choice = choose_range(range_of(arguments), model, images, labels)
@@ -46,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     triggers = {printable(Path(file).stem): load_backdoor(file) for file in arguments.trigger}
     for name, trigger in triggers.items():
         check_backdoor(name, trigger, images.shape[1:], num_classes)
-    poisoned = kept(read(arguments.poisoned, image_shape=shape, one_class=True), seed=0) if arguments.poisoned else None
+    poisoned = None
+    if arguments.poisoned:
+        poisoned = kept(read(arguments.poisoned, image_shape=shape, one_class=True, at_most=most), seed=0)
     say_left_out(*filter(None, (clean, poisoned)))
     many = Unit.of(images.shape[1:]).many
     measured = measure(model, images, labels, triggers, preprocess)

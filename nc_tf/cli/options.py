@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,18 +121,27 @@ def in_label_order(
     return [replace(data, labels=reorder(data.labels, order, num_classes, name), label_order=order) for data in sets]
 
 
+def at_most(image_shape: Sequence[int | None], share: float = 1.0) -> int | None:
+    """Images of this shape that memory is kept for, or a share of them; None where the shape leaves their size open."""
+    from nc_tf.memory import most_kept
+
+    sides = [side for side in image_shape if side is not None]
+    return max(1, int(share * most_kept(prod(sides)))) if len(sides) == len(image_shape) else None
+
+
 def kept(data: "LabelledImages", seed: int, share: float = 1.0) -> "LabelledImages":
-    """As many of the images as memory is kept for, or a share of that; a sample of more is drawn by the seed, and stderr says so."""
+    """As many of the images as memory is kept for, or a share of that; where the seed drew a sample, stderr says so."""
     from nc_tf.memory import allowed, most_kept, words
     from nc_tf.results import Unit
 
     most = max(1, int(share * most_kept(data.images[0].nbytes)))
-    if len(data.images) <= most:
-        return data
-    many = Unit.of(data.images.shape[1:]).many
-    drawn = f"{most:,} of {len(data.images):,} {many} are used, drawn by seed {seed}"
-    print(f"{drawn}: more are not kept in {words(allowed())} of memory", file=sys.stderr)
-    return data.sample(most, seed)
+    if len(data.images) > most:
+        data = data.sample(most, seed)
+    if data.available is not None and len(data.images) < data.available:
+        many = Unit.of(data.images.shape[1:]).many
+        drawn = f"{len(data.images):,} of {data.available:,} {many} are used, drawn by seed {seed}"
+        print(f"{drawn}: more are not kept in {words(allowed())} of memory", file=sys.stderr)
+    return data
 
 
 def class_names(path: str | None, num_classes: int) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nc_tf.cli.options import add_label_order, add_model_options, in_label_order, kept, range_of, say_left_out, seed
+from nc_tf.cli.options import add_label_order, add_model_options, at_most, in_label_order, kept, range_of, say_left_out, seed
 from nc_tf.errors import InputError
 from nc_tf.text import printable
 
@@ -53,7 +53,9 @@ def repair(
     model = load_model(arguments.model, trust_model=arguments.trust_model)
     if arguments.scan:
         ScanFolder(arguments.scan).check_model(sha256_of(arguments.model))
-    both = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
+    shape = model.input_shape[1:]
+    most, most_tested = at_most(shape, 1 - TEST_SHARE), at_most(shape, TEST_SHARE)
+    both = read_both(arguments.data, seed=arguments.seed, image_shape=shape, at_most=most, test_at_most=most_tested)
     both = kept(both[0], arguments.seed, 1 - TEST_SHARE), kept(both[1], arguments.seed, TEST_SHARE)
     say_left_out(*both)
     train, test = in_label_order(both, arguments.label_order, model.output_shape[-1], arguments.data)

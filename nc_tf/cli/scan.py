@@ -16,6 +16,7 @@ from nc_tf.cli.guard import interruptible
 from nc_tf.cli.options import (
     add_label_order,
     add_model_options,
+    at_most,
     class_names,
     in_label_order,
     kept,
@@ -97,11 +98,13 @@ def run(arguments: argparse.Namespace) -> int:
     model = load_model(arguments.model, trust_model=arguments.trust_model)
     num_classes = model.output_shape[-1]
     names = class_names(arguments.class_names, num_classes)
+    shape, whole = model.input_shape[1:], arguments.images is None
+    drawn: dict[str, Any] = {"image_shape": shape, "count": arguments.images, "at_most": at_most(shape) if whole else None}
     if arguments.trials is None:
-        loaded, test = read(arguments.data, image_shape=model.input_shape[1:], count=arguments.images, seed=arguments.seed), None
+        loaded, test = read(arguments.data, seed=arguments.seed, **drawn), None
     else:
-        loaded, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:], count=arguments.images)
-    loaded = loaded if arguments.images is not None else kept(loaded, arguments.seed)
+        loaded, test = read_both(arguments.data, seed=arguments.seed, test_at_most=at_most(shape), **drawn)
+    loaded = kept(loaded, arguments.seed) if whole else loaded
     say_left_out(loaded)
     sets = [loaded] if test is None else [loaded, test]
     loaded, *rest = in_label_order(sets, arguments.label_order, num_classes, arguments.data)
