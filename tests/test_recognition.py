@@ -155,9 +155,10 @@ def test_a_few_hundred_images_are_enough_to_tell() -> None:
     class Counting(keras.Model):
         def predict_on_batch(self, x: np.ndarray) -> np.ndarray:
             seen.append(len(x))
-            return np.eye(NUM_CLASSES)[np.zeros(len(x), int)]
+            return np.asarray(super().predict_on_batch(x))
 
-    choose_range("auto", Counting(), *corner_images(1000))
+    inner = corner_network(None)
+    choose_range("auto", Counting(inner.inputs, inner.outputs), *corner_images(1000))
     assert sum(seen) == len(INTENSITY_RANGES) * RANGE_IMAGES
 
 

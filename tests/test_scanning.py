@@ -308,12 +308,12 @@ def test_what_is_measured_on_was_never_searched_on(monkeypatch: pytest.MonkeyPat
             super().__init__(*given)
             searched.append(self.images[self.rows])
 
-    def spied(model: keras.Model, images: np.ndarray, *rest: Any) -> float:
+    def spied(model: keras.Model, images: np.ndarray, *rest: Any) -> Attacked:
         measured.append(images)
-        return 0.5
+        return Attacked(0.5, 0.5, True)
 
     monkeypatch.setattr(task, "ResidentImages", Spied)
-    monkeypatch.setattr(scanning, "attack_success_rate", spied)
+    monkeypatch.setattr(scanning, "attacked", spied)
     quick_scan(corner_network(3), targets=[3], settings=replace(QUICK, max_rounds=1))
     rows = [{image.tobytes() for image in images} for images in (searched[0], measured[0])]
     assert [len(part) for part in rows] == [96, 24]
