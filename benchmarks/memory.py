@@ -101,7 +101,7 @@ def run(case: str, work: Path, code: Path, memory: str | None) -> dict[str, Any]
     command = arguments_of(case, work) + (["--memory", memory] if memory else [])
     began, log = time.perf_counter(), work / "stderr.txt"
     with open(log, "wb") as stderr:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603: our own command line
             [sys.executable, "-c", "import sys; from nc_tf.cli import main; sys.exit(main())", *command],
             env=os.environ | {"PYTHONPATH": str(code)}, stdout=subprocess.DEVNULL, stderr=stderr, cwd=work,
         )

@@ -157,6 +157,7 @@ def test_nested_models_count_and_loops_are_named() -> None:
     assert found.loops
     assert found.per_image >= 4 * 5 * 8 * 8 * 32
     assert not forward_footprint(inner, (8, 8, 3)).loops
+    assert training_footprint(whole, (5, 8, 8, 3), 0).loops
 
 
 def test_an_update_counts_its_optimiser() -> None:
