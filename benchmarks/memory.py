@@ -3,6 +3,7 @@
     python benchmarks/memory.py                        every case, in the work folder runs/memory; a quarter of an hour on two idle cores
     python benchmarks/memory.py --cases scan --memory 3GiB
     python benchmarks/memory.py --code ../before       of another checkout, without --memory; kept in the results beside this one's
+    python benchmarks/memory.py --docs                 the table of docs/performance.md, out of the results
 
 The network is a ResNet-50 of ten classes at 224x224 with random weights, whose last layer is set so that it tells ten colours apart; the
 pictures are noise of these colours. Each command is a process of its own, of which the system says the largest resident size; `scan` runs
@@ -101,7 +102,7 @@ def run(case: str, work: Path, code: Path, memory: str | None) -> dict[str, Any]
     command = arguments_of(case, work) + (["--memory", memory] if memory else [])
     began, log = time.perf_counter(), work / "stderr.txt"
     with open(log, "wb") as stderr:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603  # our own command line
             [sys.executable, "-c", "import sys; from nc_tf.cli import main; sys.exit(main())", *command],
             env=os.environ | {"PYTHONPATH": str(code)}, stdout=subprocess.DEVNULL, stderr=stderr, cwd=work,
         )
@@ -120,6 +121,18 @@ def run(case: str, work: Path, code: Path, memory: str | None) -> dict[str, Any]
     }
 
 
+def docs() -> None:
+    """Print the results as a table."""
+    found = json.loads(OUT.read_text())
+    before = {row["case"]: row for row in found["before"]}
+    print("| command | images in flight | planned | peak | of 0.1.0 |\n| --- | ---: | ---: | ---: | ---: |")
+    for row in found["rows"]:
+        plan, earlier = row["plan"], before.get(row["case"])
+        planned = [str(plan["in_flight"]), words(plan["planned"])] if plan else ["", ""]
+        peaks = [words(row["peak_bytes"]), words(earlier["peak_bytes"]) if earlier else ""]
+        print(f"| `{row['command']}` | {' | '.join(planned + peaks)} |")
+
+
 def main() -> int:
     """Measure the cases and write them down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,7 +140,11 @@ def main() -> int:
     parser.add_argument("--memory", default=DEFAULT)
     parser.add_argument("--code", type=Path, help="another checkout, to be measured as it is")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "memory")
+    parser.add_argument("--docs", action="store_true")
     options = parser.parse_args()
+    if options.docs:
+        docs()
+        return 0
     inputs(options.work, options.cases)
     code, memory = (options.code.resolve(), None) if options.code else (ROOT, options.memory)
     rows = []

@@ -1,7 +1,9 @@
 """How much memory is taken: sizes as people write them, what a network takes, and what follows for searches, answers and repairs."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from networks import IMAGE_SHAPE, corner_images, corner_network
-from quick import QUICK, small_network
+from quick import QUICK, data_file, small_network
 
 from nc_tf import cli, evaluation, lanes, memory
 from nc_tf.callbacks import ScanCallback
@@ -23,6 +25,7 @@ from nc_tf.mitigation.nft import nft
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.mitigation.updates import images_an_update
 from nc_tf.models.footprint import footprint_of, forward_footprint, training_footprint, weight_bytes
+from nc_tf.models.saving import save_model
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import PRESETS
 from nc_tf.scanning import scan
@@ -157,6 +160,7 @@ def test_nested_models_count_and_loops_are_named() -> None:
     assert found.loops
     assert found.per_image >= 4 * 5 * 8 * 8 * 32
     assert not forward_footprint(inner, (8, 8, 3)).loops
+    assert training_footprint(whole, (5, 8, 8, 3), 0).loops
 
 
 def test_an_update_counts_its_optimiser() -> None:
@@ -259,6 +263,27 @@ def test_a_scan_records_its_plan_and_comes_to_the_same_in_fewer_lanes() -> None:
     assert [plan.lanes for plan in plans] == [PRESETS["robust"].lanes_for(settings, 1), 2]
     for one, other in zip(results[0].labels, results[1].labels, strict=True):
         np.testing.assert_allclose(one.trigger.mask, other.trigger.mask, atol=1e-5)
+
+
+def test_the_command_takes_the_lanes_and_the_images_that_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stopped scan may go on in more memory or less, on the same images."""
+    save_model(corner_network(3), tmp_path / "model.keras")
+    data_file(tmp_path / "data.npz", num_test=60)
+    monkeypatch.setattr(memory, "MOST_KEPT", 48)
+    monkeypatch.setattr(memory, "FEW", 0.0)
+    given = ["scan", *(str(tmp_path / name) for name in ("model.keras", "data.npz")), "--out", str(tmp_path / "scan"), "--rounds", "1"]
+    plans = []
+    for more in (["--lanes", "2"], ["--lanes", "3", "--memory", "2GiB"]):
+        cli.main([*given, "--starts", "1", *more])
+        verdict = json.loads((tmp_path / "scan" / "verdict.json").read_text())
+        plans.append([verdict["settings"]["memory"][key] for key in ("limit", "lanes", "in_flight")])
+        said = " ".join(capsys.readouterr().err.split())
+        assert "48 of 60 images are used, drawn by seed 0: more are not kept in" in said
+        assert f"images or frames in flight: {plans[-1][2]} at most; 8" in said
+        assert verdict["data"]["num_images"] == 48
+    assert plans == [[4 * 2**30, 2, 16], [2 * 2**30, 3, 24]]
 
 
 def test_a_round_brings_its_images_where_these_are_fewer_than_all() -> None:

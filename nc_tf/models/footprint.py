@@ -7,6 +7,7 @@ gradient keeps; but not what the iterations of a loop keep, which is why `Footpr
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -68,15 +69,31 @@ def footprint_of(function: Callable[..., Any], *specs: Any, once: Callable[[Any]
 
 
 def _needed(outputs: Sequence[tf.Tensor]) -> list[tf.Operation]:
-    """The operations that the outputs come from, in the order in which they were made; TensorFlow runs no others."""
-    found: set[tf.Operation] = set()
+    """The operations that the outputs come from, each after those that it needs, otherwise in the order in which they were made.
+
+    TensorFlow runs no others. The gradient of a loop gives the loop inputs that were made after it.
+    """
+    made = {operation: number for number, operation in enumerate(outputs[0].graph.get_operations())}
+    needs: dict[tf.Operation, set[tf.Operation]] = {}
+    readers: dict[tf.Operation, list[tf.Operation]] = defaultdict(list)
     waiting = [tensor.op for tensor in outputs]
     while waiting:
         operation = waiting.pop()
-        if operation not in found:
-            found.add(operation)
-            waiting += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
-    return [operation for operation in outputs[0].graph.get_operations() if operation in found]
+        if operation not in needs:
+            needs[operation] = {*(tensor.op for tensor in operation.inputs), *operation.control_inputs}
+            waiting += needs[operation]
+            for needed in needs[operation]:
+                readers[needed].append(operation)
+    ready = [(made[operation], operation.name) for operation, needed in needs.items() if not needed]
+    heapify(ready)
+    graph, order = outputs[0].graph, []
+    while ready:
+        order.append(graph.get_operation_by_name(heappop(ready)[1]))
+        for reader in readers[order[-1]]:
+            needs[reader].discard(order[-1])
+            if not needs[reader]:
+                heappush(ready, (made[reader], reader.name))
+    return order
 
 
 def _bytes(tensor: tf.Tensor) -> int:
