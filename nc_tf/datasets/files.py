@@ -115,7 +115,7 @@ def _drawn(
 ) -> np.ndarray | None:
     """Draw from these rows of a set; None stands for all. The labels are checked for the whole set, as the sample is not the data."""
     count = sample.count if sample.at_most is None else min(sample.at_most, len(rows))
-    if count is None:
+    if count is None or count == len(rows) == found.number:
         return None
     unit = _unit(image_shape)
     _check_names(path, found, check_labels(found.labels, str(path), unit, one_class=one_class))
