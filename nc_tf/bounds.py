@@ -23,7 +23,9 @@ FREE_BYTES = {**dict.fromkeys(NUMBERS, 2**28), TEXT: 2**24}
 
 
 def check_plain(path: str | Path) -> None:
-    """Refuse what would be waited at for ever, or never ends. A link to a file passes, and so does a folder.
+    """Refuse a path whose reading may never end.
+
+    A folder passes, and so does a link to a file.
 
     Raises:
         InputError: a pipe, a device or a socket.
@@ -35,7 +37,7 @@ def check_plain(path: str | Path) -> None:
 
 
 def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str, kinds: str = NUMBERS) -> None:
-    """Refuse an array by its header alone, before any memory is spent on it.
+    """Refuse an array by its header, before memory is spent on it.
 
     Args:
         shape: what the file declares.
@@ -62,7 +64,7 @@ def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str, kinds: str = 
 
 
 def check_packed(unpacked: int, stored: int, name: str, kind: str = "u") -> None:
-    """Refuse what takes far more room in memory than on the disk, by headers alone.
+    """Refuse a bomb: content that takes far more memory than disk.
 
     Args:
         unpacked: bytes in memory.

@@ -30,9 +30,9 @@ Arrays = tuple[list[str], Load]  # the names in a file, and how to read one
 
 @contextmanager
 def npz_arrays(path: Path, text: tuple[str, ...] = (), kinds: str = NUMBERS) -> Iterator[Arrays]:
-    """The arrays in an `.npz` file.
+    """Open the arrays of an `.npz` file.
 
-    Of rows that lie uncompressed nothing else is read, of compressed ones nothing else is kept.
+    Where rows are wanted, nothing else is read of an uncompressed array, and nothing else is kept of a compressed one.
 
     Args:
         path: the file.
@@ -70,7 +70,7 @@ def npz_arrays(path: Path, text: tuple[str, ...] = (), kinds: str = NUMBERS) -> 
 
 
 def read_rows(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, rows: np.ndarray) -> np.ndarray:
-    """Read rows of an array that lies in a file row by row, from where the file stands.
+    """Read rows of an array, which begins where the file stands.
 
     Args:
         file: what is skipped is not kept.
@@ -95,7 +95,7 @@ def read_rows(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, rows: np
 
 
 def _header(member: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether it lies column by column, and type. Not np.load, which allocates what a header declares before anybody is asked."""
+    """Read shape, order of columns and type; np.load would allocate at once what they declare."""
     version = np.lib.format.read_magic(member)
     if version not in _HEADERS:
         raise InputError(f"{name} is a table with named columns: expected an array of numbers; save it as one")
@@ -105,7 +105,10 @@ def _header(member: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dty
 
 @contextmanager
 def _seekable(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
-    """A member's content; of one that is stored as it is, what is skipped is not even read, so that no checksum can be asked."""
+    """Open a member so that parts can be skipped.
+
+    The skipped parts of an uncompressed member are not read, so its checksum is not asked.
+    """
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
         with archive.open(info) as member:
             yield member

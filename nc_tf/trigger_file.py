@@ -20,7 +20,7 @@ def save_trigger(path: str | Path, trigger: Trigger, **more: ArrayLike) -> None:
 
 
 def trigger_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Everything in a trigger file, numbers and text.
+    """Read everything in a trigger file, numbers and text.
 
     Raises:
         InputError: a pipe or a device; objects; or what unpacks to far more than the file stores.

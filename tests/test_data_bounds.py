@@ -147,8 +147,10 @@ def test_of_a_sample_no_other_row_is_read(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert rows[0] < 20
         np.testing.assert_array_equal(read(path, count=1, one_class=True).images, IMAGES[rows])
-        with pytest.raises(InputError, match="cannot be read"):
-            read(path)
+        wholes: list[dict[str, Any]] = [{}, {"count": 23}, {"at_most": 99}]
+        for whole in wholes:
+            with pytest.raises(InputError, match="cannot be read"):
+                read(path, **whole)
 
 
 def test_labels_that_are_too_few_are_named_before_the_sample_is_read(tmp_path: Path) -> None:

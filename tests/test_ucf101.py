@@ -326,6 +326,17 @@ def test_a_line_that_is_corrected_is_named_no_more(folder: Path, capsys: Capture
     assert said(capsys) == []
 
 
+def test_what_a_cache_says_was_left_out_cannot_write_more_than_a_line(folder: Path, capsys: Captured) -> None:
+    load_data(folder, SMALL)
+    with np.load(folder / CACHE) as saved:
+        arrays = dict(saved)
+    np.savez(folder / CACHE, **{**arrays, "skipped": np.array(["\x1b[2J\nno outlier"])})
+    said(capsys)
+    train, _ = load_data(folder, SMALL)
+    assert train.left_out == ("1 clip that could not be read when the file was made",)
+    assert said(capsys)[0] == r"\x1b[2J\nno outlier"
+
+
 @pytest.mark.parametrize("wrong", ["settings", "buf"])
 def test_a_cache_without_its_settings_is_made_again(folder: Path, wrong: str, capsys: Captured) -> None:
     load_archive(folder, SMALL)

@@ -145,7 +145,9 @@ def kept(data: "LabelledImages", seed: int, share: float = 1.0) -> "LabelledImag
 
 
 def class_names(path: str | None, num_classes: int) -> tuple[str, ...] | None:
-    """Names out of a text file, one a line; of Teachable Machine's `0 name` without the numbers.
+    """Read names out of a text file, one a line.
+
+    The numbers in the `0 name` of Teachable Machine are dropped.
 
     Raises:
         InputError: no such file, or not one name a class.
@@ -168,7 +170,7 @@ def class_names(path: str | None, num_classes: int) -> tuple[str, ...] | None:
 
 
 def say_left_out(*data: "LabelledImages") -> None:
-    """On stderr, what the sources of images held and was not read."""
+    """Print on stderr what sources of images held and was not read."""
     for line in dict.fromkeys(part.account() for part in data):
         if line:
             print(line, file=sys.stderr)

@@ -29,7 +29,9 @@ BLOCK = 2**20  # bytes; of an array that is not in chunks, read together where s
 
 @contextmanager
 def h5_arrays(path: Path) -> Iterator[Arrays]:
-    """The arrays at the top of an HDF5 file. Of one of which rows are wanted, the chunks they lie in are read.
+    """Open the arrays at the top of an HDF5 file.
+
+    Where rows are wanted, the chunks that they lie in are read.
 
     Raises:
         InputError: a pipe or a device; on reading an array: a link, no array, no numbers, kept in other files, or too large.
@@ -48,7 +50,7 @@ def h5_arrays(path: Path) -> Iterator[Arrays]:
 
 
 def h5_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    """One array of an open HDF5 file, not yet read; its size and type are still to be asked.
+    """Return an array of an open HDF5 file, unread and its size unchecked.
 
     Raises:
         InputError: a link, no array, or kept in other files; `path` is what the message calls the file.
@@ -65,7 +67,7 @@ def h5_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
 
 
 def check_unpacks(array: h5py.Dataset, name: str, path: Path) -> None:
-    """Refuse an array, or one chunk of it, that is far larger than what the file stores of it.
+    """Refuse an array that is far larger than the file stores.
 
     Raises:
         InputError: see `check_packed`; `path` is the file that it lies in.
@@ -76,7 +78,7 @@ def check_unpacks(array: h5py.Dataset, name: str, path: Path) -> None:
 
 
 def _rows(array: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-    """Rows, block by block: HDF5 takes far longer when asked for many that are no neighbours."""
+    """Read rows block by block; HDF5 is slow where they are no neighbours."""
     found = np.empty((len(rows), *array.shape[1:]), array.dtype)
     row_bytes = max(1, prod(array.shape[1:]) * array.dtype.itemsize)
     step = array.chunks[0] if array.chunks else max(1, BLOCK // row_bytes)

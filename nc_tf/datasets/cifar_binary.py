@@ -22,7 +22,7 @@ LARGEST_NAMES = 2**16  # bytes
 
 
 def batches(path: Path) -> list[Path]:
-    """The batches in a folder, or the one that the path names; none where it is something else."""
+    """Return the batches in a folder, or the one that is named."""
     known = {*TRAIN_10, *TEST_10, *TRAIN_100, *TEST_100}
     if path.is_dir():
         return [path / name for name in sorted(known) if (path / name).is_file() and not (path / name).is_symlink()]
@@ -30,7 +30,7 @@ def batches(path: Path) -> list[Path]:
 
 
 def cifar_found(path: Path, subset: Subset) -> Found:
-    """One set of the batches that `batches` found.
+    """Find one set of the batches that `batches` returns.
 
     Raises:
         InputError: batches of both data sets, or one that holds no whole records.
@@ -60,7 +60,7 @@ def cifar_found(path: Path, subset: Subset) -> Found:
 
 
 def _records(batch: Path, classes: int) -> np.ndarray:
-    """(N, labels and pixels) uint8, on the disk until they are taken."""
+    """Return the records, (N, labels and pixels) uint8; they are read when taken."""
     check_plain(batch)
     size, record = batch.stat().st_size, LABELS[classes] + PIXELS
     if not size or size % record:
@@ -69,7 +69,7 @@ def _records(batch: Path, classes: int) -> np.ndarray:
 
 
 def _names(folder: Path, classes: int) -> tuple[str, ...] | None:
-    """The names of the classes, where they lie beside the batches."""
+    """Return the names of the classes that lie beside the batches, or None."""
     file = folder / NAMES[classes]
     try:
         if not file.is_file() or file.stat().st_size > LARGEST_NAMES:

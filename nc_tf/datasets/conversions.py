@@ -31,7 +31,7 @@ CIFAR = {
 
 
 def refuse_pickles(folder: Path, expected: str) -> None:
-    """Refuse a folder whose data are pickles: the python batches of CIFAR, or Udacity's train.p.
+    """Refuse a folder of pickles: CIFAR's python batches, or Udacity's train.p.
 
     Raises:
         InputError: it is one; with the line that converts it.

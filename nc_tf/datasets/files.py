@@ -37,10 +37,11 @@ def read(
     at_most: int | None = None,
     seed: int = 0,
 ) -> LabelledImages:
-    """Read labelled images from a file or a folder; docs/data-files.md says which layouts are understood and what is refused.
+    """Read labelled images from a file or a folder.
 
-    Nothing in the data is run or followed elsewhere: no pickle, no link, no external or virtual HDF5 storage, no playlist in the place of
-    a video. Of a sample no other image is decoded, and no other kept.
+    docs/data-files.md says which layouts are understood, and what is refused. Nothing in the data is run or followed elsewhere: no pickle,
+    no link, no external or virtual HDF5 storage, no playlist in the place of a video. Where a sample is wanted, no other image is decoded
+    or kept.
 
     Args:
         path: the file or folder; it may be a link to one.
@@ -77,7 +78,9 @@ def read_both(
     at_most: int | None = None,
     test_at_most: int | None = None,
 ) -> tuple[LabelledImages, LabelledImages]:
-    """A training and a test set; where the source has one set only, a fifth of it, chosen by the seed, becomes the test set.
+    """Read a training and a test set.
+
+    Where the source has one set only, a fifth of it, chosen by the seed, becomes the test set.
 
     Args:
         path: as `read` takes it.
@@ -103,7 +106,7 @@ def read_both(
 
 @dataclass(frozen=True)
 class _Sample:
-    """How many images to draw, see `read`, and by which seed."""
+    """The number of images to draw, as `read` takes it, and the seed."""
 
     count: int | None
     at_most: int | None
@@ -113,9 +116,12 @@ class _Sample:
 def _drawn(
     path: Path, found: Found, rows: np.ndarray, sample: _Sample, image_shape: ImageShape | None, one_class: bool = False
 ) -> np.ndarray | None:
-    """Draw from these rows of a set; None stands for all. The labels are checked for the whole set, as the sample is not the data."""
+    """Draw from these rows of a set; None stands for all.
+
+    The labels of the whole set are checked: a sample of them may look like one class.
+    """
     count = sample.count if sample.at_most is None else min(sample.at_most, len(rows))
-    if count is None:
+    if count is None or count == len(rows) == found.number:
         return None
     unit = _unit(image_shape)
     _check_names(path, found, check_labels(found.labels, str(path), unit, one_class=one_class))
@@ -125,7 +131,7 @@ def _drawn(
 def _parts(
     path: Path, found: Found, samples: tuple[_Sample, _Sample], image_shape: ImageShape | None
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Four fifths of the only set, and the other fifth, or a sample of each; read together."""
+    """Read four fifths of the only set and the other fifth, or samples."""
     try:
         parts = list(map(np.sort, train_test_split(np.arange(found.number), test_size=0.2, random_state=samples[0].seed)))
     except ValueError as error:
@@ -151,7 +157,7 @@ def _checked(path: Path, found: Found, loaded: Loaded, image_shape: ImageShape |
 
 
 def _of(data: LabelledImages, number: int) -> LabelledImages:
-    """The same, of a set that has so many."""
+    """Return the images with the number that their set has."""
     return replace(data, available=None if len(data.images) == number else number)
 
 
@@ -165,7 +171,10 @@ def _check_names(path: Path, found: Found, labels: np.ndarray) -> None:
 
 @contextmanager
 def _source(path: Path, image_shape: ImageShape | None, one_class: bool) -> Iterator[Find]:
-    """Open whatever lies at `path`; what it yields finds one set. Damage that shows meanwhile is named."""
+    """Open the data; what it yields finds one set.
+
+    Damage that shows meanwhile is named.
+    """
     unit = _unit(image_shape)
     try:
         with _opened(path, image_shape, one_class, unit) as find:
@@ -212,7 +221,7 @@ def _opened(path: Path, image_shape: ImageShape | None, one_class: bool, unit: U
 
 
 def _class_names(arrays: Arrays) -> tuple[str, ...] | None:
-    """Those in `classes`; what else may be called so is no concern of ours."""
+    """Return the text in `classes`; None where something else is called so."""
     names, load = arrays
     try:
         classes = load("classes") if "classes" in names else np.empty(0)

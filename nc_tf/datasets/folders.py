@@ -48,22 +48,22 @@ class Tree:
     special: list[str] = field(default_factory=list)
 
     def walk(self) -> Iterator["Tree"]:
-        """This folder, and all below it."""
+        """Yield this folder and all below it."""
         yield self
         for folder in self.folders.values():
             yield from folder.walk()
 
     def all_pictures(self) -> list[Path]:
-        """Those of this folder and of all below it."""
+        """Return the pictures of this folder and of all below it."""
         return [picture for folder in self.walk() for picture in folder.pictures]
 
     def filled(self) -> list["Tree"]:
-        """The sub-folders that hold pictures, at any depth."""
+        """Return the sub-folders that hold pictures, at any depth."""
         return [folder for folder in self.folders.values() if any(below.pictures for below in folder.walk())]
 
 
 def tree(path: Path, depth: int = DEEPEST) -> Tree:
-    """Look through a folder.
+    """Return what lies in a folder.
 
     Raises:
         InputError: its sub-folders are nested too deep.
@@ -137,7 +137,7 @@ def find(path: Path, subset: Subset, image_shape: ImageShape | None, *, one_clas
 
 
 def _sets(root: Tree) -> dict[str, Tree]:
-    """The sets in a folder by their role, none where its sub-folders are the classes.
+    """Return the sets by their role; none where the sub-folders are classes.
 
     Raises:
         InputError: there is more than one way to see it.
@@ -165,7 +165,7 @@ def _sets(root: Tree) -> dict[str, Tree]:
 
 
 def _role(folder: Tree) -> str:
-    """Of which kind a set with this name is; empty for none."""
+    """Return the kind of set that a name says; empty for none."""
     return next((ROLES[word] for word in re.split(r"[\W_]+", folder.path.name.casefold()) if word in ROLES), "")
 
 
@@ -175,7 +175,7 @@ def _has_classes(root: Tree, folder: Tree) -> bool:
 
 
 def _chosen(root: Tree, sets: Mapping[str, Tree], subset: Subset, left_out: LeftOut) -> tuple[Tree, FoundSubset]:
-    """The wanted set, or the first that can stand in for it."""
+    """Return the wanted set, or the first that stands in for it."""
     present = [role for role in ORDER[subset] if role in sets]
     role = next(role for role in present if _has_classes(root, sets[role]))
     for skipped in present[: present.index(role)]:
@@ -184,7 +184,7 @@ def _chosen(root: Tree, sets: Mapping[str, Tree], subset: Subset, left_out: Left
 
 
 def _unwrapped(folder: Tree, *, into_sets: bool = True) -> Tree:
-    """The folder, or the only one within it that holds all the others, as archives are often made."""
+    """Return the innermost folder around all the others, as archives often have one."""
     while not folder.pictures and len(folder.folders) == 1:
         (inner,) = folder.folders.values()
         if (_role(inner) and not into_sets) or not (inner.filled() or (inner.pictures and tables.table_of(folder, inner))):
@@ -207,7 +207,10 @@ def _check_classes(chosen: Tree, path: Path) -> None:
 
 
 def _numbers(sets: Sequence[Tree], path: Path, left_out: LeftOut) -> tuple[tuple[str, ...] | None, dict[str, int]]:
-    """Names of the classes, None where they are numbers; and the number of each folder, the same in every set."""
+    """Return the names of the classes, and the number of each folder.
+
+    The names are None where the folders are numbers. A folder has the same number in every set.
+    """
     filled = {folder.path.name for known in sets for folder in known.filled()}
     everything = sorted({name for known in sets for name in known.folders})
     numbers, others = [name for name in everything if name.isdecimal()], [name for name in everything if not name.isdecimal()]
@@ -239,7 +242,7 @@ def _refuse_twice(names: Sequence[str], path: Path) -> None:
 
 
 def _account(top: Tree, root: Tree, chosen: Tree, table: Path | None, left_out: LeftOut) -> None:
-    """Count what lies in the folder, and in the chosen set, and is not read."""
+    """Count what lies there and is not read."""
     folders = [*({top.path: top, root.path: root} | {below.path: below for below in chosen.walk()}).values()]
     others = [file for folder in folders for file in folder.others if file != table]
     if others:
@@ -262,7 +265,7 @@ def _account(top: Tree, root: Tree, chosen: Tree, table: Path | None, left_out: 
 
 
 def _hint(folder: Path) -> str:
-    """What else may be meant by a folder without sub-folders."""
+    """Return what else may be meant by a folder without sub-folders."""
     table = next((file for file in folder.parent.glob("*.csv") if file.stem.casefold() == folder.name.casefold()), None)
     if table:
         return f", or give {folder.parent} as DATA, where {table.name} says their classes"

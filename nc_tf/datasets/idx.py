@@ -26,17 +26,21 @@ GZIP = b"\x1f\x8b"
 
 
 def is_idx(path: Path) -> bool:
-    """Whether this is an idx file by its name."""
+    """Tell by the name whether this is an idx file."""
     return bool(IMAGES.fullmatch(path.name) or LABELS.fullmatch(path.name))
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The idx files with images in a folder."""
+    """Return the idx files with images in a folder."""
     return sorted(file for file in folder.iterdir() if IMAGES.fullmatch(file.name) and not file.is_symlink())
 
 
 def idx_found(path: Path, subset: Subset) -> Found:
-    """One set of a folder of idx files, or the images of one file, its labels beside it.
+    """Find one set of idx files, and read its labels.
+
+    Args:
+        path: the folder of the files, or the file of the images, which has its labels beside it.
+        subset: which set is wanted of a folder; where it is missing, the only one there is.
 
     Raises:
         InputError: files of several data sets, one of the two missing, or one that is no idx file of bytes.

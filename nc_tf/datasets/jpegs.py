@@ -76,7 +76,7 @@ class JpegArchive:
     def _left_out(self) -> tuple[str, ...]:
         left_out, unit = LeftOut(), Unit.IMAGE if self.n_frames is None else Unit.CLIP
         if self.skipped:
-            why = "that could not be read when they were collected"
+            why = "that could not be read when the file was made"
             left_out.add(f"{unit} {why}", f"{unit.many} {why}", count=len(self.skipped))
         return left_out.phrases()
 

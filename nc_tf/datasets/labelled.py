@@ -40,7 +40,7 @@ class LabelledImages:
     label_order: str = "number"
 
     def sample(self, count: int | None, seed: int) -> "LabelledImages":
-        """`count` of the images, chosen by the seed, in their own order; all of them with None.
+        """Return `count` of the images, chosen by the seed; all with None.
 
         Raises:
             InputError: more are wanted than there are, or fewer than one.
@@ -48,12 +48,12 @@ class LabelledImages:
         return self if count is None else self.take(sample_rows(len(self.images), count, seed, Unit.of(self.images.shape[1:])))
 
     def take(self, rows: np.ndarray) -> "LabelledImages":
-        """The images at these rows, in their own order."""
+        """Return the images at these rows, in their own order."""
         rows = np.sort(rows)
         return replace(self, images=self.images[rows], labels=self.labels[rows], available=self.available or len(self.images))
 
     def account(self) -> str | None:
-        """One line on what was read and what was left out; None where all was read."""
+        """Return a line on what was left out; None where nothing was."""
         if not self.left_out:
             return None
         count, many = len(self.images), Unit.of(self.images.shape[1:]).many
@@ -94,7 +94,7 @@ class Found(NamedTuple):
 
     @property
     def number(self) -> int:
-        """How many images it has; 0 where its labels are none."""
+        """Return the number of images; 0 where the labels are no list."""
         return len(self.labels) if np.ndim(self.labels) else 0
 
 
@@ -110,19 +110,22 @@ def sample_rows(number: int, count: int, seed: int, unit: Unit) -> np.ndarray:
 
 
 class LeftOut:
-    """What is found and not read: how many for each reason, and the first few names."""
+    """The account of what is found and not read, by reason."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], tuple[int, list[str]]] = {}
 
     def add(self, one: str, many: str, *names: str, count: int = 1) -> None:
-        """Count `count` more for a reason, which is said as `one` or `many`; the same name is mentioned once."""
+        """Count `count` more for a reason, which is said as `one` or `many`.
+
+        The same name is mentioned once.
+        """
         before, known = self._found.setdefault((one, many), (0, []))
         known += [name for name in dict.fromkeys(names) if name not in known][: NAMED + 1 - len(known)]
         self._found[one, many] = before + count, known
 
     def phrases(self) -> tuple[str, ...]:
-        """`3 links (a, b, c)`, one for each reason."""
+        """Return one phrase for each reason: `3 links (a, b, c)`."""
         return tuple(f"{count:,} {one if count == 1 else many}{_listed(names)}" for (one, many), (count, names) in self._found.items())
 
 

@@ -39,7 +39,7 @@ FOUND: dict[str, FoundSubset] = {"test": "test", "val": "test", "train": "train"
 
 
 def find_pair(path: Path, names: Sequence[str], subset: Subset) -> tuple[str, str, FoundSubset]:
-    """The names of the images and of the labels among those in a file, and which set they are.
+    """Return the names of images and labels in a file, and their set.
 
     Raises:
         InputError: none of the pairs that are understood is there.
@@ -64,7 +64,7 @@ def _candidates(which: str) -> list[tuple[str, str]]:
 
 
 def pair_found(path: Path, arrays: Arrays, class_names: tuple[str, ...] | None, subset: Subset) -> Found:
-    """One set of a file; its labels are read at once, its images when they are asked for.
+    """Find one set of a file, and read its labels.
 
     Raises:
         InputError: as `find_pair`, and what reading the labels raises.

@@ -45,7 +45,7 @@ class _Unreadable(Exception):
 
 
 def read_pictures(folder: Path, files: Sequence[Path], image_shape: ImageShape | None) -> Pictures:
-    """Decode pictures; of one that moves, the first frame.
+    """Decode pictures; a moving one gives its first frame.
 
     Args:
         folder: what error messages call the set.
@@ -80,7 +80,10 @@ def read_pictures(folder: Path, files: Sequence[Path], image_shape: ImageShape |
 def _own_shape(
     folder: Path, files: Sequence[Path], wanted: tuple[int | None, int | None, int | None], problems: dict[int, str]
 ) -> tuple[int, int, int]:
-    """The shape to bring pictures to where it is not given; by their headers, so that nothing is decoded that will not fit."""
+    """Return the shape of the pictures themselves where none is given.
+
+    Their headers tell, so that nothing is decoded that does not fit.
+    """
     height, width, channels = wanted
     headers = {}
     for row, file in enumerate(files):
@@ -115,7 +118,7 @@ def _decoded(file: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
-    """A picture by its header, without decoding a pixel."""
+    """Open a picture by its header, without decoding a pixel."""
     try:
         with Image.open(file, formats=FORMATS) as picture:
             if picture.width * picture.height > LARGEST_PICTURE:

@@ -19,7 +19,10 @@ LARGEST_TABLE = 2**26  # bytes; that of GTSRB has half a million
 
 
 def table_of(root: "Tree", folder: "Tree") -> Path | None:
-    """The table for the pictures in a folder: FOLDER.csv beside it, or GT-*.csv in it; None where there is none."""
+    """Return the table for the pictures in a folder, or None.
+
+    It is called FOLDER.csv and lies beside the folder, or GT-*.csv and lies in it.
+    """
     if not folder.pictures:
         return None
     names = {folder.path.name.casefold(), *(part.casefold() for part in folder.path.relative_to(root.path).parts[:1])}
@@ -29,7 +32,7 @@ def table_of(root: "Tree", folder: "Tree") -> Path | None:
 
 
 def labelled(root: "Tree", folder: "Tree", table: Path, left_out: LeftOut) -> tuple[list[Path], np.ndarray]:
-    """The pictures of a folder that the table names, in the order of the table, and their labels.
+    """Return the pictures that a table names, in its order, and their labels.
 
     A name in the table can reach no file but these.
 

@@ -25,6 +25,7 @@ from nc_tf.datasets.labelled import ImageShape, LabelledImages, Subset
 from nc_tf.datasets.splits import Listing, list_clips
 from nc_tf.errors import InputError
 from nc_tf.npz_file import npz_arrays
+from nc_tf.text import printable
 
 DEFAULT = ClipFormat()
 
@@ -86,7 +87,11 @@ def load_archive(
         InputError: as `splits.list_clips`; a single class where two are expected; no decoder; or `cache` cannot be written to.
     """
     folder = Path(folder)
-    say = Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+
+    def say(text: str) -> None:
+        console.print(printable(text))  # a file of clips may be a stranger's, and so what it says was left out
+
     listing = list_clips(folder, classes=classes, num_classes=num_classes)
     settings = _settings(listing, form)
     path = Path(cache or folder) / cache_name(listing.classes, form, chosen=classes is not None)
