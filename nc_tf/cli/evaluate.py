@@ -5,7 +5,7 @@ Exit code 0: measured; 2: bad input or failure.
 
 import argparse
 
-from nc_tf.cli.options import add_model_options, preprocessing_of
+from nc_tf.cli.options import add_model_options, model_of, preprocessing_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="clean raw images; X_test where there are two sets")
     parser.add_argument("--poisoned", metavar="FILE", help="triggered images, labelled with what the attacker wants, as CSAW-HackML's are")
     parser.add_argument("--trigger", metavar="FILE", nargs="+", default=(), help=".npz triggers to lay on the clean images")
-    parser.add_argument("--weights-of", choices=("deepid",), help="MODEL holds weights alone, of this network: a *_bd_weights.h5")
     add_model_options(parser)
 
 
@@ -27,11 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.datasets.files import read
     from nc_tf.evaluation import accuracy, measure
     from nc_tf.mitigation.repair import check_backdoor
-    from nc_tf.models.deepid import load_published
-    from nc_tf.models.loading import load_model
     from nc_tf.results import Unit
 
-    model = load_published(arguments.model) if arguments.weights_of else load_model(arguments.model, trust_model=arguments.trust_model)
+    model = model_of(arguments)
     preprocess, shape, num_classes = preprocessing_of(arguments), model.input_shape[1:], model.output_shape[-1]
     preprocess.check_channels(shape[-1])
     clean = read(arguments.data, image_shape=shape)

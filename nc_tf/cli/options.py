@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,11 @@ from typing import TYPE_CHECKING
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
+    import keras
+
     from nc_tf.preprocessing import Preprocessing
+
+ARCHITECTURES = ("gtsrb", "signs", "small_resnet", "preact_resnet18", "deepid", "cnn_lstm")
 
 
 def numbers(kind: type) -> Callable[[str], tuple]:
@@ -48,10 +53,45 @@ def labels(text: str) -> tuple[int, ...] | None:
     return None if text == "all" else numbers(int)(text)
 
 
+def image_shape(text: str) -> tuple[int, ...]:
+    """`28x28x1`, or of clips `16x64x64x3`."""
+    parts = text.split("x")
+    if len(parts) not in (3, 4) or not all(part.isascii() and part.isdecimal() and 0 < int(part) < 2**16 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HxWxC such as 28x28x1, or TxHxWxC")
+    return tuple(map(int, parts))
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """How the model is opened and fed."""
     parser.add_argument("--trust-model", action="store_true", help="let the file run code: only if you trust its author")
+    parser.add_argument("--output", metavar="NAME", help="of several outputs the one with the class scores, by name or number")
+    flat = "what a flat input holds, 28x28x1; default: a square with 1 or 3 channels"
+    parser.add_argument("--image-shape", type=image_shape, metavar="HxWxC", help=flat)
+    weights = "MODEL holds weights alone, .h5, of this network"
+    parser.add_argument("--weights-of", "--architecture", choices=ARCHITECTURES, help=weights)
     add_range_options(parser)
+
+
+def model_of(arguments: argparse.Namespace) -> "keras.Model":
+    """The classifier that MODEL and the options of `add_model_options` name; what was adapted is said on stderr.
+
+    Raises:
+        InputError: as `nc_tf.load_model`, `load_weights` and `adapt`.
+    """
+    from nc_tf.models.adapting import adapt, what_was_adapted
+    from nc_tf.models.loading import load_model
+    from nc_tf.models.weights import load_weights
+
+    if arguments.weights_of:
+        weights = load_weights(arguments.model, arguments.weights_of, image_shape=arguments.image_shape)
+        return adapt(weights, output=arguments.output, name=arguments.model)
+    model = load_model(
+        arguments.model, trust_model=arguments.trust_model, output=arguments.output, image_shape=arguments.image_shape
+    )
+    adapted = what_was_adapted(model).get("adapted")
+    if adapted:
+        print(f"{arguments.model} has {adapted}", file=sys.stderr)
+    return model
 
 
 def add_range_options(parser: argparse.ArgumentParser) -> None:

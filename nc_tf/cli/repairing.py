@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nc_tf.cli.options import add_model_options, preprocessing_of, seed
+from nc_tf.cli.options import add_model_options, model_of, preprocessing_of, seed
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ def repair(
     from nc_tf.attacks.backdoor_file import load_backdoor
     from nc_tf.datasets.files import read_both
     from nc_tf.mitigation.saving import save_mitigation, table
-    from nc_tf.models.loading import load_model
     from nc_tf.models.saving import check_model_file
     from nc_tf.results import Unit
     from nc_tf.scan_folder import ScanFolder
@@ -44,7 +43,7 @@ def repair(
     check_model_file(arguments.out, arguments.model, arguments.data)
     triggers = found_triggers(arguments, needs_triggers)
     known = {"true": load_backdoor(arguments.true_trigger)} if arguments.true_trigger else {}
-    model = load_model(arguments.model, trust_model=arguments.trust_model)
+    model = model_of(arguments)
     if arguments.scan:
         ScanFolder(arguments.scan).check_model(sha256_of(arguments.model))
     train, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_tf.cli.guard import interruptible
-from nc_tf.cli.options import add_model_options, class_names, labels, positive, preprocessing_of, seed
+from nc_tf.cli.options import add_model_options, class_names, labels, model_of, positive, preprocessing_of, seed
 
 if TYPE_CHECKING:
     import keras
@@ -74,11 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf scan`."""
     from nc_tf.datasets.files import read, read_both
-    from nc_tf.models.loading import load_model
     from nc_tf.presets import PRESETS
     from nc_tf.report.tensorboard import TensorBoardLog
 
-    model = load_model(arguments.model, trust_model=arguments.trust_model)
+    model = model_of(arguments)
     names = class_names(arguments.class_names, model.output_shape[-1])
     if arguments.trials is None:
         loaded, test = read(arguments.data, subset="test", image_shape=model.input_shape[1:]), None
@@ -165,6 +164,7 @@ def scan_into(
     what, data_hash = model_facts(model_file, model), array_hash(data.images, data.labels, *(unseen or ()))
     folder = ScanFolder(out)
     asked = scan_record(what["sha256"], data_hash, chosen, preprocess, upsample_size, seed, best=best, per_frame=per_frame)
+    asked |= {key: what[key] for key in ("adapted",) if key in what}
     resume = folder.open(asked, fresh=fresh)
     with ScanProgress(resume.finished.values()) as progress:
         result = interruptible(

@@ -10,6 +10,7 @@ from keras import layers
 from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import all_layers, set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
+from nc_tf.models.adapting import to_train
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
 
@@ -54,7 +55,7 @@ def nft(
     follow as fast as the layer itself says, in Keras .99 by default and not .9; and the rate falls with every step, not once in 200.
 
     Args:
-        model: Sequential or functional, one input, one output (N, K), softmax or logits. It is not changed.
+        model: what `nc_tf.adapt` takes, softmax, sigmoid or logits. It is not changed.
         images: (N, H, W, C) clean raw images in [0, 255].
         labels: (N,) true classes, integers or one-hot.
         triggers: to measure with; the method itself needs none.
@@ -94,13 +95,16 @@ def nft(
     flags = trainable_flags(purified)
     for layer, _ in flags:  # the channels of frozen ones are weighed too; each by itself, because a copied model hands no flag on
         layer.trainable = True
-    masked = MaskedNetwork(purified, regularization * repair.num_classes / len(images), alpha, beta)
+    learner, logits = to_train(purified), not repair.probabilities
+    masked = MaskedNetwork(learner, regularization * repair.num_classes / len(images), alpha, beta)
     masked.compile(
         optimizer=keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.4), momentum=0.95),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=not repair.probabilities),
+        loss=keras.losses.CategoricalCrossentropy(logits) if learner is purified else keras.losses.BinaryCrossentropy(),
         metrics=["accuracy"],
     )
     batches = _mixed(images, labels, repair, mix, batch_size)
+    if learner is not purified:  # it answers the probability of class 1 alone
+        batches = batches.map(lambda images, targets: (images, targets[:, 1:]))
     masked.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=verbose)
     masks = masked.fold()
     set_back(flags)

@@ -11,6 +11,7 @@ from nc_tf.callbacks import ScanCallback
 from nc_tf.errors import InputError
 from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.unlearning import unlearn
+from nc_tf.models.adapting import adapt_to
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
 from nc_tf.scanning import scan
@@ -56,7 +57,8 @@ def unlearn_in_rounds(
     """
     if rounds < 1:
         raise InputError(f"{rounds} rounds: expected 1 or more; three are enough for several triggers on one label")
-    found, scans, repaired, settings = list(triggers), [], model, {}
+    found, scans, settings = list(triggers), [], {}
+    repaired = model = adapt_to(model, np.shape(test[0])[1:])
     for number in range(rounds + 1):
         if number or not found:
             result = scan(repaired, *test, intensity_range=intensity_range, seed=seed, callbacks=callbacks, **(scan_options or {}))
@@ -68,7 +70,7 @@ def unlearn_in_rounds(
                 break
             found += result.triggers
         taught = unlearn(repaired, images, labels, found, test=test, intensity_range=intensity_range, seed=seed, **unlearning)
-        repaired, settings = taught.model, taught.settings
+        repaired, settings = taught.classifier, taught.settings
     repair = Repair(model, found, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
     done = repair.done(repaired, "unlearning in rounds", {"rounds": scans})
     return replace(done, settings=settings | {"method": "unlearning in rounds", "triggers_taught": len(found)})
