@@ -35,6 +35,7 @@ def repair(
     from nc_tf.attacks.backdoor_file import load_backdoor
     from nc_tf.datasets.files import read_both
     from nc_tf.mitigation.saving import save_mitigation, table
+    from nc_tf.models.adapting import what_was_adapted
     from nc_tf.models.saving import check_model_file
     from nc_tf.results import Unit
     from nc_tf.scan_folder import ScanFolder
@@ -45,7 +46,7 @@ def repair(
     known = {"true": load_backdoor(arguments.true_trigger)} if arguments.true_trigger else {}
     model = model_of(arguments)
     if arguments.scan:
-        ScanFolder(arguments.scan).check_model(sha256_of(arguments.model))
+        ScanFolder(arguments.scan).check_model(sha256_of(arguments.model), what_was_adapted(model).get("adapted"))
     train, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
     preprocess = preprocessing_of(arguments)
     mitigation = method(

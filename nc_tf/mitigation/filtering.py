@@ -71,7 +71,8 @@ def input_filter(
     repair.required("the filter")
     original = original_form(repair.model)
     if len(original.outputs) > 1:
-        raise InputError(f"a model with {len(original.outputs)} outputs: expected one, which the filter adds a class to; keep that output only")
+        many = len(original.outputs)
+        raise InputError(f"a model with {many} outputs: expected one, which the filter adds a class to; keep that output only")
     if any(layer.name == "filter" for layer in original.layers):
         raise InputError("the model has an input filter already: expected one without; give the model that this one was made of")
     images, labels = repair.some(images, labels, fraction)

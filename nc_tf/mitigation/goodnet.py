@@ -21,8 +21,8 @@ class GoodNet:
     """What `from_badnet` makes: a scan, a repaired network, and one Keras model that rejects triggered images.
 
     Attributes:
-        model: answers (N, K + 1) probabilities for images; the last class is "poisoned". Of a network in which the scan finds nothing it is the
-            network itself with that class added and never answered.
+        model: reads images and answers (N, K + 1) probabilities; the last class is "poisoned". Of a network in which the scan finds
+            nothing it is the network itself with that class added and never answered.
         scan: what was found.
         num_classes: K, and the number that stands for "poisoned".
         preprocess: what the network wants of raw pixels.

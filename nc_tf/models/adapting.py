@@ -36,14 +36,17 @@ class Form:
         images = keras.Input(self.image_shape or given.shape[1:], dtype=given.dtype)
         entered = images if self.image_shape is None else ops.reshape(images, (-1, *given.shape[1:]))
         if type(network).call in (Functional.call, keras.Sequential.call):
-            graph = getattr(network, "_functional", network)  # a Sequential has one inside
-            answers = graph._run_through_graph([entered])  # layer by layer, so that they can be found, frozen and cut
+            answers = _graph(network)._run_through_graph([entered])  # layer by layer, so that they can be found, frozen and cut
         else:
             answers = network(entered)
         scores = _a_score_a_class(tree.flatten(answers)[self.output], self.ending)
         classifier = keras.Model(images, scores, name=network.name)
         classifier.nc_tf_form = replace(self, original=network)
         return classifier
+
+
+def _graph(model: keras.Model) -> keras.Model:
+    return getattr(model, "_functional", model)  # a Sequential has one inside
 
 
 def _a_score_a_class(answers: Any, ending: Ending | None) -> Any:
@@ -84,8 +87,8 @@ def adapt(
     number = chosen_output(model, output, name)
     shape = reshaped_from(model, None if image_shape is None else tuple(image_shape), name)
     form = Form(model, shape, number, ending_of(model, number, name))
-    plain = isinstance(model, keras.Sequential) or isinstance(model.input, keras.KerasTensor) and isinstance(model.output, keras.KerasTensor)
-    classifier = model if plain and shape is None and form.ending is None else form.around(model)
+    in_a_list_or_dict = not all(isinstance(end, keras.KerasTensor) for end in (_graph(model).input, _graph(model).output))
+    classifier = form.around(model) if in_a_list_or_dict or shape or form.ending else model
     _check_classifier(classifier, name)
     return classifier
 
@@ -96,8 +99,8 @@ def adapt_to(model: keras.Model, image_shape: Sequence[int], name: str = "the mo
     Raises:
         InputError: as `adapt`.
     """
-    shape = (*image_shape, 1) if len(image_shape) == 2 else tuple(image_shape)
-    inputs = getattr(model, "inputs", None) or ()
+    shape = tuple(image_shape) + (1,) * (len(image_shape) == 2)
+    inputs = getattr(model, "inputs", None) or []
     own = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()
     says = _form(model) is None and len(own) in (1, 2) and len(shape) in (3, 4) and None not in own
     return adapt(model, image_shape=shape if says and math.prod(own) == math.prod(shape) else None, name=name)

@@ -67,7 +67,8 @@ def chosen_output(model: keras.Model, output: str | None, name: str) -> int:
     for known in (names, list(layers), [str(number) for number in range(len(names))]):
         if output is not None and known.count(output) == 1:
             return known.index(output)
-    listed = ", ".join(f"{number}: {show(one)} {tuple(tensor.shape)}" for number, (one, tensor) in enumerate(zip(names, model.outputs, strict=True)))
+    shapes = [tuple(tensor.shape) for tensor in model.outputs]
+    listed = ", ".join(f"{number}: {show(names[number])} {shape}" for number, shape in enumerate(shapes))
     if output is None:
         raise InputError(
             f"{name}: the network has {len(names)} outputs; expected one, of class scores; "
@@ -104,10 +105,12 @@ def reshaped_from(model: keras.Model, image_shape: ImageShape | None, name: str)
         return image_shape
     if len(own) == 2 and min(own) >= SMALLEST_SIDE:
         return (*own, 1)
-    square = next(((side, side, channels) for channels in (1, 3) if (side := math.isqrt(own[0] // channels)) ** 2 * channels == own[0]), None)
-    if len(own) == 1 and square and square[0] >= SMALLEST_SIDE:
-        return square
-    raise InputError(f"{name}: the network reads arrays of shape {shape}; {IMAGES}, or as many values; {GIVE_SHAPE}{_such_as(math.prod(own))}")
+    for channels in (1, 3):
+        side = math.isqrt(own[0] // channels)
+        if len(own) == 1 and side >= SMALLEST_SIDE and side**2 * channels == own[0]:
+            return (side, side, channels)
+    such_as = _such_as(math.prod(own))
+    raise InputError(f"{name}: the network reads arrays of shape {shape}; {IMAGES}, or as many values; {GIVE_SHAPE}{such_as}")
 
 
 def by(shape: ImageShape | None) -> str:

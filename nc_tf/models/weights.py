@@ -64,14 +64,15 @@ def _fitting_network(file: h5py.File, path: Path, architecture: str, image_shape
     stored: Counter[tuple[int, ...]] = Counter()
     file.visititems(lambda _, found: stored.update([tuple(found.shape)]) if isinstance(found, h5py.Dataset) else None)
     sizes = {shape[0] for shape in stored if len(shape) == 1} & {shape[1] for shape in stored if len(shape) == 2}
-    shape = () if image_shape is None else (tuple(image_shape),)
+    shape = [] if image_shape is None else [tuple(image_shape)]
     for num_classes in sorted(sizes - {1}):
         try:
             model = NETWORKS[architecture](num_classes, *shape)
         except InputError:
             raise
         except ValueError as error:  # the convolutions leave nothing of it
-            raise InputError(f"--image-shape {by(shape[0])}: expected images that {architecture} can read ({keras_reason(error)}); correct it") from error
+            size, reason = by(shape[0]), keras_reason(error)
+            raise InputError(f"--image-shape {size}: expected images that {architecture} can read ({reason}); correct it") from error
         if Counter(tuple(weight.shape) for weight in model.weights) <= stored:
             return model
     size = f"images of {by(shape[0])}" if shape else "images of its usual shape"
