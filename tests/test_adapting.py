@@ -120,7 +120,7 @@ def test_flat_and_gray_input_is_reshaped(own: tuple[int, ...], asked: tuple[int,
     images = np.random.default_rng(0).random((2, *shape)).astype(np.float32)
     assert adapted.input_shape == (None, *shape)
     np.testing.assert_allclose(answers(adapted, images), answers(model, images.reshape(2, *own)), rtol=1e-6)
-    assert what_was_adapted(adapted) == {"adapted": f"images {shape} reshaped to {own}", "own_input_shape": list(own)}
+    assert what_was_adapted(adapted) == {"adapted": f"input {own} for images {shape}", "own_input_shape": list(own)}
     assert original_form(adapted) is model
 
 

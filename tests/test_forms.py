@@ -45,7 +45,7 @@ def verdict(out: Path) -> dict[str, Any]:
 
 def test_a_scan_says_what_it_took_a_flat_sigmoid_for(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     assert run(folder, "scan", "value.keras", "--out", tmp_path, *SHORT) == 3
-    words = "one sigmoid output, images (8, 8, 3) reshaped to (192,)"
+    words = "one sigmoid output, input (192,) for images (8, 8, 3)"
     assert f"{folder / 'value.keras'} has {words}\n" in capsys.readouterr().err
     found = verdict(tmp_path)
     assert [row["label"] for row in found["labels"]] == [0, 1]

@@ -140,7 +140,7 @@ def what_was_adapted(model: keras.Model) -> dict[str, Any]:
     words = [str(form.ending)] if form.ending else []
     if form.image_shape is not None:
         facts["own_input_shape"] = list(form.original.inputs[0].shape[1:])
-        words.append(f"images {form.image_shape} reshaped to {tuple(facts['own_input_shape'])}")
+        words.append(f"input {tuple(facts['own_input_shape'])} for images {form.image_shape}")
     if len(form.original.outputs) > 1:
         facts["output"] = output_names(form.original)[form.output]
         words.append(f"output {show(facts['output'])} of {len(form.original.outputs)}")
