@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nc_tf.callbacks import ScanCallback
     from nc_tf.errors import InputError
     from nc_tf.mitigation.unlearning import unlearn
+    from nc_tf.models.adapting import adapt
     from nc_tf.models.loading import load_model
     from nc_tf.results import LabelResult, Measurement, Mitigation, ScanResult, Status, Trigger, Verdict
     from nc_tf.scanning import scan
@@ -26,6 +27,7 @@ _HOMES = {
     "Trigger": "results",
     "Verdict": "results",
     "Visualizer": "visualizer",
+    "adapt": "models.adapting",
     "load_model": "models.loading",
     "scan": "scanning",
     "unlearn": "mitigation.unlearning",
@@ -41,6 +43,7 @@ __all__ = [
     "Trigger",
     "Verdict",
     "Visualizer",
+    "adapt",
     "load_model",
     "scan",
     "unlearn",

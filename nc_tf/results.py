@@ -235,12 +235,14 @@ class Mitigation:
     """A repaired model and what the repair did.
 
     Attributes:
-        model: the repaired keras.Model; the one passed in is unchanged.
+        model: the repaired keras.Model, of the form of the one passed in, such as one sigmoid output or flat input. That is unchanged.
         before: measured on the model passed in.
         after: measured on the repaired one.
         triggers: what was measured, by name.
         settings: what it was run with, as plain JSON values.
         details: what the method found on the way, as plain JSON values; its own docstring says what.
+        classifier: what was measured: the repaired model as `nc_tf.adapt` makes it answer a score a class for images. It has the layers of
+            `model`, and is `model` itself where that is such a classifier.
     """
 
     model: Any
@@ -249,3 +251,4 @@ class Mitigation:
     triggers: dict[str, Backdoor] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    classifier: Any = None

@@ -19,6 +19,7 @@ from PIL import Image
 from nc_tf.callbacks import ScanCallback
 from nc_tf.errors import InputError
 from nc_tf.files import clear_leftovers, delete, plain, subfolder, whole_file
+from nc_tf.models.containers import show
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.pixels import drawable
 from nc_tf.ranking import Shortlist
@@ -252,18 +253,24 @@ class ScanFolder(ScanCallback):
             raise InputError(f"{self.trigger_file(missing[0])} is missing: expected a trigger for every flagged label; scan again")
         return tuple(results[label].trigger for label in flagged)
 
-    def check_model(self, sha256: str) -> None:
-        """Whether the scan is of the model file with this hash; a `verdict.json` that names no model fits all.
+    def check_model(self, sha256: str, adapted: str | None = None) -> None:
+        """Whether the scan is of the model file with this hash, adapted so; a `verdict.json` that names no model fits all.
 
         Raises:
-            InputError: it is of another, or cannot be read.
+            InputError: it is of another, or of another output of it, or cannot be read.
         """
         model = read_verdict(self.path / "verdict.json").get("model")
-        scanned = model.get("sha256") if isinstance(model, dict) else None
-        if scanned not in (None, sha256):
+        scanned = model if isinstance(model, dict) and model.get("sha256") is not None else {"sha256": sha256, "adapted": adapted}
+        if scanned["sha256"] != sha256:
             raise InputError(
                 f"{self.path} is the scan of another model file: expected one of this model; scan it, or, if it is the same model saved "
                 "anew, give the triggers with --trigger"
+            )
+        if scanned.get("adapted") != adapted:
+            was, now = (show(words or "a score a class") for words in (scanned.get("adapted"), adapted))
+            raise InputError(
+                f"{self.path} is the scan of a model with {was}, this one has {now}: expected the same; "
+                "give the same --output and --image-shape"
             )
 
     def write_verdict(

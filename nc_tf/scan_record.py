@@ -11,6 +11,7 @@ import numpy as np
 
 from nc_tf import __version__
 from nc_tf.inversion import SearchSettings
+from nc_tf.models.adapting import what_was_adapted
 from nc_tf.models.network import resolve_precision
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import Preset
@@ -74,9 +75,11 @@ def settings_record(settings: SearchSettings) -> dict[str, Any]:
 
 
 def model_facts(path: str | Path, model: keras.Model) -> dict[str, Any]:
-    """What `verdict.json` says of a model file."""
+    """What `verdict.json` says of a model file: shapes as the scan sees them, and what was adapted or named."""
     shape = list(model.input_shape[1:])
-    return {"path": str(path), "sha256": sha256_of(path), "num_classes": model.output_shape[-1], "input_shape": shape}
+    facts = {"path": str(path), "sha256": sha256_of(path), "num_classes": model.output_shape[-1], "input_shape": shape}
+    weights = {"weights_of": model.nc_tf_weights_of} if hasattr(model, "nc_tf_weights_of") else {}
+    return facts | weights | what_was_adapted(model)
 
 
 def array_hash(*arrays: np.ndarray) -> str:

@@ -17,6 +17,7 @@ from nc_tf.evaluation import attack_success_rate, attacked, predict_classes, sha
 from nc_tf.inversion import RoundLog, Run, SearchSettings
 from nc_tf.lanes import plan_search
 from nc_tf.limits import limit_of_recognition, limits_of_images, limits_of_network
+from nc_tf.models.adapting import adapt_to
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import preset_named
 from nc_tf.racing import Race, random_arm
@@ -58,7 +59,8 @@ def scan(
     """Search the smallest trigger of every label and tell whether one is suspiciously small (paper section IV).
 
     Args:
-        model: a Keras classifier, one input (N, H, W, C) or (N, T, H, W, C), one output (N, K), softmax or logits. It is not changed.
+        model: a Keras classifier, one input (N, H, W, C) or (N, T, H, W, C), one output (N, K), softmax or logits; or another form that
+            `nc_tf.adapt` takes without a choice. It is not changed.
         images: (N, H, W, C) clean raw images, or clips (N, T, H, W, C), uint8 or float32 in [0, 255].
         labels: (N,) true classes; where they are missing the model's own answers take their place.
         unseen: clean images and their classes to measure the triggers on; by default a part of `images` is kept from the search for that.
@@ -84,6 +86,7 @@ def scan(
         InputError: images, labels or settings that cannot be scanned; see docs/data-files.md for the list.
     """
     began = time.perf_counter()
+    model = adapt_to(model, np.shape(images)[1:])
     chosen, run_legs = preset_named(preset), engine_named(engine)
     usual = chosen.settings_for(model.input_shape[1:])
     settings = settings or usual

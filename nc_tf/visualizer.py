@@ -11,6 +11,7 @@ import tensorflow as tf
 from nc_tf.errors import InputError
 from nc_tf.files import whole_file
 from nc_tf.inversion import Inversion, Loss, RoundLog, Run, SearchSettings
+from nc_tf.models.adapting import adapt_to
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing, preprocessing
 from nc_tf.random_state import random_state_kept
@@ -28,7 +29,7 @@ class Visualizer:
     state, cost and counters start afresh with every call; a generator's last, shorter batch is filled up with the images that follow.
 
     Args:
-        model: Keras classifier (N, H, W, C) -> (N, K), softmax or logits.
+        model: Keras classifier (N, H, W, C) -> (N, K), softmax or logits; or another form that `nc_tf.adapt` takes without a choice.
         intensity_range: "raw", "mnist", "inception" or "imagenet": what the model, and the generator, hold pixels in.
         regularization: "l1", "l2" or None.
         input_shape: (H, W, C).
@@ -104,6 +105,7 @@ class Visualizer:
         self.tmp_dir = Path(tmp_dir) if save_tmp else None
         self.batch_size, self.mini_batch, self.raw_input_flag = batch_size, mini_batch, raw_input_flag
         self.preprocess = preprocessing(intensity_range)
+        model = adapt_to(model, input_shape)
         if img_color != input_shape[-1] or model.output_shape[-1] != num_classes:
             raise InputError(
                 f"{img_color} colours, {num_classes} classes: expected those of the input shape {tuple(input_shape)} and of the model, "

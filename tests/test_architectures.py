@@ -1,15 +1,11 @@
-"""The networks by their names: parameters as published, shapes, and weights that were published without an architecture."""
-
-from pathlib import Path
+"""The networks by their names: parameters as published, and shapes."""
 
 import keras
 import numpy as np
 import pytest
-from quick import published
 
-from nc_tf.errors import InputError
 from nc_tf.models.architectures import NETWORKS
-from nc_tf.models.deepid import deepid_network, load_published
+from nc_tf.models.deepid import deepid_network
 from nc_tf.models.residual import preact_resnet18, resnet18_features, small_resnet
 
 
@@ -20,30 +16,6 @@ def test_deepid_has_the_parameters_of_the_published_weights() -> None:
     assert model.get_layer("pool_3").output.shape == (None, 5, 4, 60)
     assert model.get_layer("flatten_1").output.shape == (None, 1200)
     assert model.get_layer("flatten_2").output.shape == (None, 960)
-
-
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
-def test_published_weights_are_loaded_by_name(tmp_path: Path) -> None:
-    keras.utils.set_random_seed(1)
-    model = deepid_network(10)
-    loaded = load_published(published(tmp_path / "sunglasses_bd_weights.h5", model), 10)
-    images = np.random.default_rng(0).random((4, 55, 47, 3)).astype(np.float32)
-    np.testing.assert_array_equal(loaded(images), model(images))
-    model.save(tmp_path / "net.h5")
-    np.testing.assert_array_equal(load_published(tmp_path / "net.h5", 10)(images), model(images))
-
-
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    model = deepid_network(10)
-    with pytest.raises(InputError, match=r"no weights for layer 'conv_4': expected the layers of 'deepid', found 'conv_1', "):
-        load_published(published(tmp_path / "w.h5", model, "conv_4"), 10)
-    with pytest.raises(InputError, match=r"layer 'output' needs kernel of shape \(160, 1283\), the file stores \(160, 10\)"):
-        load_published(published(tmp_path / "w.h5", model))
-    with pytest.raises(InputError, match=r"none\.h5 does not exist: expected the published weights"):
-        load_published(tmp_path / "none.h5")
-    (tmp_path / "text.h5").write_text("weights, honestly")
-    with pytest.raises(InputError, match=r"text\.h5"):
-        load_published(tmp_path / "text.h5")
 
 
 def test_preact_resnet18_is_the_fields() -> None:

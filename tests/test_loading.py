@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import layers
 
 from nc_tf.errors import InputError
-from nc_tf.models.loading import check_classifier, load_model
+from nc_tf.models.loading import load_model
 
 GOLDEN = Path(__file__).parent / "golden" / "infected_target33_keras222.h5"
 IMAGE, CLIP = (8, 8, 3), (4, 8, 8, 3)
@@ -261,30 +261,6 @@ def test_loading_leaves_keras_as_it_was(tmp_path: Path) -> None:
     load_model(tmp_path / "model.keras", trust_model=True)
     assert in_safe_mode() is None
     assert not global_state.get_global_attribute("uninitialized_variables")
-
-
-def network(inputs: int = 1, outputs: int = 1, shape: tuple[int | None, ...] = IMAGE, classes: int = 2) -> keras.Model:
-    images = [keras.Input(shape) for _ in range(inputs)]
-    merged = layers.Add()(images) if inputs > 1 else images[0]
-    flat = keras.ops.sum(merged, axis=tuple(range(1, len(shape) + 1)))[:, None]
-    return keras.Model(images, [layers.Dense(classes)(flat) for _ in range(outputs)])
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (lambda: network(inputs=2), "the network has 2 inputs; expected one"),
-        (lambda: network(outputs=2), "the network has 2 outputs; expected one"),
-        (lambda: network(shape=(8, 3)), r"reads arrays of shape \(None, 8, 3\); expected images"),
-        (lambda: network(shape=(8, 8, None)), r"reads \(None, 8, 8, None\), channels unknown"),
-        (lambda: network(classes=1), r"the network has one class \(output \(None, 1\)\)"),
-        (lambda: keras.Sequential([keras.Input(IMAGE), layers.Dense(3)]), r"puts out arrays of shape \(None, 8, 8, 3\); expected class"),
-        (lambda: keras.Sequential([layers.Dense(3)]), "has no known input and output"),
-    ],
-)
-def test_networks_that_are_no_classifier(model: Callable[[], keras.Model], message: str) -> None:
-    with pytest.raises(InputError, match=f"^m.keras: .*{message}"):
-        check_classifier(model(), "m.keras")
 
 
 @pytest.mark.parametrize("trust_model", [False, True])

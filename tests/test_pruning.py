@@ -306,7 +306,7 @@ def test_a_model_of_its_own_class_is_refused() -> None:
         def call(self, images: Any) -> Any:
             return images
 
-    with pytest.raises(InputError, match="a model without a known input and output: expected a Sequential or functional one"):
+    with pytest.raises(InputError, match="the network has no known input and output; expected a Sequential or functional model"):
         prune(Own(), *TRAIN, [TRUE], test=TEST)
 
 

@@ -267,18 +267,17 @@ def test_a_dataset_of_another_kind_is_refused(dataset: tf.data.Dataset, message:
 
 
 def test_a_model_that_cannot_be_copied_is_refused() -> None:
-    class Subclass(keras.Model):
-        def __init__(self) -> None:
+    class Fixed(keras.Layer):
+        def __init__(self, factor: float) -> None:
             super().__init__()
-            self.inner = small_network()
+            self.factor = factor
 
         def call(self, images: tf.Tensor) -> tf.Tensor:
-            return self.inner(images)
+            return self.factor * images
 
-        input_shape, output_shape = (None, *IMAGE_SHAPE), (None, NUM_CLASSES)
-
+    images = keras.Input(IMAGE_SHAPE)
     with pytest.raises(InputError, match=r"the model cannot be copied .*: expected a Sequential or functional one"):
-        unlearn(Subclass(), *TRAIN, [REVERSED], **QUICKLY)
+        unlearn(keras.Model(images, small_network()(Fixed(1.0)(images))), *TRAIN, [REVERSED], **QUICKLY)
 
 
 def test_a_name_that_keras_cannot_save_to_is_refused(repaired: Mitigation, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Exit code 0: measured; 2: bad input or failure.
 import argparse
 import sys
 
-from nc_tf.cli.options import add_label_order, add_model_options, at_most, in_label_order, kept, range_of, say_left_out
+from nc_tf.cli.options import add_label_order, add_model_options, at_most, in_label_order, kept, model_of, range_of, say_left_out
 from nc_tf.text import printable
 
 
@@ -16,7 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="clean raw images; X_test where there are two sets")
     parser.add_argument("--poisoned", metavar="FILE", help="triggered images, labelled with what the attacker wants, as CSAW-HackML's are")
     parser.add_argument("--trigger", metavar="FILE", nargs="+", default=(), help=".npz triggers to lay on the clean images")
-    parser.add_argument("--weights-of", choices=("deepid",), help="MODEL holds weights alone, of this network: a *_bd_weights.h5")
     add_label_order(parser)
     add_model_options(parser)
 
@@ -30,12 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.datasets.files import read
     from nc_tf.evaluation import accuracy, measure
     from nc_tf.mitigation.repair import check_backdoor
-    from nc_tf.models.deepid import load_published
-    from nc_tf.models.loading import load_model
     from nc_tf.recognition import choose_range, recognise
     from nc_tf.results import Unit
 
-    model = load_published(arguments.model) if arguments.weights_of else load_model(arguments.model, trust_model=arguments.trust_model)
+    model = model_of(arguments)
     shape, num_classes = model.input_shape[1:], model.output_shape[-1]
     most = at_most(shape)
     clean = kept(read(arguments.data, image_shape=shape, at_most=most), seed=0)

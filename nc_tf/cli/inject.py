@@ -7,13 +7,12 @@ the network was not trained on, for a defence, and the test set.
 import argparse
 from typing import TYPE_CHECKING
 
-from nc_tf.cli.options import add_range_options, numbers, range_of, say_left_out, seed
+from nc_tf.cli.options import ARCHITECTURES, add_range_options, numbers, range_of, say_left_out, seed
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
     from nc_tf.results import Backdoor
 
-ARCHITECTURES = ("gtsrb", "signs", "small_resnet", "preact_resnet18", "deepid", "cnn_lstm")
 # Beside "patch", which has options of its own, and "benign"; those of nc_tf.attacks.poison_types, which loads TensorFlow.
 PUBLISHED = ("badnets", "blend", "SIG", "TrojanNet", "CLB", "WaNet")
 

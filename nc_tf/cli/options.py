@@ -14,10 +14,13 @@ from nc_tf.memory import DEFAULT
 from nc_tf.text import printable
 
 if TYPE_CHECKING:
+    import keras
+
     from nc_tf.datasets.files import LabelledImages
     from nc_tf.preprocessing import Preprocessing
 
 LARGEST_NAMES = 2**24  # bytes of a file of class names
+ARCHITECTURES = ("gtsrb", "signs", "small_resnet", "preact_resnet18", "deepid", "cnn_lstm")
 
 
 def numbers(kind: type) -> Callable[[str], tuple]:
@@ -57,11 +60,46 @@ def labels(text: str) -> tuple[int, ...] | None:
     return None if text == "all" else numbers(int)(text)
 
 
+def image_shape(text: str) -> tuple[int, ...]:
+    """`28x28x1`, or of clips `16x64x64x3`."""
+    parts = text.split("x")
+    if len(parts) not in (3, 4) or not all(part.isascii() and part.isdecimal() and 0 < int(part) < 2**16 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HxWxC such as 28x28x1, or TxHxWxC")
+    return tuple(map(int, parts))
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """How the model is opened and fed."""
     parser.add_argument("--trust-model", action="store_true", help="let the file run code: only if you trust its author")
+    parser.add_argument("--output", metavar="NAME", help="of several outputs the one with the class scores, by name or number")
+    flat = "what a flat input holds, 28x28x1; default: a square with 1 or 3 channels"
+    parser.add_argument("--image-shape", type=image_shape, metavar="HxWxC", help=flat)
+    weights = "MODEL holds weights alone, .h5, of this network"
+    parser.add_argument("--weights-of", "--architecture", choices=ARCHITECTURES, help=weights)
     add_memory_option(parser)
     add_range_options(parser, auto=True)
+
+
+def model_of(arguments: argparse.Namespace) -> "keras.Model":
+    """The classifier that MODEL and the options of `add_model_options` name; what was adapted is said on stderr.
+
+    Raises:
+        InputError: as `nc_tf.load_model`, `load_weights` and `adapt`.
+    """
+    from nc_tf.models.adapting import adapt, what_was_adapted
+    from nc_tf.models.loading import load_model
+    from nc_tf.models.weights import load_weights
+
+    if arguments.weights_of:
+        weights = load_weights(arguments.model, arguments.weights_of, image_shape=arguments.image_shape)
+        return adapt(weights, output=arguments.output, name=arguments.model)
+    model = load_model(
+        arguments.model, trust_model=arguments.trust_model, output=arguments.output, image_shape=arguments.image_shape
+    )
+    adapted = what_was_adapted(model).get("adapted")
+    if adapted:
+        print(f"{arguments.model} has {adapted}", file=sys.stderr)
+    return model
 
 
 def add_memory_option(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nc_tf.cli.options import add_label_order, add_model_options, at_most, in_label_order, kept, range_of, say_left_out, seed
+from nc_tf.cli.options import add_label_order, add_model_options, at_most, in_label_order, kept, model_of, range_of, say_left_out, seed
 from nc_tf.errors import InputError
 from nc_tf.text import printable
 
@@ -40,7 +40,7 @@ def repair(
     from nc_tf.datasets.files import read_both
     from nc_tf.memory import allowed, words
     from nc_tf.mitigation.saving import save_mitigation, table
-    from nc_tf.models.loading import load_model
+    from nc_tf.models.adapting import what_was_adapted
     from nc_tf.models.saving import check_model_file
     from nc_tf.recognition import choose_range, recognise
     from nc_tf.results import Unit
@@ -50,9 +50,9 @@ def repair(
     check_model_file(arguments.out, arguments.model, arguments.data)
     triggers = found_triggers(arguments, needs_triggers)
     known = {"true": load_backdoor(arguments.true_trigger)} if arguments.true_trigger else {}
-    model = load_model(arguments.model, trust_model=arguments.trust_model)
+    model = model_of(arguments)
     if arguments.scan:
-        ScanFolder(arguments.scan).check_model(sha256_of(arguments.model))
+        ScanFolder(arguments.scan).check_model(sha256_of(arguments.model), what_was_adapted(model).get("adapted"))
     shape = model.input_shape[1:]
     most, most_tested = at_most(shape, 1 - TEST_SHARE), at_most(shape, TEST_SHARE)
     both = read_both(arguments.data, seed=arguments.seed, image_shape=shape, at_most=most, test_at_most=most_tested)

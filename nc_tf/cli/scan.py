@@ -21,6 +21,7 @@ from nc_tf.cli.options import (
     in_label_order,
     kept,
     labels,
+    model_of,
     positive,
     range_of,
     say_left_out,
@@ -91,11 +92,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf scan`."""
     from nc_tf.datasets.files import read, read_both
-    from nc_tf.models.loading import load_model
     from nc_tf.presets import PRESETS
     from nc_tf.report.tensorboard import TensorBoardLog
 
-    model = load_model(arguments.model, trust_model=arguments.trust_model)
+    model = model_of(arguments)
     num_classes = model.output_shape[-1]
     names = class_names(arguments.class_names, num_classes)
     shape, whole = model.input_shape[1:], arguments.images is None
@@ -195,6 +195,7 @@ def scan_into(
     what, data_hash = model_facts(model_file, model), array_hash(data.images, data.labels, *(unseen or ()))
     folder = ScanFolder(out)
     asked = scan_record(what["sha256"], data_hash, chosen, range_choice.preprocess, upsample_size, seed, best=best, per_frame=per_frame)
+    asked |= {key: what[key] for key in ("adapted",) if key in what}
     with locked(out), ScanProgress() as progress:
         resume = folder.open(asked, fresh=fresh)
         progress.finished += resume.finished.values()

@@ -1,5 +1,6 @@
 """Are these arrays labelled images with raw pixels? Asked of every data file and of what Python callers pass."""
 
+from math import prod
 from typing import Any, overload
 
 import numpy as np
@@ -52,7 +53,8 @@ def check_images(
     """Check images and their labels, and bring both into one form. Nothing is rescaled.
 
     Args:
-        images: (N, H, W, C) or grayscale (N, H, W); clips (N, T, H, W, C). Any number type, raw pixels in [0, 255].
+        images: (N, H, W, C) or grayscale (N, H, W); clips (N, T, H, W, C); flat (N, values) where `image_shape` has as many. Any number
+            type, raw pixels in [0, 255].
         labels: (N,) or (N, 1) class numbers from 0, or (N, K) one-hot rows; any number type that holds whole numbers. None: not known.
         image_shape: what one image must look like, (H, W, C) or (T, H, W, C), such as a model's input shape less the batch axis;
             None in a place means any size. None: no demand.
@@ -69,6 +71,9 @@ def check_images(
             numbers or no one-hot rows; a single class.
     """
     images = np.asarray(images)
+    sides = [side for side in image_shape or () if side is not None]
+    if images.ndim == 2 and len(sides) == len(image_shape or ()) and prod(sides) == images.shape[1]:
+        images = images.reshape(-1, *sides)
     unit = Unit.of(images.shape[1:])
     name = name or unit.many
     images = _checked_images(images, name, unit)

@@ -10,6 +10,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import predict_classes, share
 from nc_tf.mitigation.layers import find_layer, mean_activations, suspicious_units
 from nc_tf.mitigation.repair import Repair
+from nc_tf.models.adapting import adapt_to, original_form
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.random_state import random_state_kept
 from nc_tf.recognition import AUTO, RangeChoice
@@ -43,7 +44,7 @@ def input_filter(
     average, more than all but a chosen share of clean images do.
 
     Args:
-        model: Sequential or functional, one input, one output (N, K). It is not changed.
+        model: what `nc_tf.adapt` takes, with one output. It is not changed.
         images: (N, H, W, C) clean raw images in [0, 255], to calibrate on.
         labels: (N,) true classes, integers or one-hot.
         triggers: what to look for, usually `ScanResult.triggers`.
@@ -57,24 +58,28 @@ def input_filter(
         seed: of that choice.
 
     Returns:
-        A model that answers (N, K + 1) probabilities: those of `model` and a 0, or, for an image that is rejected, zeros and a 1; with
-        both measurements, in which a rejected image is neither recognised nor sent to the target. `details` has the `units`; `rates`, a
-        row for each of `FALSE_POSITIVE_RATES` with what is measured on the test images at the threshold that has this rate on the
-        calibration images: rejected clean images, triggered ones that pass, and among all triggered ones those that pass and reach the
-        target (some pass because the trigger does not work on them); the area under the ROC curve by trigger; and the mean activation of
-        the units, clean and by trigger (the paper's table III).
+        A model that answers (N, K + 1) probabilities: those of `model` and a 0, or, for an image that is rejected, zeros and a 1. It reads
+        what `model` reads; of a model with one value K is 2. With both measurements, in which a rejected image is neither recognised nor
+        sent to the target. `details` has the `units`; `rates`, a row for each of `FALSE_POSITIVE_RATES` with what is measured on the test
+        images at the threshold that has this rate on the calibration images: rejected clean images, triggered ones that pass, and among
+        all triggered ones those that pass and reach the target (some pass because the trigger does not work on them); the area under the
+        ROC curve by trigger; and the mean activation of the units, clean and by trigger (the paper's table III).
 
     Raises:
-        InputError: bad images, shares or layer, no trigger, or a model that cannot be copied or has a filter.
+        InputError: bad images, shares or layer, no trigger, or a model that cannot be copied, has a filter or several outputs.
     """
     if not (0 < units <= 1 and 0 < false_positive_rate < 1):
         raise InputError(f"units {units}, false positive rate {false_positive_rate}: expected shares above 0; the paper's are .01 and .05")
     repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
     repair.required("the filter")
-    if any(layer.name == "filter" for layer in model.layers):
+    original = original_form(repair.model)
+    if len(original.outputs) > 1:
+        many = len(original.outputs)
+        raise InputError(f"a model with {many} outputs: expected one, which the filter adds a class to; keep that output only")
+    if any(layer.name == "filter" for layer in original.layers):
         raise InputError("the model has an input filter already: expected one without; give the model that this one was made of")
     images, labels = repair.some(images, labels, fraction)
-    network = repair.copy()
+    network = repair.graph()
     chosen = find_layer(network, layer)
     order = suspicious_units(network, chosen, images, labels, repair.triggers, repair.preprocess)
     looked_at = np.sort(order[: max(1, round(units * len(order)))])
@@ -93,7 +98,7 @@ def input_filter(
         triggered[name] = scores(test_images[victims], backdoor)
         obeyed[name] = predict_classes(network, test_images[victims], repair.preprocess, backdoor) == wanted[victims]
     return repair.done(
-        _with_flag(network, chosen.name, looked_at, threshold, repair.probabilities),
+        _with_flag(repair, chosen.name, looked_at, threshold),
         "filter",
         {
             "units": looked_at.tolist(),
@@ -128,8 +133,9 @@ def _roc_auc(clean: np.ndarray, triggered: np.ndarray) -> float:
     return float(roc_auc_score(np.repeat([0, 1], [len(clean), len(triggered)]), np.concatenate([clean, triggered])))
 
 
-def _with_flag(model: keras.Model, name: str, units: np.ndarray, threshold: float, probabilities: bool) -> keras.Model:
+def _with_flag(repair: Repair, name: str, units: np.ndarray, threshold: float) -> keras.Model:
     """The model with one class more, in layers that any Keras loads: the mean of some units against the threshold."""
+    model = original_form(repair.copy())
     activations = model.get_layer(name).output
     if len(activations.shape) == 4:
         activations = layers.GlobalAveragePooling2D(name="filter_places")(activations)
@@ -138,6 +144,12 @@ def _with_flag(model: keras.Model, name: str, units: np.ndarray, threshold: floa
     kernel = np.zeros((activations.shape[-1], 1), np.float32)
     kernel[units] = STEEPNESS / len(units)
     score.set_weights([kernel, np.array([-STEEPNESS * threshold], np.float32)])
-    answers = model.outputs[0] if probabilities else layers.Softmax(name="filter_softmax")(model.outputs[0])
+    answers, number = model.outputs[0], model.outputs[0].shape[-1]
+    if not repair.probabilities:
+        answers = (layers.Softmax(name="filter_softmax") if number > 1 else layers.Activation("sigmoid", name="filter_sigmoid"))(answers)
+    if number == 1:
+        others = layers.Rescaling(-1.0, offset=1.0, name="filter_class_0")(answers)
+        answers = layers.Concatenate(name="filter_classes")([others, answers])
     kept = layers.Multiply(name="filter_kept")([answers, layers.Rescaling(-1.0, offset=1.0, name="filter_accepted")(rejected)])
-    return keras.Model(model.inputs[0], layers.Concatenate(name="filter")([kept, rejected]), name=f"{model.name}_filter")
+    flagged = keras.Model(model.inputs[0], layers.Concatenate(name="filter")([kept, rejected]), name=f"{model.name}_filter")
+    return adapt_to(flagged, repair.image_shape)

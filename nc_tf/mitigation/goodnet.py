@@ -22,8 +22,8 @@ class GoodNet:
     """What `from_badnet` makes: a scan, a repaired network, and one Keras model that rejects triggered images.
 
     Attributes:
-        model: answers (N, K + 1) probabilities; the last class is "poisoned". Of a network in which the scan finds nothing it is the
-            network itself with that class added and never answered.
+        model: reads images and answers (N, K + 1) probabilities; the last class is "poisoned". Of a network in which the scan finds
+            nothing it is the network itself with that class added and never answered.
         scan: what was found.
         num_classes: K, and the number that stands for "poisoned".
         preprocess: what the network wants of raw pixels.
@@ -53,7 +53,7 @@ class GoodNet:
         The others get the repaired network's answer.
 
         Args:
-            badnet: Sequential or functional, one input (N, H, W, C), one output (N, K), softmax or logits. It is not changed.
+            badnet: what `nc_tf.adapt` takes, softmax or logits. It is not changed.
             validation_data: clean raw images (N, H, W, C) in [0, 255] and their classes (N,).
             test_data: others to scan with; the validation data by default.
             intensity_range: what the network wants of raw pixels; the networks of the competition want "mnist".
@@ -74,8 +74,8 @@ class GoodNet:
         if not found.triggers:
             return cls(_never_poisoned(repair.copy(), repair.probabilities), found, repair.preprocess)
         both = {"test": test, "fraction": 1.0, **common}
-        repaired = unlearn(badnet, *validation_data, found.triggers, **(both | {"verbose": 0} | dict(unlearning or {}))).model
-        rejecting = input_filter(badnet, *validation_data, found.triggers, **(both | dict(filtering or {}))).model
+        repaired = unlearn(badnet, *validation_data, found.triggers, **(both | {"verbose": 0} | dict(unlearning or {}))).classifier
+        rejecting = input_filter(badnet, *validation_data, found.triggers, **(both | dict(filtering or {}))).classifier
         return cls(_combined(rejecting, repaired, found.flagged, repair.probabilities), found, repair.preprocess)
 
     def predict(self, images: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import all_layers, set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.updates import images_an_update
+from nc_tf.models.adapting import to_train
 from nc_tf.models.footprint import weight_bytes
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.random_state import random_state_kept
@@ -59,7 +60,7 @@ def nft(
     follow as fast as the layer itself says, in Keras .99 by default and not .9; and the rate falls with every step, not once in 200.
 
     Args:
-        model: Sequential or functional, one input, one output (N, K), softmax or logits. It is not changed.
+        model: what `nc_tf.adapt` takes, softmax, sigmoid or logits. It is not changed.
         images: (N, H, W, C) clean raw images in [0, 255].
         labels: (N,) true classes, integers or one-hot.
         triggers: to measure with; the method itself needs none.
@@ -99,16 +100,19 @@ def nft(
     flags = trainable_flags(purified)
     for layer, _ in flags:  # the channels of frozen ones are weighed too; each by itself, because a copied model hands no flag on
         layer.trainable = True
-    masked = MaskedNetwork(purified, regularization * repair.num_classes / len(images), alpha, beta)
+    learner = to_train(purified)
+    masked = MaskedNetwork(learner, regularization * repair.num_classes / len(images), alpha, beta)
     masked.compile(
         optimizer=keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.4), momentum=0.95),
-        loss=repair.cross_entropy(one_hot=True),
+        loss=repair.cross_entropy(one_hot=True) if learner is purified else keras.losses.BinaryCrossentropy(),
         metrics=["accuracy"],
     )
     kept = repair.test[0].nbytes + 2 * images.nbytes
     others = weight_bytes(model) + weight_bytes(purified)
     batch_size = images_an_update(masked, repair.image_shape, batch_size, slots=1, other_weights=others, kept=kept)
     batches = _mixed(images, labels, repair, mix, batch_size)
+    if learner is not purified:  # it answers the probability of class 1 alone
+        batches = batches.map(lambda images, targets: (images, targets[:, 1:]))
     masked.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=verbose)
     masks = masked.fold()
     set_back(flags)

@@ -11,6 +11,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import batches
 from nc_tf.mitigation.layers import Switches, find_layer, suspicious_units, switched_off, with_behind
 from nc_tf.mitigation.repair import Repair
+from nc_tf.models.adapting import adapted_like, original_form
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.random_state import random_state_kept
 from nc_tf.recognition import AUTO, RangeChoice
@@ -45,7 +46,7 @@ def prune(
     (docs/mitigation.md), hence the margin.
 
     Args:
-        model: Sequential or functional, one input, one output (N, K). It is not changed.
+        model: what `nc_tf.adapt` takes. It is not changed.
         images: (N, H, W, C) clean raw images in [0, 255].
         labels: (N,) true classes, integers or one-hot.
         triggers: what to prune for, usually `ScanResult.triggers`.
@@ -80,8 +81,8 @@ def prune(
     repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
     found = {str(number): trigger for number, trigger in enumerate(repair.required("pruning"))}
     images, labels = repair.some(images, labels, fraction)
-    # A copy is one graph from end to end; in a Sequential from a file the layers remember others, and it cannot be cut in two.
-    network = repair.copy()
+    # One graph from end to end: in a Sequential from a file the layers remember others, and it cannot be cut in two.
+    network = repair.graph()
     chosen = find_layer(network, layer)
     if any(other.name == f"{chosen.name}_pruned" for other in network.layers):
         raise InputError(f"layer '{chosen.name}' is pruned already: expected another; choose {chosen.name}_pruned, the units that are left")
@@ -93,7 +94,7 @@ def prune(
     number, dead_at, stopped = _where_to_stop(costs, success_bound, accuracy_bound, margin)
     pruned = order[: counts[number]]
     return repair.done(
-        switched_off(network, chosen.name, pruned),
+        adapted_like(switched_off(original_form(repair.copy()), chosen.name, pruned), repair.model),
         "pruning",
         {"curve": curve, "units": sorted(pruned.tolist()), "dead_at": dead_at},
         layer=chosen.name,

@@ -11,6 +11,7 @@ from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.mitigation.cross_entropy import CrossEntropyOfProbabilities
+from nc_tf.models.adapting import adapt_to, adapted_like, original_form
 from nc_tf.models.frozen_copy import finalize_normalization
 from nc_tf.models.network import MOST_LOOKED_AT, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
 from nc_tf.preprocessing import Preprocessing
@@ -22,7 +23,7 @@ class Repair:
     """One use of a defence: from checked input to a `Mitigation`.
 
     Attributes:
-        model: the one given, which stays as it is.
+        model: the one given, which stays as it is, or what `nc_tf.adapt` makes of it.
         num_classes: of the model.
         image_shape: (H, W, C), of clips (T, H, W, C).
         preprocess: what the model wants of raw pixels.
@@ -43,7 +44,7 @@ class Repair:
         """Check what can be checked before anything is computed.
 
         Args:
-            model: Sequential or functional, one input, one output (N, K).
+            model: what `nc_tf.adapt` takes.
             triggers: what a scan found.
             test: clean raw images and labels to measure on, before and after.
             known_triggers: further ones to measure, by name, such as the true one under "true".
@@ -51,13 +52,12 @@ class Repair:
             seed: of every choice.
 
         Raises:
-            InputError: bad images, a trigger that is not for this model, or a seed out of range.
+            InputError: no classifier, bad images, a trigger that is not for this model, or a seed out of range.
         """
         if not 0 <= seed < 2**32:
             raise InputError(f"seed {seed}: expected 0 to 4294967295; choose one")
-        if not hasattr(model, "output_shape"):
-            raise InputError("a model without a known input and output: expected a Sequential or functional one; use keras.Model")
-        self.model, self.triggers, self.seed = model, tuple(triggers), seed
+        self.model = model = adapt_to(model, np.shape(test[0])[1:])
+        self.triggers, self.seed = tuple(triggers), seed
         self.num_classes = model.output_shape[-1]
         self.test = check_images(*test, image_shape=model.input_shape[1:], num_classes=self.num_classes, name="test images")
         self.range_choice = choose_range(intensity_range, model, *self.test)
@@ -105,22 +105,28 @@ class Repair:
         return kind(from_logits=not self.probabilities)
 
     def copy(self) -> keras.Model:
-        """A model of its own with the same weights, to be changed.
+        """A model of its own with the same weights; where the given one was adapted, so is the copy, around a copy of the original.
 
         Raises:
             InputError: Keras cannot copy it.
         """
-        try:
-            copy = keras.models.clone_model(self.model)
-        except (NotImplementedError, TypeError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
-        copy.set_weights(self.model.get_weights())
-        finalize_normalization(copy)
-        return copy
+        return adapted_like(_copied(original_form(self.model)), self.model)
+
+    def graph(self) -> keras.Model:
+        """A copy whose layers are in one graph, from images to scores, so that it can be looked into; of it nothing leads back.
+
+        Raises:
+            InputError: Keras cannot copy it.
+        """
+        return _copied(self.model)
 
     def done(self, repaired: keras.Model, method: str, details: dict[str, Any] | None = None, **settings: Any) -> Mitigation:
         """Measure both models, and pack everything up.
+
+        Args:
+            repaired: a classifier of images, as `copy` returns it.
+            method: its name.
+            details, settings: see `Mitigation`.
 
         Raises:
             InputError: training went astray and left NaN or infinity in the weights.
@@ -128,13 +134,25 @@ class Repair:
         if not all(np.isfinite(weights).all() for weights in repaired.get_weights()):
             raise InputError(f"{method} made weights of NaN or infinity: expected training that settles; lower the learning rate")
         return Mitigation(
-            model=repaired,
+            model=original_form(repaired),
+            classifier=repaired,
             before=measure(self.model, *self.test, self.measured, self.preprocess),
             after=measure(repaired, *self.test, self.measured, self.preprocess),
             triggers=self.measured,
             settings={"method": method, **settings, **self.range_choice.record, "seed": self.seed},
             details=details or {},
         )
+
+
+def _copied(model: keras.Model) -> keras.Model:
+    try:
+        copy = keras.models.clone_model(model)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
+    copy.set_weights(model.get_weights())
+    finalize_normalization(copy)
+    return copy
 
 
 def some_rows(number: int, fraction: float, seed: int) -> np.ndarray:

@@ -59,9 +59,10 @@ def unlearn_in_rounds(
     """
     if rounds < 1:
         raise InputError(f"{rounds} rounds: expected 1 or more; three are enough for several triggers on one label")
-    found, scans, repaired, settings = list(triggers), [], model, {}
+    found, scans, settings = list(triggers), [], {}
     known: dict[str, Any] = {"test": test, "known_triggers": known_triggers, "seed": seed}
-    range_choice = Repair(model, found, intensity_range=intensity_range, **known).range_choice
+    first = Repair(model, found, intensity_range=intensity_range, **known)
+    repaired, range_choice = first.model, first.range_choice
     for number in range(rounds + 1):
         if number or not found:
             result = scan(repaired, *test, intensity_range=range_choice, seed=seed, callbacks=callbacks, **(scan_options or {}))
@@ -73,6 +74,6 @@ def unlearn_in_rounds(
                 break
             found += result.triggers
         taught = unlearn(repaired, images, labels, found, test=test, intensity_range=range_choice, seed=seed, **unlearning)
-        repaired, settings = taught.model, taught.settings
+        repaired, settings = taught.classifier, taught.settings
     done = Repair(model, found, intensity_range=range_choice, **known).done(repaired, "unlearning in rounds", {"rounds": scans})
     return replace(done, settings=settings | {"method": "unlearning in rounds", "triggers_taught": len(found)})

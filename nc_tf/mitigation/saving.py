@@ -10,7 +10,8 @@ import numpy as np
 
 from nc_tf.evaluation import measure
 from nc_tf.files import whole_file
-from nc_tf.models.loading import load_model
+from nc_tf.models.adapting import adapted_like
+from nc_tf.models.loading import load_network
 from nc_tf.models.saving import save_model
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Mitigation
@@ -34,11 +35,12 @@ def save_mitigation(
         trust_model: read the file back as one that may run code, because the model that was repaired is one.
 
     Returns:
-        The mitigation with the reloaded model, and `after` measured on it.
+        The mitigation with the reloaded model, of the form that was saved, and `after` measured on its classifier.
     """
     save_model(mitigation.model, path)
-    reloaded = load_model(path, trust_model=trust_model)
-    saved = replace(mitigation, model=reloaded, after=measure(reloaded, *test, mitigation.triggers, preprocess))
+    reloaded = load_network(path, trust_model=trust_model)
+    classifier = adapted_like(reloaded, mitigation.classifier)
+    saved = replace(mitigation, model=reloaded, classifier=classifier, after=measure(classifier, *test, mitigation.triggers, preprocess))
     content = {"schema": 1, "model": str(path), **saved.settings, "before": asdict(saved.before), "after": asdict(saved.after)}
     content |= {"details": saved.details} if saved.details else {}
     with whole_file(Path(path).with_name("mitigation.json")) as temporary:

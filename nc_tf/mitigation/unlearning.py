@@ -12,6 +12,7 @@ from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.updates import images_an_update
+from nc_tf.models.adapting import to_train
 from nc_tf.models.footprint import weight_bytes
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.random_state import random_state_kept
@@ -45,7 +46,7 @@ def unlearn(
     left the backdoor in or cost accuracy with some seeds (docs/reproduction.md has this one's figures, seed by seed).
 
     Args:
-        model: Sequential or functional, one input, one output (N, K), softmax or logits. It is not changed.
+        model: what `nc_tf.adapt` takes, softmax, sigmoid or logits. It is not changed.
         images: (N, H, W, C) clean raw images in [0, 255]; or a `tf.data.Dataset` of batches of such (image, integer label) pairs,
             which is used whole and in its own order, whatever `fraction` says.
         labels: (N,) true classes, integers or one-hot; None with a dataset.
@@ -109,12 +110,13 @@ def unlearn(
     num_batches = -(-num_images // batch_size)
     # Keras takes an unknown length for data that ran out, and warns.
     batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
-    repaired.compile(
+    learner = to_train(repaired)
+    learner.compile(
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * num_batches)),
-        loss=repair.cross_entropy(),
+        loss=repair.cross_entropy() if learner is repaired else keras.losses.BinaryCrossentropy(),
         metrics=["accuracy"],
     )
-    repaired.fit(batches, epochs=epochs, callbacks=list(callbacks), verbose=verbose, shuffle=False)
+    learner.fit(batches, epochs=epochs, callbacks=list(callbacks), verbose=verbose, shuffle=False)
     set_back(flags)
     return repair.done(
         repaired,

@@ -1,13 +1,7 @@
 """The YouTube Face network of the paper and of CSAW-HackML-2020 (DeepID), with the weights published for that competition."""
 
-from pathlib import Path
-
 import keras
 from keras import layers
-
-from nc_tf.errors import InputError
-from nc_tf.models.containers import check_hdf5, open_hdf5
-from nc_tf.models.legacy import assign, pair_by_name
 
 IMAGE_SHAPE, NUM_CLASSES = (55, 47, 3), 1283
 
@@ -27,19 +21,3 @@ def deepid_network(num_classes: int = NUM_CLASSES, image_shape: tuple[int, int, 
     second = layers.Dense(160, name="fc_2")(layers.Flatten(name="flatten_2")(deeper))
     hidden = layers.ReLU(name="activation_1")(layers.Add(name="add_1")([first, second]))
     return keras.Model(inputs, layers.Dense(num_classes, activation="softmax", name="output")(hidden), name="deepid")
-
-
-def load_published(path: str | Path, num_classes: int = NUM_CLASSES) -> keras.Model:
-    """`deepid_network` with the weights of a `*_bd_weights.h5`, or of a `*_bd_net.h5`, which holds the same.
-
-    Raises:
-        InputError: the file is no such file, or its weights do not fit.
-    """
-    path = Path(path)
-    model = deepid_network(num_classes)
-    if not path.exists():
-        raise InputError(f"{path} does not exist: expected the published weights, a *_bd_weights.h5; check the path")
-    with open_hdf5(path, path) as file:
-        check_hdf5(file, path, path.stat().st_size)
-        assign(pair_by_name(model, file, path))
-    return model

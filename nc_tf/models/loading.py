@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from keras.src.backend.common import global_state
 from keras.src.saving.serialization_lib import ObjectSharingScope
 
 from nc_tf.errors import InputError
+from nc_tf.models.adapting import adapt
 from nc_tf.models.containers import RESAVE, check_hdf5, file_kind, open_hdf5, open_keras_archive, refuse_damaged_archive, show
 from nc_tf.models.inspection import TRUST, check_config, parse_config
 from nc_tf.models.legacy import assign, modernise, pair_weights
@@ -32,7 +33,9 @@ UNSET = -27182.0  # marks weights before loading; exact in float32 and float16 r
 
 
 @random_state_kept()
-def load_model(path: str | Path, *, trust_model: bool = False) -> keras.Model:
+def load_model(
+    path: str | Path, *, trust_model: bool = False, output: str | None = None, image_shape: Sequence[int] | None = None
+) -> keras.Model:
     """Load a classifier from a `.keras` or `.h5`/`.hdf5` file (Keras 1, best effort, to 3) or, if trusted, from a SavedModel folder.
 
     Unless `trust_model` is set nothing in the file runs, no other file is read and no more memory is taken than its weights need. The
@@ -41,12 +44,24 @@ def load_model(path: str | Path, *, trust_model: bool = False) -> keras.Model:
     Args:
         path: the file or folder.
         trust_model: let Keras run what the file carries (Lambda layers, custom objects registered by this process, SavedModels).
+        output: of several outputs the one with the class scores, see `nc_tf.adapt`.
+        image_shape: (H, W, C) of the images that a flat input holds, see `nc_tf.adapt`.
 
     Returns:
-        A model with one input (N, H, W, C) or (N, T, H, W, C) and one output (N, classes).
+        A model with one input (N, H, W, C) or (N, T, H, W, C) and one output (N, classes); where the file holds another form, such as
+        one sigmoid output or flat input, what `nc_tf.adapt` makes of it.
 
     Raises:
         InputError: one message for each way in which a file is unfit or hostile; `docs/model-files.md` lists them.
+    """
+    return adapt(load_network(path, trust_model=trust_model), output=output, image_shape=image_shape, name=str(path))
+
+
+def load_network(path: str | Path, *, trust_model: bool = False) -> keras.Model:
+    """The network in a file, in the form that it has there; `load_model` says what is read and what is refused.
+
+    Raises:
+        InputError: as `load_model`, but for networks that are no classifiers.
     """
     path = Path(path)
     kind = file_kind(path)
@@ -61,15 +76,7 @@ def load_model(path: str | Path, *, trust_model: bool = False) -> keras.Model:
     else:
         model = _load_keras(path)
     refuse_nonfinite_weights(model, path)
-    check_classifier(model, path)
-    return _without_lists(model)
-
-
-def _without_lists(model: keras.Model) -> keras.Model:
-    """Keras remarks on every call when a network was declared as Model([x], [y]) and is called on x, and answers [y]."""
-    if isinstance(model, keras.Sequential) or not (isinstance(model.input, list) or isinstance(model.output, list)):
-        return model
-    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return model
 
 
 def _load_hdf5(path: Path) -> keras.Model:
@@ -81,9 +88,9 @@ def _load_hdf5(path: Path) -> keras.Model:
             refuse_large_activations(skeleton, path)
             pair_weights(skeleton, file, path)
         model = _build(config, path)
-        _mark_unset(model)
+        mark_unset(model)
         assign(pair_weights(model, file, path))
-    _finish(model, path)
+    finish(model, path)
     return model
 
 
@@ -97,12 +104,12 @@ def _load_keras(path: Path) -> keras.Model:
             refuse_large_activations(skeleton, path)
             refuse_missing_values(skeleton, stored, path)
         model = _build(config, path)
-        _mark_unset(model)
+        mark_unset(model)
         try:
             model.load_weights(weights)
         except Exception as error:
             raise InputError(f"{path}: architecture and weights do not match ({keras_reason(error)}); {RESAVE}") from error
-    _finish(model, path)
+    finish(model, path)
     return model
 
 
@@ -116,7 +123,10 @@ def stored_config(file: h5py.File, path: Path) -> str | bytes:
     if isinstance(config, str | bytes):
         return config
     if "layer_names" in file.attrs or {"layers", "vars", "_layer_checkpoint_dependencies"} & set(file):
-        raise InputError(f"{path}: this file has weights and no architecture; expected a whole model; save with model.save('name.keras')")
+        raise InputError(
+            f"{path}: this file has weights and no architecture; expected a whole model; save with model.save('name.keras'), "
+            "or name the network that it is of, if nc-tf has it, with --weights-of"
+        )
     found = ", ".join(show(key) for key in list(file)[:5]) or "nothing"
     raise InputError(f"{path}: an HDF5 file without a model (it holds {found}); expected the attribute model_config; {RESAVE}")
 
@@ -180,13 +190,14 @@ def refuse_missing_values(model: keras.Model, stored: int, path: Path) -> None:
         raise InputError(f"{path}: its architecture needs {needed} weights, the file stores {stored}: missing weights; {RESAVE}")
 
 
-def _mark_unset(model: keras.Model) -> None:
+def mark_unset(model: keras.Model) -> None:
+    """Fill the weights with a value by which `finish` sees that they were left unread."""
     for variable in model.weights:
         if tf.as_dtype(variable.dtype).is_floating:
             variable.assign(np.full(variable.shape, UNSET))
 
 
-def _finish(model: keras.Model, path: Path) -> None:
+def finish(model: keras.Model, path: Path) -> None:
     """Check that every weight was replaced, then let layers such as Normalization compute what they derive from theirs."""
     for layer in model._flatten_layers():
         for variable in layer._trainable_variables + layer._non_trainable_variables:
@@ -212,34 +223,6 @@ def refuse_nonfinite_weights(model: keras.Model, path: Path) -> None:
                         f"{path}: weights contain {kind}: layer {show(layer.name)}, {variable.name}; expected finite weights; "
                         "take an earlier checkpoint"
                     )
-
-
-def check_classifier(model: keras.Model, path: str | Path) -> None:
-    """Check that a model sorts one image or one clip into at least two classes.
-
-    Args:
-        model: expected with one input (N, H, W, C) or (N, T, H, W, C), C known, and one output (N, classes). H and W may be unknown.
-        path: for the messages.
-
-    Raises:
-        InputError: several inputs or outputs, another rank, unknown channels, unknown or too few classes.
-    """
-    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
-    if not inputs or not outputs:
-        raise InputError(f"{path}: the network has no known input and output; expected a Sequential or functional model; {RESAVE}")
-    if len(inputs) != 1:
-        raise InputError(f"{path}: the network has {len(inputs)} inputs; expected one, of images or clips; cut out the image branch")
-    if len(outputs) != 1:
-        raise InputError(f"{path}: the network has {len(outputs)} outputs; expected one, of class scores; keep the classifier's only")
-    shape, scores = tuple(inputs[0].shape), tuple(outputs[0].shape)
-    if len(shape) not in (4, 5):
-        raise InputError(f"{path}: the network reads arrays of shape {shape}; expected images (N, H, W, C) or clips (N, T, H, W, C)")
-    if shape[-1] is None:
-        raise InputError(f"{path}: the network reads {shape}, channels unknown; expected a number last; rebuild it with fixed channels")
-    if len(scores) != 2 or scores[-1] is None:
-        raise InputError(f"{path}: the network puts out arrays of shape {scores}; expected class scores (N, classes); flatten first")
-    if scores[-1] < 2:
-        raise InputError(f"{path}: the network has one class (output {scores}); expected two or more; use two outputs with softmax")
 
 
 def _load_trusted(path: Path, suffix: str) -> keras.Model:
@@ -270,7 +253,7 @@ def _load_trusted(path: Path, suffix: str) -> keras.Model:
 
 
 def _load_saved_model(path: Path) -> keras.Model:
-    """Wrap the serving signature of a trusted SavedModel in a functional model."""
+    """Wrap the serving signature of a trusted SavedModel in a functional model, whose outputs keep the names they have there."""
     try:
         layer = keras.layers.TFSMLayer(str(path), call_endpoint="serving_default")
         signature = layer.call_endpoint_fn.structured_input_signature
@@ -284,7 +267,7 @@ def _load_saved_model(path: Path) -> keras.Model:
         raise InputError(f"{path}: the network has {len(specs)} inputs; expected one, of images or clips; cut out the image branch")
     image = keras.Input(batch_shape=specs[0].shape, dtype=specs[0].dtype.name)
     answer = layer(image) if names[0] is None else _call_by_name(layer, names[0], image)
-    return keras.Model(image, tf.nest.flatten(answer))
+    return keras.Model(image, answer)
 
 
 def _call_by_name(layer: keras.Layer, name: str, image: Any) -> Any:

@@ -56,11 +56,12 @@ def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> 
         files, found = [_path(verdict[part]["path"]) for part in ("model", "data")], []
         if verdict["flagged"]:
             repaired = PurePath(files[0]).stem + "_repaired.keras"
-            unlearn = ["nc-tf", "unlearn", *files, "--scan", folder, "--out", repaired, *_data_options(verdict)]
+            how = [*_model_options(verdict), *_data_options(verdict)]
+            unlearn = ["nc-tf", "unlearn", *files, "--scan", folder, "--out", repaired, *how]
             found.append(Command("Unlearn the flagged triggers", _line(unlearn), opens_model=True))
         labels = _labels(verdict)
         if labels is not None:
-            options = [*_scan_options(verdict), *labels, *_data_options(verdict)]
+            options = [*_scan_options(verdict), *labels, *_model_options(verdict), *_data_options(verdict)]
             for purpose, end in (
                 ("Search again from another seed", ["--out", again, *options, "--seed", str(seed + 1)]),
                 ("Repeat this scan", ["--out", folder, *options, "--seed", str(seed), "--fresh"]),
@@ -93,6 +94,17 @@ def _labels(verdict: Mapping[str, Any]) -> list[str] | None:
     if max(len(searched), ranked or 0) >= verdict["model"].get("num_classes", 0):
         return []
     return None if ranked else ["--labels", ",".join(map(str, searched))]
+
+
+def _model_options(verdict: Mapping[str, Any]) -> list[str]:
+    """How the model file was read, where it holds no whole classifier of images."""
+    model = verdict["model"]
+    options = []
+    if "output" in model:
+        options.append(f"--output={model['output']}")  # with "=", because a stranger's name may begin with a minus
+    if "own_input_shape" in model or "weights_of" in model:
+        options += ["--image-shape", "x".join(map(str, model.get("input_shape", ())))]
+    return [*options, "--weights-of", str(model["weights_of"])] if "weights_of" in model else options
 
 
 def _data_options(verdict: Mapping[str, Any]) -> list[str]:
