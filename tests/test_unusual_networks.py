@@ -199,10 +199,15 @@ def test_the_lead_is_a_median_over_images_and_classes_that_are_answered() -> Non
 
 def test_the_scale_is_one_within_the_band_and_a_power_of_two_beyond() -> None:
     def scale(size: float) -> float:
-        return logit_scale(np.array([[size, 0.0], [0.0, size]]))
+        return logit_scale(np.array([[size, 0.0], [0.0, size]], np.float32))
 
-    assert [scale(size) for size in (LEAST_LEAD, 5.0, 62.0, MOST_LEAD, 0.0)] == [1.0] * 5
-    assert [scale(size) for size in (USUAL_LEAD * 1024, USUAL_LEAD / 1024)] == [2.0**-10, 2.0**10]
+    assert [scale(size) for size in (1.1 * LEAST_LEAD, 5.0, 62.0, 0.9 * MOST_LEAD, 0.0)] == [1.0] * 5
+    assert [scale(size) for size in (USUAL_LEAD * 1024, USUAL_LEAD / 1024, 3e38, 1e-44)] == [2.0**-10, 2.0**10, 2.0**-120, 2.0**120]
+
+
+def test_two_classes_that_are_as_good_as_equal_do_not_make_logits_small() -> None:
+    """As images in a wrong range may be answered."""
+    assert logit_scale(np.array([[3.0, 2.999, 0.0, 1.0], [2.999, 3.0, 0.5, 0.0]])) == 1.0
 
 
 # -- no gradient -----------------------------------------------------------------------------------------------------------------------
