@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from nc_tf.models.network import as_input, check_finite
+from nc_tf.models.network import answering, as_input, check_finite
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Measurement
 
@@ -30,12 +30,13 @@ def predict_classes(
     A stamped image that it answers with NaN or infinity has the class `NO_CLASS`: the largest of NaNs would be the first.
 
     Raises:
-        InputError: it answers clean images so.
+        InputError: it answers clean images so, or cannot answer many at once.
     """
     preprocess = preprocess or Preprocessing()
     classes = []
     for batch in batches(images, trigger):
-        answers = model.predict_on_batch(as_input(model, preprocess(batch).astype(np.float32)))
+        with answering(batch):
+            answers = model.predict_on_batch(as_input(model, preprocess(batch).astype(np.float32)))
         if trigger is None:
             check_finite(answers)
         classes.append(np.where(np.isfinite(answers).all(-1), np.argmax(answers, axis=-1), NO_CLASS))
