@@ -9,7 +9,7 @@ import numpy as np
 from nc_tf.errors import InputError
 from nc_tf.memory import BASE, EVALUATION, Footprint, allowed, most_at_once, words
 from nc_tf.models.footprint import forward_footprint, weight_bytes
-from nc_tf.models.network import as_input, check_finite
+from nc_tf.models.network import answering, as_input, check_finite
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Measurement, Unit
 
@@ -66,12 +66,13 @@ def predict_classes(
     (M,) only the images at these are asked about, and the classes are (M,).
 
     Raises:
-        InputError: it answers clean images so.
+        InputError: it answers clean images so, or cannot answer many at once.
     """
     preprocess = preprocess or Preprocessing()
     classes = []
     for batch in batches(model, images, trigger, rows):
-        answers = model.predict_on_batch(as_input(model, preprocess(batch).astype(np.float32)))
+        with answering(batch):
+            answers = model.predict_on_batch(as_input(model, preprocess(batch).astype(np.float32)))
         if trigger is None:
             check_finite(answers)
         classes.append(np.where(np.isfinite(answers).all(-1), np.argmax(answers, axis=-1), NO_CLASS))

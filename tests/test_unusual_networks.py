@@ -10,8 +10,9 @@ import tensorflow as tf
 from keras import layers, ops
 from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images, corner_network
 
+from nc_tf.errors import InputError
 from nc_tf.evaluation import predict_classes
-from nc_tf.models.network import SMALLEST, FrozenNetwork
+from nc_tf.models.network import SMALLEST, FrozenNetwork, as_input
 from nc_tf.models.output_head import output_head
 from nc_tf.models.scale import LEAST_LEAD, MOST_LEAD, USUAL_LEAD, lead, logit_scale
 from nc_tf.preprocessing import Preprocessing, preprocessing
@@ -60,6 +61,7 @@ CLOSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
     "logarithm": (lambda: around(ops.log), "softmax"),
     "percent": (lambda: around(lambda p: 100.0 * ops.cast(p, "float32")), "softmax"),
     "twice": (lambda: around(layers.Softmax()), "softmax"),
+    "rounded": (lambda: around(lambda p: ops.round(p, 2)), "softmax"),
     "clipped": (lambda: around(lambda p: ops.clip(p, 1e-7, 1.0)), "softmax"),
     "stopped": (lambda: around(ops.stop_gradient), "softmax"),
     "its own": (lambda: around(layers.Activation(strangers_own), None), "softmax"),
@@ -199,45 +201,50 @@ def test_the_lead_is_a_median_over_images_and_classes_that_are_answered() -> Non
 
 def test_the_scale_is_one_within_the_band_and_a_power_of_two_beyond() -> None:
     def scale(size: float) -> float:
-        return logit_scale(np.array([[size, 0.0], [0.0, size]]))
+        return logit_scale(np.array([[size, 0.0], [0.0, size]], np.float32))
 
-    assert [scale(size) for size in (LEAST_LEAD, 5.0, 62.0, MOST_LEAD, 0.0)] == [1.0] * 5
-    assert [scale(size) for size in (USUAL_LEAD * 1024, USUAL_LEAD / 1024)] == [2.0**-10, 2.0**10]
+    assert [scale(size) for size in (1.1 * LEAST_LEAD, 5.0, 62.0, 0.9 * MOST_LEAD, 0.0)] == [1.0] * 5
+    assert [scale(size) for size in (USUAL_LEAD * 1024, USUAL_LEAD / 1024, 3e38, 1e-44)] == [2.0**-10, 2.0**10, 2.0**-120, 2.0**120]
+
+
+def test_two_classes_that_are_as_good_as_equal_do_not_make_logits_small() -> None:
+    """As images in a wrong range may be answered."""
+    assert logit_scale(np.array([[3.0, 2.999, 0.0, 1.0], [2.999, 3.0, 0.5, 0.0]])) == 1.0
 
 
 # -- no gradient -----------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_network_that_reads_whole_numbers_has_a_twin_that_reads_floats() -> None:
-    image = keras.Input(IMAGE_SHAPE, dtype="uint8")
-    model = keras.Model(image, corner_network(1)(layers.Rescaling(1.0)(image)))
+@pytest.mark.parametrize("outer", ["uint8", "float32"])
+def test_a_network_that_reads_whole_numbers_has_a_twin_that_reads_floats(outer: str) -> None:
+    inner, image = keras.Input(IMAGE_SHAPE, dtype="uint8"), keras.Input(IMAGE_SHAPE, dtype=outer)
+    model = keras.Model(image, corner_network(1)(keras.Model(inner, layers.Rescaling(1.0)(inner))(image)))
     network = frozen(model)
     assert (network.output, network.warnings, network.no_gradient) == ("softmax", (), None)
     np.testing.assert_allclose(network(FLOATS), LOGITS, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(predict_classes(model, IMAGES), LABELS)
-    # Rounded, not cut off, where a trigger makes fractions.
-    np.testing.assert_array_equal(predict_classes(model, np.asarray(FLOATS) - 0.4), LABELS)
 
 
-def inner_of_integers(image: keras.KerasTensor) -> keras.KerasTensor:
-    inner = keras.Input(IMAGE_SHAPE, dtype="uint8")
-    return keras.Model(inner, layers.Rescaling(1.0)(inner))(image)
+def test_a_network_that_reads_whole_numbers_is_given_rounded_ones() -> None:
+    """A trigger makes fractions; what is cut off them would be darker than the search saw it."""
+    image = keras.Input(IMAGE_SHAPE, dtype="uint8")
+    model = keras.Model(image, layers.Flatten()(layers.Rescaling(1.0)(image[:, :1, :1])))
+    given = np.full((1, *IMAGE_SHAPE), 7.0, np.float32)
+    given[0, 0, 0] = [6.4, 6.6, 200.5]
+    np.testing.assert_array_equal(model(as_input(model, given)), [[6.0, 7.0, 200.0]])
+    assert as_input(corner_network(1), given) is given
 
 
-@pytest.mark.parametrize(
-    "rounding",
-    [lambda x: ops.cast(ops.cast(x, "int32"), "float32"), ops.round, lambda x: ops.floor(x + 0.5), ops.stop_gradient, inner_of_integers],
-    ids=["cast", "round", "floor", "stop", "an inner model"],
-)
-def test_gradients_go_through_what_rounds_or_stops_them(rounding: Callable[[keras.KerasTensor], keras.KerasTensor]) -> None:
+def test_gradients_go_through_what_only_stops_them() -> None:
     image = keras.Input(IMAGE_SHAPE)
-    model = keras.Model(image, corner_network(1)(rounding(image)))
-    network = frozen(model)
+    network = frozen(keras.Model(image, corner_network(1)(ops.stop_gradient(image))))
     assert (network.output, network.warnings, network.no_gradient) == ("softmax", (), None)
-    assert frozen(model, "bfloat16").precision == "bfloat16"
-    between = FLOATS + 0.3
-    closed = tf.nn.softmax(network(between))
-    np.testing.assert_allclose(closed, model(between if rounding is not inner_of_integers else FLOATS), atol=1e-2)
+    np.testing.assert_allclose(network(FLOATS), LOGITS, rtol=1e-4, atol=1e-4)
+
+
+def test_a_cast_to_floats_is_copied_in_bfloat16_too() -> None:
+    image = keras.Input(IMAGE_SHAPE, dtype="uint8")
+    assert frozen(keras.Model(image, corner_network(1)(ops.cast(image, "float32"))), "bfloat16").precision == "bfloat16"
 
 
 def argmax(p: keras.KerasTensor) -> keras.KerasTensor:
@@ -250,7 +257,14 @@ def dead() -> keras.Model:
     return model
 
 
+def rounded(rounding: Callable[[keras.KerasTensor], keras.KerasTensor]) -> keras.Model:
+    image = keras.Input(IMAGE_SHAPE)
+    return keras.Model(image, corner_network(1)(rounding(image)))
+
+
 SIGHTLESS: dict[str, Callable[[], keras.Model]] = {
+    "cast to integers and back": lambda: rounded(lambda x: ops.cast(ops.cast(x, "int32"), "float32")),
+    "rounded": lambda: rounded(ops.round),
     "argmax": lambda: around(argmax),
     "sign": lambda: around(lambda p: ops.sign(p - 0.5)),
     "constant": dead,
@@ -297,6 +311,15 @@ def test_a_network_for_one_image_at_a_time_takes_many() -> None:
     assert (network.output, network.warnings, network.no_gradient) == ("softmax", (), None)
     assert network.model.input_shape == (None, *IMAGE_SHAPE)
     np.testing.assert_allclose(network(FLOATS), LOGITS, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_with_a_number_of_images_built_in_is_refused_in_a_sentence() -> None:
+    image = keras.Input(batch_shape=(1, *IMAGE_SHAPE))
+    model = keras.Model(image, layers.Dense(3)(ops.reshape(image, (1, 192))))
+    message = r"cannot answer \d+ inputs of shape \(8, 8, 3\) at once \(.*\): expected a network for any number of them; rebuild it without"
+    for attempt in (lambda: frozen(model), lambda: predict_classes(model, IMAGES)):
+        with pytest.raises(InputError, match=message):
+            attempt()
 
 
 def test_a_compiled_network_is_copied_whatever_it_was_trained_with() -> None:

@@ -7,11 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.ops import core, numpy
+from keras.src.ops import core
 
 from nc_tf.models.output_head import Head, graph_of, is_of_keras
-
-ROUNDING = (numpy.Ceil, numpy.Floor, numpy.Round, numpy.Trunc)
 
 
 class _Nothing(keras.layers.Layer):
@@ -58,30 +56,11 @@ class _Zeros(keras.Operation):
         return keras.KerasTensor(values[-1].shape, values[-1].dtype)
 
 
-class _StraightThrough(keras.Operation):
-    """Answers what a step function answers, as a number with a fraction, and lets the gradient pass as if it were not there."""
-
-    def __init__(self, step: keras.Operation) -> None:
-        super().__init__(name=step.name)
-        self.step = step
-
-    def call(self, values: tf.Tensor, *more: Any, **options: Any) -> tf.Tensor:
-        steps = self.step(values, *more, **options)
-        if not tf.as_dtype(values.dtype).is_floating:
-            return steps
-        return values + tf.stop_gradient(tf.cast(steps, values.dtype) - values)
-
-    def compute_output_spec(self, values: keras.KerasTensor, *more: Any, **options: Any) -> keras.KerasTensor:
-        if not tf.as_dtype(values.dtype).is_floating:
-            return self.step.compute_output_spec(values, *more, **options)
-        return keras.KerasTensor(values.shape, values.dtype)
-
-
 def copy_up_to(head: Head, model: keras.Model, policy: str) -> keras.Model:
     """Rebuild a network under another dtype policy, frozen, without its head, so that gradients reach its input.
 
-    The copy reads floating-point images, in batches of any size, also where the model reads integers or one image at a time. Operations
-    that round, or stop gradients, answer as before and let gradients pass.
+    The copy reads floating-point images, in batches of any size, also where the model reads integers or one image at a time. An operation
+    that only stops gradients is left out.
 
     A BatchNormalization behind a convolution is multiplied into the kernel: as a layer of its own it would read and write every
     activation, in float32 whatever the policy.
@@ -105,10 +84,7 @@ def copy_up_to(head: Head, model: keras.Model, policy: str) -> keras.Model:
     def in_its_place(layer: keras.Operation) -> Any:
         if layer in folded.values() or layer in head.left_out or isinstance(layer, core.StopGradient):
             return _Nothing(name=layer.name, dtype=policy) if isinstance(layer, keras.layers.Layer) else _Argument(name=layer.name)
-        if layer in head.zeroed:
-            return _Zeros(name=layer.name)
-        rounds = isinstance(layer, ROUNDING) or (isinstance(layer, core.Cast) and tf.as_dtype(layer.dtype).is_integer)
-        return _StraightThrough(layer) if rounds else None
+        return _Zeros(name=layer.name) if layer in head.zeroed else None
 
     def new_layer(layer: keras.Operation) -> Any:
         config = layer.get_config()

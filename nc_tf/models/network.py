@@ -1,6 +1,7 @@
 """A classifier as the search sees it: raw pixels in, float32 logits out, weights frozen, in the precision asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,6 +91,22 @@ def evenly_spaced(images: np.ndarray, most: int) -> np.ndarray:
     return images[np.unique(np.linspace(0, len(images) - 1, min(most, len(images))).astype(int))]
 
 
+@contextmanager
+def answering(images: np.ndarray) -> Iterator[None]:
+    """What runs inside lets a stranger's network answer these images (N, ..., C).
+
+    Raises:
+        InputError: the network breaks down, such as one with a number of images built in.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        raise InputError(
+            f"the model cannot answer {len(images)} inputs of shape {images.shape[1:]} at once ({keras_reason(error)}): expected a network "
+            "for any number of them; rebuild it without a fixed one"
+        ) from error
+
+
 def in_parts(network: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray) -> np.ndarray:
     """Answers (N, K) float32 to images (N, ..., C), a few at a time; N >= 1."""
     parts = [images[start : start + MOST_AT_ONCE] for start in range(0, len(images), MOST_AT_ONCE)]
@@ -157,7 +174,8 @@ class FrozenNetwork:
         return tf.math.log(tf.maximum(answers, SMALLEST)) if self.output == "probabilities" else answers
 
     def _answers(self, model: keras.Model, images: np.ndarray) -> np.ndarray:
-        return in_parts(lambda part: model(as_input(model, self.preprocess(part)), training=False), images)
+        with answering(images):
+            return in_parts(lambda part: model(as_input(model, self.preprocess(part)), training=False), images)
 
     def _copied(self, model: keras.Model, precision: str, images: np.ndarray) -> _Copy:
         """The copy with the most left out that answers as the model does; in bfloat16 where that is asked for and makes no odds."""

@@ -33,20 +33,24 @@ WEIGHING = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Dense, layers.Ei
 # The larger a score, the larger what these make of it, until the slope is nothing: the gradient ends here, the order of classes does not.
 SQUASHING = {
     "celu": nn.Celu,
+    "ceil": numpy.Ceil,
     "clip": numpy.Clip,
     "elu": nn.Elu,
     "exponential": numpy.Exp,
+    "floor": numpy.Floor,
     "hard_sigmoid": nn.HardSigmoid,
     "hard_tanh": nn.HardTanh,
     "log_sigmoid": nn.LogSigmoid,
     "relu": nn.Relu,
     "relu6": nn.Relu6,
+    "round": numpy.Round,
     "selu": nn.Selu,
     "sigmoid": nn.Sigmoid,
     "softmax": nn.Softmax,
     "softplus": nn.Softplus,
     "softsign": nn.Softsign,
     "tanh": numpy.Tanh,
+    "trunc": numpy.Trunc,
 }
 ACTIVATIONS = {function: name for name in SQUASHING if callable(function := getattr(keras.activations, name, None))}
 NAMES = {operation: name for name, operation in SQUASHING.items()} | {layers.ELU: "elu", layers.ReLU: "relu", layers.Softmax: "softmax"}
