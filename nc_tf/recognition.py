@@ -40,7 +40,7 @@ class Recognition:
         accuracy: share of the images whose class the model names, [0, 1].
         by_chance: what answers that know nothing of the image would reach, given alike in number, [0, 1].
         num_images: looked at.
-        fits: what would fit better, in words, with the accuracy that it gives; the best first. Sought only where the accuracy is low.
+        fits: what would fit better, in words, with the accuracy that it gives; the best first. Sought where the accuracy leaves room.
         unit: images or clips.
     """
 
@@ -61,9 +61,14 @@ class Recognition:
         return self.kappa < NEAR_CHANCE
 
     @property
+    def misfit(self) -> bool:
+        """Whether something else would fit clearly better."""
+        return bool(self.fits) and self.fits[0][1] > self.accuracy + CLEARLY
+
+    @property
     def enough(self) -> bool:
-        """Whether it recognises enough for silence to mean something."""
-        return self.kappa >= ENOUGH
+        """Whether it recognises enough for silence to mean something, and nothing else fits clearly better."""
+        return self.kappa >= ENOUGH and not self.misfit
 
     @cached_property
     def sentence(self) -> str:
@@ -154,9 +159,11 @@ def recognise(model: keras.Model, images: np.ndarray, labels: np.ndarray, prepro
     images, labels = images[rows], labels[rows]
     answers = predict_classes(model, images, preprocess)
     found = Recognition(share(answers == labels), _by_chance(answers, labels), len(rows), unit=Unit.of(images.shape[1:]))
-    if found.enough:
+    if found.accuracy >= 1.0 - CLEARLY:
         return found
-    answered = {preprocess.name: answers}
+    rows = _some(len(images), RANGE_IMAGES)
+    images, labels = images[rows], labels[rows]
+    answered = {preprocess.name: answers[rows]}
     for name, candidate in INTENSITY_RANGES.items():
         others = None if name in answered else _answers(model, images, candidate)
         if others is not None:
@@ -169,7 +176,7 @@ def recognise(model: keras.Model, images: np.ndarray, labels: np.ndarray, prepro
             accuracy = share(others == truth)
             if kappa(accuracy, _by_chance(others, truth)) >= ENOUGH:
                 fits.append((" and ".join(filter(None, (before, words))), accuracy))
-    fits = sorted(fits, key=lambda fit: -fit[1])[:NAMED]
+    fits = sorted((fit for fit in fits if fit[0] and fit[1] > found.accuracy), key=lambda fit: -fit[1])[:NAMED]
     return replace(found, fits=tuple(fit for fit in fits if fit[1] >= fits[0][1] - CLEARLY))
 
 

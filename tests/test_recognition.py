@@ -84,6 +84,20 @@ def test_a_wrong_range_is_named_and_the_right_one_with_its_accuracy() -> None:
     )
 
 
+def test_a_range_that_fits_half_is_told_from_the_one_that_fits() -> None:
+    """As an infected network was seen to: half of the images are recognised in the wrong range, all in the right one."""
+    dim = (IMAGES * np.where(np.arange(len(IMAGES)) % 2, 1.0, 0.45)[:, None, None, None]).astype(np.uint8)
+    network = corner_network(None)
+    network.layers[-1].bias.assign([0.0, 0.0, 1.5, 0.0, 0.0, 0.0])
+    found = recognise(network, dim, LABELS, Preprocessing(scale=2.0, name="mine"))
+    assert 0.5 < found.accuracy < 0.8
+    assert found.kappa > 0.3
+    assert found.fits[0] == ("with --intensity-range raw", 1.0)
+    assert found.misfit
+    assert not found.enough
+    assert not found.near_chance
+
+
 def test_both_causes_at_once_are_found() -> None:
     inputs = keras.Input((8, 8, 3))
     scaled = keras.Model(inputs, PARTICULAR(inputs * 255.0))

@@ -221,8 +221,10 @@ class FrozenNetwork:
             try:
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch(raw)
-                    wanted = tf.gather(self(raw), (answers + step) % self.num_classes, axis=1, batch_dims=1)
-                slope = tape.gradient(wanted, raw, unconnected_gradients=tf.UnconnectedGradients.ZERO).numpy()
+                    scores = self(raw)
+                    wanted = tf.gather(scores, (answers + step) % self.num_classes, axis=1, batch_dims=1)
+                    lead = wanted - tf.gather(scores, answers, axis=1, batch_dims=1)  # of two logits one may be a constant
+                slope = tape.gradient(lead, raw, unconnected_gradients=tf.UnconnectedGradients.ZERO).numpy()
             except (LookupError, TypeError, ValueError, tf.errors.OpError):  # an operation without a gradient
                 slope = np.zeros_like(images)
             slope = slope.reshape(len(slope), -1)
