@@ -44,8 +44,8 @@ def stream(path: str | Path, *, subset: Subset = "train") -> tf.data.Dataset:
                         f"{name} in {path} has shape {array.shape}: expected 1 to {MOST_AXES} axes, tensorflow-io reads no more; "
                         "keep clips as JPEGs (`nc-tf data ucf101`), or use files.read"
                     )
-                check_unpacks(array, name, path)
                 check_size((LOOKED_AT, *array.shape[1:]), array.dtype, f"the first rows of {name} in {path}")
+                check_unpacks(array, name, path)
             number, labels_number = (len(array) for array in arrays)
             first, first_labels = (array[:LOOKED_AT] for array in arrays)
         images, labels = (package.IODataset.from_hdf5(str(path), dataset=f"/{name}") for name in names)
