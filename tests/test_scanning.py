@@ -410,6 +410,15 @@ def test_a_network_that_answers_nan_is_refused() -> None:
         quick_scan(model)
 
 
+def test_logits_a_thousand_times_as_large_hide_nothing_behind_a_softmax_inside() -> None:
+    inner, image = corner_network(3), keras.Input((8, 8, 3))
+    *others, kernel, bias = inner.get_weights()
+    inner.set_weights([*others, 1000.0 * kernel, bias])
+    (entry,) = quick_scan(keras.Model(image, keras.layers.Rescaling(1.0)(inner(image))), targets=[3]).labels
+    assert entry.succeeded
+    assert entry.trigger.l1_norm <= 1.25 * smallest_norm(IMAGES, 3)
+
+
 def spiteful(label: int, over: float) -> keras.Model:
     """The corner network, infected for `label`, which answers NaN where the corner is brighter than `over`: where the trigger is."""
     image = keras.Input((8, 8, 3))

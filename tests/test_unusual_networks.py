@@ -65,6 +65,7 @@ CLOSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
     "clipped": (lambda: around(lambda p: ops.clip(p, 1e-7, 1.0)), "softmax"),
     "stopped": (lambda: around(ops.stop_gradient), "softmax"),
     "its own": (lambda: around(layers.Activation(strangers_own), None), "softmax"),
+    "a lambda": (lambda: around(layers.Activation(lambda z: tf.nn.softmax(z)), None), "softmax"),
     "sigmoid": (lambda: around(layers.Rescaling(1.0), "sigmoid"), "sigmoid"),
     "tanh": (lambda: around(ops.tanh, None), "tanh"),
     "log softmax": (lambda: around(ops.log_softmax), "softmax"),
@@ -140,6 +141,13 @@ def test_a_quantized_network_is_copied_without_its_softmax() -> None:
     network = frozen(model)
     assert (network.output, network.warnings, network.no_gradient) == ("softmax", (), None)
     np.testing.assert_allclose(tf.nn.softmax(network(FLOATS)), model(FLOATS), atol=1e-5)
+
+
+def test_a_lambda_is_copied_with_its_function() -> None:
+    image = keras.Input(IMAGE_SHAPE)
+    network = frozen(keras.Model(image, corner_network(1)(layers.Lambda(lambda pixels: pixels * 1.0)(image))))
+    assert (network.output, network.warnings) == ("softmax", ())
+    np.testing.assert_allclose(network(FLOATS), LOGITS, rtol=1e-4, atol=1e-4)
 
 
 class Own(keras.Model):
@@ -262,6 +270,10 @@ def rounded(rounding: Callable[[keras.KerasTensor], keras.KerasTensor]) -> keras
     return keras.Model(image, corner_network(1)(rounding(image)))
 
 
+def first_ahead(shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
+    return tf.one_hot(0, shape[0], 9.0, dtype=dtype or "float32")
+
+
 SIGHTLESS: dict[str, Callable[[], keras.Model]] = {
     "cast to integers and back": lambda: rounded(lambda x: ops.cast(ops.cast(x, "int32"), "float32")),
     "rounded": lambda: rounded(ops.round),
@@ -269,6 +281,9 @@ SIGHTLESS: dict[str, Callable[[], keras.Model]] = {
     "sign": lambda: around(lambda p: ops.sign(p - 0.5)),
     "constant": dead,
     "cold softmax of a subclass": lambda: Own(1000.0),
+    "all classes alike": lambda: keras.Sequential(
+        [keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(NUM_CLASSES, kernel_initializer="ones", bias_initializer=first_ahead)]
+    ),
     "floor under what a softmax leaves": lambda: Own(12.0, 1e-3),
 }
 

@@ -1,5 +1,6 @@
 """A copy of a Keras classifier that is made for one thing: the gradient of its logits, again and again, with weights that never change."""
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -69,66 +70,93 @@ def copy_up_to(head: Head, model: keras.Model, policy: str) -> keras.Model:
         NotImplementedError: a subclass with its own `call`.
         Exception: of any kind, where Keras cannot rebuild a layer.
     """
-    folded = _foldable(model)
-    made: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
-    copies: dict[keras.Operation, Any] = {}
-
-    def rebuild(layer: keras.Operation) -> Any:
-        if layer not in copies:
-            copies[layer] = fresh(layer)
-        return copies[layer]
-
-    def fresh(layer: keras.Operation) -> Any:
-        return clone(layer) if graph_of(layer) is not None else in_its_place(layer) or new_layer(layer)
-
-    def in_its_place(layer: keras.Operation) -> Any:
-        if layer in folded.values() or layer in head.left_out or isinstance(layer, core.StopGradient):
-            return _Nothing(name=layer.name, dtype=policy) if isinstance(layer, keras.layers.Layer) else _Argument(name=layer.name)
-        return _Zeros(name=layer.name) if layer in head.zeroed else None
-
-    def new_layer(layer: keras.Operation) -> Any:
-        config = layer.get_config()
-        for key in ("activation", "recurrent_activation"):
-            function = getattr(layer, key, None)
-            if callable(function) and not is_of_keras(function):  # nothing could find it by the name in `config`
-                config[key] = function
-        if layer in head.without_activation:
-            config["activation"] = "linear"
-        # The dtype of an operation is what it casts to; and the weights that quantization made are read under its own policy only.
-        if isinstance(layer, keras.layers.Layer) and "dtype" in config and getattr(layer, "quantization_mode", None) is None:
-            config["dtype"] = policy
-        if layer in folded:
-            config["use_bias"] = True
-        if not isinstance(layer, keras.layers.Wrapper):
-            new = layer.__class__.from_config(config)
-        else:  # what it holds has a policy of its own
-            del config["layer"]
-            kind = _FramesAtOnce if type(layer) is keras.layers.TimeDistributed else layer.__class__
-            held = len(made)
-            new = kind(fresh(layer.layer), **config)
-            if isinstance(layer, keras.layers.TimeDistributed):
-                return new
-            del made[held:]  # others, such as Bidirectional, may hold copies of what they are given
-        if isinstance(new, keras.layers.Layer):  # not an operation of a functional model, such as the division in `image / 255`
-            made.append((layer, new))
-        return new
-
-    def clone(model: keras.Model) -> keras.Model:
-        graph = graph_of(model)
-        inputs = keras.tree.map_structure(_free_input, graph._inputs_struct)
-        return keras.Model(inputs, graph._run_through_graph(inputs, operation_fn=rebuild), name=model.name)
-
     if graph_of(model) is None:
         raise NotImplementedError("its `call` is its own")
-    copy = clone(model)
-    for layer, new in made:
-        new.set_weights(_fold(layer, folded[layer]) if layer in folded else layer.get_weights())
+    copier = _Copier(head, policy, _foldable(model))
+    copy = copier.clone(model)
+    copier.fill()
     finalize_normalization(copy)
     copy.trainable = False
     for layer in copy._flatten_layers():  # those inside Bidirectional, too, which makes its own
         if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
             layer.use_cudnn = False  # on a GPU the search is compiled by XLA, which cannot compile cuDNN's loop
     return copy
+
+
+class _Copier:
+    """Layers and operations to their copies, each made once.
+
+    Attributes:
+        made: layers with weights to be copied, and their copies.
+    """
+
+    def __init__(self, head: Head, policy: str, folded: dict[keras.layers.Layer, keras.layers.Layer]) -> None:
+        self.head, self.policy, self.folded = head, policy, folded
+        self.made: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+        self._copies: dict[keras.Operation, Any] = {}
+
+    def clone(self, model: keras.Model) -> keras.Model:
+        """Copy the graph of a model, a Sequential's too, with inputs of floats."""
+        graph = graph_of(model)
+        inputs = keras.tree.map_structure(_free_input, graph._inputs_struct)
+        return keras.Model(inputs, graph._run_through_graph(inputs, operation_fn=self._copy), name=model.name)
+
+    def fill(self) -> None:
+        """Give the copies their weights."""
+        for layer, new in self.made:
+            new.set_weights(_fold(layer, self.folded[layer]) if layer in self.folded else layer.get_weights())
+
+    def _copy(self, layer: keras.Operation) -> Any:
+        if layer not in self._copies:
+            self._copies[layer] = self._fresh(layer)
+        return self._copies[layer]
+
+    def _fresh(self, layer: keras.Operation) -> Any:
+        return self.clone(layer) if graph_of(layer) is not None else self._in_its_place(layer) or self._new(layer)
+
+    def _in_its_place(self, layer: keras.Operation) -> Any:
+        if layer in self.folded.values() or layer in self.head.left_out or isinstance(layer, core.StopGradient):
+            is_layer = isinstance(layer, keras.layers.Layer)
+            return _Nothing(name=layer.name, dtype=self.policy) if is_layer else _Argument(name=layer.name)
+        return _Zeros(name=layer.name) if layer in self.head.zeroed else None
+
+    def _new(self, layer: keras.Operation) -> Any:
+        config = self._config(layer)
+        if isinstance(layer, keras.layers.Wrapper):
+            return self._wrapper(layer, config)
+        if type(layer) is keras.layers.Lambda:  # its function is at hand; `from_config` would look for it in `config`
+            new = keras.layers.Lambda(**config | {"function": layer.function, "output_shape": layer._output_shape, "mask": layer.mask})
+        else:
+            new = layer.__class__.from_config(config)
+        if isinstance(new, keras.layers.Layer):  # not an operation of a functional model, such as the division in `image / 255`
+            self.made.append((layer, new))
+        return new
+
+    def _wrapper(self, layer: keras.layers.Wrapper, config: dict[str, Any]) -> keras.layers.Layer:
+        del config["layer"]  # which has a policy of its own
+        kind = _FramesAtOnce if type(layer) is keras.layers.TimeDistributed else layer.__class__
+        held = len(self.made)
+        new = kind(self._fresh(layer.layer), **config)
+        if not isinstance(layer, keras.layers.TimeDistributed):
+            del self.made[held:]  # others, such as Bidirectional, may hold copies of what they are given
+            self.made.append((layer, new))
+        return new
+
+    def _config(self, layer: keras.Operation) -> dict[str, Any]:
+        with warnings.catch_warnings(action="ignore"):  # that a lambda cannot be saved, which nobody is about to do
+            config: dict[str, Any] = layer.get_config()
+        for key in ("activation", "recurrent_activation"):
+            function = getattr(layer, key, None)
+            if callable(function) and not is_of_keras(function):  # nothing could find it by the name in `config`
+                config[key] = function
+        if layer in self.head.without_activation:
+            config["activation"] = "linear"
+        # The dtype of an operation is what it casts to; and the weights that quantization made are read under its own policy only.
+        if isinstance(layer, keras.layers.Layer) and "dtype" in config and getattr(layer, "quantization_mode", None) is None:
+            config["dtype"] = self.policy
+        if layer in self.folded:
+            config["use_bias"] = True
+        return config
 
 
 def _free_input(tensor: keras.KerasTensor) -> keras.KerasTensor:

@@ -189,7 +189,7 @@ class FrozenNetwork:
                 same = _agree(head, scores, expected)
                 if same and resolved == "bfloat16":
                     coarse = copy_up_to(head, model, "mixed_bfloat16")
-                    if _near(self._answers(coarse, images), scores):
+                    if _near(self._answers(coarse, images), scores, NEAR):
                         return _Copy(coarse, output, resolved)
                     return _Copy(copy, output, "float32", ("in bfloat16 the network answers otherwise, so the search runs in float32",))
             except Exception as error:  # whatever keeps a stranger's network from being rebuilt: it is there, and can be used as it is
@@ -206,7 +206,8 @@ class FrozenNetwork:
 
     def _why_unsteady(self, images: np.ndarray) -> str | None:
         half = len(images) // 2
-        if _near(self.scores(tf.constant(images[half:])).numpy(), self.scores(tf.constant(images))[half:].numpy()):
+        there, alone = self.scores(tf.constant(images))[half:].numpy(), self.scores(tf.constant(images[half:])).numpy()
+        if _near(alone, there, AGREEING if self.precision == "float32" else NEAR):
             return None
         return "the model's answer to an image changes from call to call, or with the images beside it, so that no search can rely on it"
 
@@ -214,19 +215,20 @@ class FrozenNetwork:
         """Whether a search would see, from clean images, which way to go to most of a few other labels each."""
         raw = tf.constant(images[:MOST_DIFFERENTIATED])
         answers = np.argmax(self(raw), -1)
+        others = max(1, self.num_classes - 1)
         reached = []
         for number in range(LABELS_TRIED):
             # Each image another label than its own, all of them from all over the classes.
-            step = 1 + (np.arange(len(answers)) + number * len(answers)) * max(1, self.num_classes // 7) % (self.num_classes - 1)
+            step = 1 + (np.arange(len(answers)) + number * len(answers)) * max(1, others // 7) % others
             try:
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch(raw)
-                    scores = self(raw)
-                    wanted = tf.gather(scores, (answers + step) % self.num_classes, axis=1, batch_dims=1)
-                    lead = wanted - tf.gather(scores, answers, axis=1, batch_dims=1)  # of two logits one may be a constant
-                slope = tape.gradient(lead, raw, unconnected_gradients=tf.UnconnectedGradients.ZERO).numpy()
+                    logits = self(raw)
+                    wanted = tf.gather(logits, (answers + step) % self.num_classes, axis=1, batch_dims=1)
+                    ahead = wanted - tf.gather(logits, answers, axis=1, batch_dims=1)
+                slope = tape.gradient(ahead, raw, unconnected_gradients=tf.UnconnectedGradients.ZERO).numpy()
             except (LookupError, TypeError, ValueError, tf.errors.OpError):  # an operation without a gradient
-                slope = np.zeros_like(images)
+                slope = np.zeros(raw.shape)
             slope = slope.reshape(len(slope), -1)
             reached.append(np.isfinite(slope).all(-1) & (np.abs(slope).max(-1) > LEAST_SLOPE))
         if np.mean(reached) >= LEAST_REACHED:
@@ -249,7 +251,7 @@ def _agree(head: Head, scores: np.ndarray, expected: np.ndarray) -> bool:
     return bool(alike.mean() >= LEAST_ALIKE)
 
 
-def _near(scores: np.ndarray, others: np.ndarray) -> bool:
-    """Whether scores (N, K) differ by far less than the classes do."""
-    apart = float(np.ptp(others, axis=-1).max())
-    return bool((np.abs(scores - others).max(-1) <= NEAR * apart + ROUNDED * np.abs(others).max()).mean() >= LEAST_ALIKE)
+def _near(scores: np.ndarray, others: np.ndarray, share: float) -> bool:
+    """Whether scores (N, K) differ by no more than this share of what lies between the classes, but for rounding."""
+    slack = share * float(np.ptp(others, axis=-1).max()) + ROUNDED * float(np.abs(others).max())
+    return bool((np.abs(scores - others).max(-1) <= slack).mean() >= LEAST_ALIKE)
