@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     {"errors", "results", "saved", "text"},
     {"files", "preprocessing", "pixels", "random_state"},
-    {"folder_lock", "trigger_file", "verdict_file"},
+    {"folder_lock", "hdf5_file", "trigger_file", "verdict_file"},
     {"models", "datasets"},
     {"triggers", "schedule", "outliers"},
     {"inversion", "evaluation"},
