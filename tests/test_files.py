@@ -1,7 +1,9 @@
 """Files are written whole or not at all; models likewise."""
 
 import errno
+import gc
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -207,6 +209,27 @@ def test_a_saved_model_answers_the_same(tmp_path: Path, name: str) -> None:
     assert os.listdir(tmp_path) == [name]
     again = keras.models.load_model(tmp_path / name, compile=False)
     np.testing.assert_allclose(again(images.astype(np.float32)), model(images.astype(np.float32)), rtol=1e-6)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such limit")
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_a_disk_that_is_full_at_any_byte_is_bad_input(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """HDF5 and zip have many ways to fail: in the header, in an attribute, in an array, at the end."""
+    model = corner_network(1)
+    save_model(model, tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for share in (0.02, 0.3, 0.6, 0.9, 0.99):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * len(whole)), before[1]))
+        try:
+            with pytest.raises(InputError, match=r"could not be written \(File too large\): expected a writable folder with room left"):
+                save_model(model, tmp_path / name)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    gc.collect()
+    assert os.listdir(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == whole
+    assert "Exception ignored" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["model", "model.hdf5", "model.pb", "model.keras.zip"])

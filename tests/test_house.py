@@ -16,7 +16,7 @@ FLOORS = [
     {"text"},
     {"errors", "results", "saved"},
     {"files", "memory", "preprocessing", "pixels", "random_state", "bounds"},
-    {"npz_file"},
+    {"npz_file", "hdf5_file"},
     {"folder_lock", "trigger_file", "verdict_file"},
     {"models", "datasets"},
     {"triggers", "schedule", "outliers", "rates"},

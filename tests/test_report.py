@@ -489,7 +489,7 @@ def test_a_reader_is_told_that_a_trusted_model_needs_it_again() -> None:
         ("--trust-model", "./--trust-model"),
         (os.fsdecode(b"m\xff'\\.keras"), r"$'m\xff\x27\x5c.keras'"),
         ("a\n\x1b.keras", r"$'a\x0a\x1b.keras'"),
-        ("\ud800.keras", "'?.keras'"),
+        ("\ud800.keras", "$'?.keras'"),
     ],
 )
 def test_a_path_of_any_name_is_one_word_of_a_command(path: str, word: str) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 from PIL import Image
 from rich.console import Console
@@ -24,7 +23,7 @@ from nc_tf.datasets.download import fetch
 from nc_tf.datasets.files import LabelledImages, read
 from nc_tf.datasets.pictures import RESIZE_FILTER
 from nc_tf.errors import InputError
-from nc_tf.files import whole_file
+from nc_tf.hdf5_file import whole_hdf5
 
 BASE_URL = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
 SIDE = 32  # pixels; what the paper's network takes
@@ -259,7 +258,7 @@ def _picture(content: bytes, row: _Row, crop: bool) -> np.ndarray:
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with whole_hdf5(path) as file:
         for name, array in arrays.items():
             chunks = (min(IMAGES_A_CHUNK, len(array)), *array.shape[1:])
             file.create_dataset(name, data=array, chunks=chunks, compression="gzip")

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import keras
+from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5
 
 from nc_tf.errors import InputError
 from nc_tf.files import whole_file
+from nc_tf.hdf5_file import whole_hdf5
 
 
 def check_model_file(path: str | Path, *read: str | Path) -> Path:
@@ -30,9 +32,13 @@ def check_model_file(path: str | Path, *read: str | Path) -> Path:
 
 def save_model(model: keras.Model, path: str | Path) -> None:
     """Save architecture and weights, without the optimiser's state."""
-    path = check_model_file(path)
-    with whole_file(path) as temporary:
-        _bare(model).save(temporary, include_optimizer=False)
+    path, bare = check_model_file(path), _bare(model)
+    if path.suffix == ".h5":
+        with whole_hdf5(path) as file:
+            save_model_to_hdf5(bare, file, include_optimizer=False)
+    else:
+        with whole_file(path) as temporary:
+            bare.save(temporary)
 
 
 def _bare(model: keras.Model) -> keras.Model:

@@ -122,8 +122,7 @@ def _data_options(verdict: Mapping[str, Any]) -> list[str]:
 
 
 def _path(name: str) -> str:
-    """A path as an argument: none that begins with a minus is an option, and half a surrogate pair is no part of a name."""
-    name = re.sub("[\ud800-\udc7f\udd00-\udfff]", "?", name)
+    """A path as an argument: one that begins with a minus is no option."""
     return f"./{name}" if name.startswith("-") else name
 
 
@@ -133,5 +132,6 @@ def _line(words: list[str]) -> str:
 
 
 def _escaped(word: str) -> str:
+    word = re.sub("[\ud800-\udc7f\udd00-\udfff]", "?", word)  # half a surrogate pair, which is no byte of a name
     plain = set(string.ascii_letters + string.digits + string.punctuation + " ") - set("'\\")
     return "".join(chr(byte) if chr(byte) in plain else f"\\x{byte:02x}" for byte in word.encode("utf-8", "surrogateescape"))
