@@ -21,6 +21,8 @@ SHARE = {"EnsureShape", "ExpandDims", "Identity", "PreventGradient", "ReadVariab
 LOOPS = {"While", "StatelessWhile"}
 # Copies of a batch on its way into the network, in float32: cast, stamped, preprocessed, handed over.
 COPIES = 6
+# What an update was measured to take beyond its tensors (docs/performance.md): bytes once, numbers a weight, and a share an image.
+UPDATE, UPDATE_SLOTS, UPDATE_SHARE = 256 * 2**20, 2, 1.15
 
 
 def weight_bytes(model: keras.Model) -> int:
@@ -129,4 +131,5 @@ def training_footprint(model: keras.Model, image_shape: Sequence[int], slots: in
     shape = tuple(image_shape)
     found = footprint_of(gradients, tf.TensorSpec([1, *shape], tf.float32), once=lambda outputs: outputs)
     trained = sum(4 * variable.value.shape.num_elements() for variable in model.trainable_variables)
-    return Footprint(found.fixed + slots * trained, found.per_image + COPIES * 4 * tf.TensorShape(shape).num_elements(), found.loops)
+    each = round(UPDATE_SHARE * found.per_image) + COPIES * 4 * tf.TensorShape(shape).num_elements()
+    return Footprint(found.fixed + (slots + UPDATE_SLOTS) * trained + UPDATE, each, found.loops)
