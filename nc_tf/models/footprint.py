@@ -17,7 +17,10 @@ import tensorflow as tf
 from nc_tf.memory import Footprint
 
 # Operations whose outputs are the memory of their inputs, the first that of the first.
-SHARE = set("EnsureShape ExpandDims Identity IdentityN PreventGradient ReadVariableOp Reshape Snapshot Squeeze StopGradient".split())
+SHARE = {
+    *("EnsureShape", "ExpandDims", "Identity", "IdentityN", "PreventGradient"),
+    *("ReadVariableOp", "Reshape", "Snapshot", "Squeeze", "StopGradient"),
+}
 HIDE = {"If", "PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "StatelessWhile", "While"}
 # Copies of a batch on its way into the network, in float32: cast, stamped, preprocessed, handed over.
 COPIES = 6
