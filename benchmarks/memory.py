@@ -87,7 +87,7 @@ def inputs(work: Path, cases: list[str]) -> None:
 def arguments_of(case: str, work: Path) -> list[str]:
     """The command line of a case."""
     model, few, out = work / "resnet50.keras", work / "few.npz", work / "out"
-    short = ["--rounds", "1", "--batches-per-round", "4", "--intensity-range", "raw", "--fresh", "--out", out]
+    short = ["--rounds", "1", "--batches-per-round", "2", "--intensity-range", "raw", "--fresh", "--out", out]
     return [str(part) for part in {
         "scan": ["scan", model, few, "--labels", "all", *short],
         "scan of many": ["scan", model, work / "many", "--labels", "0,1,2,3,4", *short],

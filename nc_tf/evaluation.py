@@ -15,6 +15,7 @@ from nc_tf.results import Backdoor, Measurement, Unit
 
 NO_CLASS = -1  # no label is this one, so an image of it neither obeys a trigger nor is recognised
 BATCH_SIZE = 256  # images, or frames of clips, in the network at once, where so many fit into the memory of an evaluation
+HIDDEN_BATCH = 32  # images, or clips, where not all is known of what the network takes
 
 
 def evaluation_batch(model: keras.Model, image_shape: Sequence[int]) -> int:
@@ -23,8 +24,9 @@ def evaluation_batch(model: keras.Model, image_shape: Sequence[int]) -> int:
     Raises:
         InputError: not even one fits into the memory.
     """
-    most = BATCH_SIZE if len(image_shape) < 4 else max(1, BATCH_SIZE // image_shape[0])
     found = forward_footprint(model, image_shape)
+    most = BATCH_SIZE if len(image_shape) < 4 else max(1, BATCH_SIZE // image_shape[0])
+    most = min(most, HIDDEN_BATCH) if found.hidden else most
     needed = BASE + weight_bytes(model) + found.of(1)
     if needed > allowed():
         raise InputError(

@@ -84,7 +84,7 @@ def plan_search(task: Task, lanes: int, kept: int, *, check: bool = True) -> Sea
         return most
 
     lanes = fitting(lanes)
-    if check and (found.loops or planned(lanes) > CHECKED * memory) and not tf.config.list_physical_devices("GPU"):
+    if check and (found.hidden or planned(lanes) > CHECKED * memory) and not tf.config.list_physical_devices("GPU"):
         each = measured_bytes(task)
         if each > MARGIN * found.per_image:
             found, measured = Footprint(found.fixed, each), each

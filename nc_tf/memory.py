@@ -29,12 +29,12 @@ class Footprint:
     Attributes:
         fixed: however many images are in it.
         per_image: for each image, or clip, that is in it at once.
-        loops: whether it has loops, such as that of an LSTM, of which not all that they keep is known.
+        hidden: whether some of it could not be looked into: loops, such as that of an LSTM, and calls, such as of a SavedModel.
     """
 
     fixed: int
     per_image: int
-    loops: bool = False
+    hidden: bool = False
 
     def of(self, number: int) -> int:
         """Bytes with so many images, or clips, at once, `MARGIN` included."""

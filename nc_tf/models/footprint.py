@@ -2,7 +2,7 @@
 
 The graph of one image is walked in its order: an operation's outputs come to life with it and die with their last reader. What depends on
 the image counts for every image, the rest once. So whatever layers consist of is seen, such as the scores inside of attention and what a
-gradient keeps; but not what the iterations of a loop keep, which is why `Footprint.loops` says that there is one.
+gradient keeps; but not what the iterations of a loop keep, or what a called function does, which is why `Footprint.hidden` says so.
 """
 
 from collections import defaultdict
@@ -16,11 +16,16 @@ import tensorflow as tf
 
 from nc_tf.memory import Footprint
 
-# Operations that hand on the memory of their first input.
-SHARE = {"EnsureShape", "ExpandDims", "Identity", "PreventGradient", "ReadVariableOp", "Reshape", "Snapshot", "Squeeze", "StopGradient"}
-LOOPS = {"While", "StatelessWhile"}
+# Operations whose outputs are the memory of their inputs, the first that of the first.
+SHARE = {
+    *("EnsureShape", "ExpandDims", "Identity", "IdentityN", "PreventGradient"),
+    *("ReadVariableOp", "Reshape", "Snapshot", "Squeeze", "StopGradient"),
+}
+HIDE = {"If", "PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "StatelessWhile", "While"}
 # Copies of a batch on its way into the network, in float32: cast, stamped, preprocessed, handed over.
 COPIES = 6
+# What an update was measured to take beyond its tensors (docs/performance.md): bytes once, numbers a weight, and a share an image.
+UPDATE, UPDATE_SLOTS, UPDATE_SHARE = 256 * 2**20, 2, 1.15
 
 
 def weight_bytes(model: keras.Model) -> int:
@@ -49,8 +54,9 @@ def footprint_of(function: Callable[..., Any], *specs: Any, once: Callable[[Any]
             depends.add(id(operation))
         for tensor in operation.inputs:
             last[id(owner[id(tensor)])] = place
-        for tensor in operation.outputs:
-            owner[id(tensor)] = owner[id(operation.inputs[0])] if operation.type in SHARE and operation.inputs else tensor
+        for number, tensor in enumerate(operation.outputs):
+            shared = operation.type in SHARE and number < len(operation.inputs)
+            owner[id(tensor)] = owner[id(operation.inputs[number])] if shared else tensor
     for tensor in outputs:
         last[id(owner[id(tensor)])] = len(operations)
     counted_once = {id(owner[tensor]) for tensor in counted_once}
@@ -65,7 +71,7 @@ def footprint_of(function: Callable[..., Any], *specs: Any, once: Callable[[Any]
         most = [max(before, now) for before, now in zip(most, alive, strict=True)]
         for each, size in dying.pop(place, ()):
             alive[each] -= size
-    return Footprint(most[0], most[1], any(operation.type in LOOPS for operation in operations))
+    return Footprint(most[0], most[1], any(operation.type in HIDE for operation in operations))
 
 
 def _needed(outputs: Sequence[tf.Tensor]) -> list[tf.Operation]:
@@ -114,7 +120,7 @@ def forward_footprint(model: keras.Model, image_shape: Sequence[int]) -> Footpri
     known, shape = _forward.setdefault(model, {}), tuple(image_shape)
     if shape not in known:
         found = footprint_of(lambda images: model(images, training=False), tf.TensorSpec([1, *shape], tf.float32))
-        known[shape] = Footprint(found.fixed, found.per_image + COPIES * 4 * tf.TensorShape(shape).num_elements(), found.loops)
+        known[shape] = Footprint(found.fixed, found.per_image + COPIES * 4 * tf.TensorShape(shape).num_elements(), found.hidden)
     return known[shape]
 
 
@@ -129,4 +135,5 @@ def training_footprint(model: keras.Model, image_shape: Sequence[int], slots: in
     shape = tuple(image_shape)
     found = footprint_of(gradients, tf.TensorSpec([1, *shape], tf.float32), once=lambda outputs: outputs)
     trained = sum(4 * variable.value.shape.num_elements() for variable in model.trainable_variables)
-    return Footprint(found.fixed + slots * trained, found.per_image + COPIES * 4 * tf.TensorShape(shape).num_elements(), found.loops)
+    each = round(UPDATE_SHARE * found.per_image) + COPIES * 4 * tf.TensorShape(shape).num_elements()
+    return Footprint(found.fixed + (slots + UPDATE_SLOTS) * trained + UPDATE, each, found.hidden)
