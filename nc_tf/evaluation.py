@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import keras
 import numpy as np
 
+from nc_tf.models.adapting import adapt_to
 from nc_tf.models.network import check_finite
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Measurement
@@ -26,9 +27,9 @@ def predict_classes(
     """Classes (N,) int64 that the model answers for raw images (N, ..., C) in [0, 255], stamped with `trigger` first if there is one.
 
     Raises:
-        InputError: it answers NaN or infinity.
+        InputError: it answers NaN or infinity, or is nothing that `nc_tf.adapt` takes without a choice.
     """
-    preprocess = preprocess or Preprocessing()
+    model, preprocess = adapt_to(model, images.shape[1:]), preprocess or Preprocessing()
     answers = []
     for batch in batches(images, trigger):
         answers.append(np.argmax(check_finite(model.predict_on_batch(preprocess(batch).astype(np.float32))), axis=-1))
