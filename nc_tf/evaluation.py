@@ -8,6 +8,7 @@ import numpy as np
 
 from nc_tf.errors import InputError
 from nc_tf.memory import BASE, EVALUATION, Footprint, allowed, most_at_once, words
+from nc_tf.models.adapting import adapt_to
 from nc_tf.models.footprint import forward_footprint, weight_bytes
 from nc_tf.models.network import answering, as_input, check_finite
 from nc_tf.preprocessing import Preprocessing
@@ -68,9 +69,9 @@ def predict_classes(
     (M,) only the images at these are asked about, and the classes are (M,).
 
     Raises:
-        InputError: it answers clean images so, or cannot answer many at once.
+        InputError: it answers clean images so, cannot answer many at once, or is nothing that `nc_tf.adapt` takes without a choice.
     """
-    preprocess = preprocess or Preprocessing()
+    model, preprocess = adapt_to(model, images.shape[1:]), preprocess or Preprocessing()
     classes = []
     for batch in batches(model, images, trigger, rows):
         with answering(batch):

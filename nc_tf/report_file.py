@@ -54,7 +54,8 @@ _LABEL = {
     "rounds": int,
 }
 _LABEL_LATER = {"name": str, "log_index": _NUMBER}
-_MODEL, _MODEL_LATER = {"path": str}, {"num_classes": int, "input_shape": list}
+_MODEL = {"path": str}
+_MODEL_LATER = {"num_classes": int, "input_shape": list, "own_input_shape": list, "adapted": str, "output": str, "weights_of": str}
 _DATA = {"path": str}
 _SETTINGS_LATER = {"seed": int, "cost": dict, "upsample_size": int, "labels_ranked": int}
 

@@ -17,6 +17,7 @@ from quick import QUICK, digest
 
 import nc_tf
 from nc_tf.datasets.checks import check_images
+from nc_tf.datasets.files import read
 from nc_tf.errors import InputError
 from nc_tf.evaluation import accuracy, attack_success_rate
 from nc_tf.mitigation.filtering import input_filter
@@ -27,7 +28,7 @@ from nc_tf.mitigation.rounds import unlearn_in_rounds
 from nc_tf.mitigation.saving import save_mitigation
 from nc_tf.models.adapting import adapt, adapt_to, adapted_like, original_form, to_train, what_was_adapted
 from nc_tf.models.loading import load_model, load_network
-from nc_tf.preprocessing import Preprocessing
+from nc_tf.preprocessing import Preprocessing, preprocessing
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (6, *IMAGE_SHAPE)).astype(np.float32)
 TRIGGER = corner_trigger(0)
@@ -180,6 +181,19 @@ def network(inputs: int = 1, outputs: int = 1, shape: tuple[int | None, ...] = I
     return keras.Model(images, [layers.Dense(classes, name=f"head_{number}")(pooled) for number in range(outputs)])
 
 
+def endless(depth: int, *, several: bool = False) -> keras.Model:
+    """A value that leads to its sigmoid on 2 ** depth ways."""
+    images = keras.Input(IMAGE_SHAPE)
+    value = first = layers.Dense(1, activation="sigmoid")(layers.Flatten()(images))
+    for _ in range(depth):
+        value = layers.Average()([value, value])
+    return keras.Model(images, layers.Average()([value, layers.Rescaling(2.0)(first)]) if several else value)
+
+
+def test_a_long_way_to_the_activation_ends() -> None:
+    assert what_was_adapted(adapt(endless(60))) == {"adapted": "one sigmoid output"}
+
+
 class Subclass(keras.Model):
     """A network whose shapes are not known."""
 
@@ -233,6 +247,8 @@ REFUSED: list[tuple[Callable[[], Any], dict[str, Any], str]] = [
         r"\(class 1 above 0\), or a score a class",
     ),
     (lambda: ends_in(layers.Rescaling(2.0)), {}, "puts out one value, through 'Rescaling', which is no class score"),
+    (lambda: endless(1, several=True), {}, "puts out one value, through 'Rescaling, sigmoid', which is no class score"),
+    (lambda: network(outputs=25), {}, r"has 25 outputs; .*, 19: 'head_19' \(None, 2\), \.\.\.$"),
     (
         lambda: ends_in(value="softmax"),
         {},
@@ -285,6 +301,13 @@ def test_files_of_other_forms_load(suffix: str, tmp_path: Path) -> None:
         load_model(tmp_path / f"heads{suffix}")
     with pytest.raises(InputError, match=r"192 values \(192,\), 8x8x1 are 64"):
         load_model(tmp_path / f"value{suffix}", image_shape=(8, 8, 1))
+
+
+def test_an_adapted_model_is_a_plain_one_on_disk(tmp_path: Path) -> None:
+    for number, model in enumerate((one_value(), one_value(None), kind_of_two_heads())):
+        adapted = adapt(model)
+        adapted.save(tmp_path / f"{number}.keras")
+        np.testing.assert_array_equal(answers(load_model(tmp_path / f"{number}.keras")), answers(adapted))
 
 
 def test_the_outputs_of_a_saved_model_keep_their_names(tmp_path: Path) -> None:
@@ -389,6 +412,19 @@ def test_a_scan_sees_in_one_value_what_it_sees_in_two() -> None:
     assert [result.label for result in found.labels] == [0, 1]
     np.testing.assert_allclose([result.trigger.l1_norm for result in found.labels], expected, rtol=0.05)
     assert expected[0] < 1.5 < 2.5 < expected[1]
+
+
+def test_what_is_measured_of_one_value_is_what_it_means() -> None:
+    """The largest of one score is the first, as if the network had always said class 0."""
+    assert accuracy(one_value(), *TEST) == accuracy(one_value(None, IMAGE_SHAPE), *TEST) == 1.0
+    with pytest.raises(InputError, match="the network has 2 outputs"):
+        accuracy(two_heads(), *TEST)
+
+
+def test_a_strangers_flat_network_recognises_digits(realdata: Path) -> None:
+    model = load_model(realdata / "strangers" / "mnist_flat_784.h5")
+    digits = read(realdata / "mnist_test.npz", image_shape=model.input_shape[1:])
+    assert accuracy(model, digits.images[:2000], digits.labels[:2000], preprocessing("mnist")) > 0.95
 
 
 def test_the_visualizer_takes_other_forms() -> None:

@@ -172,7 +172,7 @@ def test_evaluate_measures_what_there_is(folder: Path, tmp_path: Path, capsys: C
     [
         (["--trigger", "none.npz"], "none.npz is missing: expected a trigger file"),
         (["--poisoned", "none.npz"], "none.npz does not exist"),
-        (["--weights-of", "deepid"], "no weights for layer 'conv_1'"),
+        (["--weights-of", "deepid"], "are not the weights of deepid for images of its usual shape"),
     ],
 )
 def test_evaluate_refuses_what_is_not_there(folder: Path, more: list[str], message: str, capsys: Captured) -> None:
@@ -217,7 +217,7 @@ def test_every_round_teaches_all_that_was_found(monkeypatch: pytest.MonkeyPatch)
 
     def unlearn(model: keras.Model, images: Any, labels: Any, triggers: list[Any], **_: Any) -> Any:
         taught.append([trigger.label for trigger in triggers])
-        return type("Taught", (), {"model": model, "settings": {"epochs": 1}})
+        return type("Taught", (), {"classifier": model, "settings": {"epochs": 1}})
 
     monkeypatch.setattr(rounds_module, "scan", scan)
     monkeypatch.setattr(rounds_module, "unlearn", unlearn)

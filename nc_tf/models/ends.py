@@ -20,6 +20,7 @@ SCORES = "expected a sigmoid (class 1 above .5), or no activation (class 1 above
 SMALLEST_SIDE = 8
 # Layers and operations that arrange values anew or take their mean, so that probabilities stay such, and logits too.
 PASS_ON = ("Dropout", "Identity", "Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast", "Average", "GlobalAveragePooling2D")
+LISTED = 20  # outputs in a message
 LOOK_AT = 8  # random images, where the activation cannot be read off the network
 
 
@@ -68,7 +69,8 @@ def chosen_output(model: keras.Model, output: str | None, name: str) -> int:
         if output is not None and known.count(output) == 1:
             return known.index(output)
     shapes = [tuple(tensor.shape) for tensor in model.outputs]
-    listed = ", ".join(f"{number}: {show(names[number])} {shape}" for number, shape in enumerate(shapes))
+    listed = ", ".join(f"{number}: {show(names[number])} {shape}" for number, shape in enumerate(shapes[:LISTED]))
+    listed += ", ..." if len(shapes) > LISTED else ""
     if output is None:
         raise InputError(
             f"{name}: the network has {len(names)} outputs; expected one, of class scores; "
@@ -157,19 +159,25 @@ def ending_of(model: keras.Model, output: int, name: str) -> Ending | None:
 
 def _last_activation(tensor: Any) -> str | None:
     """The activation that a tensor comes from, followed into nested networks, or the layer that hides it; None for a stranger's layer."""
-    operation, node, number = tensor._keras_history
-    if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
-        return _last_activation(operation.outputs[number])
-    kind, activation = type(operation).__name__, getattr(operation, "activation", None)
-    name = None if activation is None else getattr(activation, "__name__", type(activation).__name__)
-    if kind in PASS_ON or (kind == "Activation" and name == "linear"):  # such as a closing cast to float32
-        before = {_last_activation(before) for before in operation._inbound_nodes[node].input_tensors}
-        return before.pop() if len(before) == 1 else kind
-    if name is not None:
-        return name
-    return {"Sigmoid": "sigmoid", "HardSigmoid": "hard_sigmoid", "Softmax": "softmax"}.get(
-        kind, kind if type(operation).__module__.startswith("keras.") and kind != "TFSMLayer" else None
-    )
+    waiting, seen = [tensor], set()
+    found: set[str | None] = set()
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in seen:  # files from strangers may lead to one tensor on more ways than can be counted
+            continue
+        seen.add(id(tensor))
+        operation, node, number = tensor._keras_history
+        kind, activation = type(operation).__name__, getattr(operation, "activation", None)
+        name = None if activation is None else getattr(activation, "__name__", type(activation).__name__)
+        if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+            waiting.append(operation.outputs[number])
+        elif kind in PASS_ON or (kind == "Activation" and name == "linear"):  # such as a closing cast to float32
+            waiting += operation._inbound_nodes[node].input_tensors
+        elif name is None and (kind == "TFSMLayer" or not type(operation).__module__.startswith("keras.")):
+            found.add(None)
+        else:
+            found.add(name or {"Sigmoid": "sigmoid", "HardSigmoid": "hard_sigmoid", "Softmax": "softmax"}.get(kind, kind))
+    return found.pop() if len(found) == 1 else ", ".join(sorted(map(str, found)))
 
 
 def _random_answers(model: keras.Model, output: int) -> np.ndarray | None:
