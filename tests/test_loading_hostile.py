@@ -18,7 +18,7 @@ import pytest
 from keras import layers
 
 from nc_tf.errors import InputError
-from nc_tf.models import containers, inspection, loading
+from nc_tf.models import bounds, containers, inspection
 from nc_tf.models.loading import load_model
 
 Config = dict[str, Any]
@@ -241,7 +241,7 @@ def test_absurd_activations(honest: Path, tmp_path: Path) -> None:
 def test_absurd_activations_further_in(frames: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a nested network, and in one that is repeated for every frame of a clip."""
     values = 90**2 * 3 * (frames or 1)
-    monkeypatch.setattr(loading, "MAX_ACTIVATIONS", values - 1)
+    monkeypatch.setattr(bounds, "MAX_VALUES", values - 1)
     inner = keras.Sequential([keras.Input((3, 3, 3)), layers.UpSampling2D(30, name="grow"), layers.GlobalAveragePooling2D()])
     body = [keras.Input((frames, 3, 3, 3)), layers.TimeDistributed(inner), layers.Flatten()] if frames else [keras.Input((3, 3, 3)), inner]
     keras.Sequential([*body, layers.Dense(2)]).save(tmp_path / "deep.keras")
@@ -259,13 +259,13 @@ class Around(layers.Wrapper):
 def test_absurd_activations_in_wrappers_in_wrappers(depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """TimeDistributed repeats what it holds, once more for each time that it holds itself; other wrappers do not."""
     values = 90**2 * 3 * 5**depth
-    monkeypatch.setattr(loading, "MAX_ACTIVATIONS", values - 1)
+    monkeypatch.setattr(bounds, "MAX_VALUES", values - 1)
     body: keras.Layer = keras.Sequential([keras.Input((3, 3, 3)), layers.UpSampling2D(30, name="grow"), layers.GlobalAveragePooling2D()])
     for _ in range(depth):
         body = layers.TimeDistributed(body)
     model = keras.Sequential([keras.Input((*[5] * depth, 3, 3, 3)), Around(Around(body))])
     with pytest.raises(InputError, match=f"layer 'grow' puts out {values} values an image"):
-        loading.refuse_large_activations(model, tmp_path)
+        bounds.refuse_what_never_fits(model, tmp_path)
 
 
 def test_too_many_layers(honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,13 +460,13 @@ def test_list_of_texts_that_may_all_be_one_large_text(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "bad.h5", "w", libver="latest") as file:
         file.attrs["model_config"] = "x" * (1 << 20)
         file.attrs.create("layer_names", ["y"] * 10_000, dtype=h5py.string_dtype())
-    refused(tmp_path / "bad.h5", "a list of 10000 texts may unpack to over 8 GiB")
+    refused(tmp_path / "bad.h5", "lists of 10000 texts may unpack to over 512 MiB")
 
 
 def test_attribute_of_compound_lists(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "bad.h5", "w") as file:
         file.attrs["model_config"] = np.zeros(3, dtype=[("a", "f4")])
-    refused(tmp_path / "bad.h5", "the attribute '/@model_config' declares 3 values")
+    refused(tmp_path / "bad.h5", "the attribute '/@model_config' holds lists or records")
 
 
 def test_weights_without_an_architecture(honest: Path, tmp_path: Path) -> None:
