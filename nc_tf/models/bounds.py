@@ -141,25 +141,30 @@ def refuse_many_classes(model: keras.Model, path: Path) -> None:
 
 
 def refuse_what_never_fits(model: keras.Model, path: Path) -> None:
-    """Walk a network with the shapes of one image; where it leaves sides open, those of USUAL_SIZES that it can be computed at.
+    """Walk a network with the shapes of one image; sides that it leaves open are the first of USUAL_SIZES at which it can be computed.
 
     Args:
         model: a Sequential or functional model, built; its variables need no memory.
         path: for the messages.
 
     Raises:
-        InputError: more than MAX_CALLS calls of layers, or a tensor of more than MAX_VALUES values, also inside a layer.
+        InputError: more than MAX_CALLS calls of layers, a tensor of more than MAX_VALUES values, also inside a layer, or no usual size fits.
     """
     refuse_long_chain(model, path)
-    shapes = [tuple(tensor.shape) for tensor in model.inputs]
-    open_sides = any(side is None for shape in shapes for side in shape[1:])
+    open_sides = any(side is None for tensor in model.inputs for side in tensor.shape[1:])
+    reasons = []
     for size in USUAL_SIZES if open_sides else USUAL_SIZES[:1]:
-        inputs = [
-            keras.KerasTensor(_closed(tensor.shape, size), tensor.dtype, sparse=tensor.sparse, name=tensor.name) for tensor in model.inputs
-        ]
-        with contextlib.suppress(ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError):
+        inputs = [keras.KerasTensor(_closed(tensor.shape, size), tensor.dtype) for tensor in model.inputs]
+        try:
             Walk(path).through(model, inputs, 1)
+        except InputError:
+            raise
+        except Exception as error:  # too small, or no multiple of what the network needs
+            reasons.append(" ".join(str(error).split())[:120])
+        else:
             return
+    sizes = f"images of {' or '.join(f'{size}x{size}' for size in USUAL_SIZES)}" if open_sides else "an image"
+    raise InputError(f"{path}: the network cannot be computed for {sizes} ({show(reasons[0])}); expected a fixed size; {RESAVE}")
 
 
 def _closed(shape: tuple[int | None, ...], size: int) -> tuple[int, ...]:
