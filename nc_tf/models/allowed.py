@@ -2,6 +2,7 @@
 
 import functools
 import importlib.resources
+import re
 import sys
 from typing import Any
 
@@ -13,6 +14,8 @@ WITHOUT_MODULE = ("model", "layer", "runs-code", "reads-files", "no-layer", "ini
 # Settings that name something by one word, by the ends of their keys.
 SLOTS = {"activation": "activation", "_initializer": "initializer", "_regularizer": "regularizer", "_constraint": "constraint"}
 DTYPES = {"bool", "float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
+# Quantizations that `quantized` does not undo; Keras takes these words for dtype policies wherever one may stand.
+QUANTIZED = re.compile(r"(int4|gptq|awq|int8|float8)\S*_from_\w+")
 POLICIES = {"mixed_float16", "mixed_bfloat16"}
 
 
@@ -49,6 +52,30 @@ def is_operation(name: str) -> bool:
     return name in _by_last_part()["operation"]
 
 
+def with_modules(value: Any) -> Any:
+    """A parsed architecture of an `.h5` file in which operations and layers of keras.applications say where they come from.
+
+    Keras 3 writes them into `.h5` files with all their settings and without their module, and cannot read them again. Operations are told
+    from layers of the same name, such as Add, by having no dtype.
+    """
+    if isinstance(value, list):
+        return [with_modules(child) for child in value]
+    if not isinstance(value, dict):
+        return value
+    result = {key: with_modules(child) for key, child in value.items()}
+    name, settings, nodes = (result.get(key) for key in ("class_name", "config", "inbound_nodes"))
+    if isinstance(name, str) and isinstance(settings, dict) and "module" not in result and _by_keras_3(nodes):
+        operation = not {"dtype", "trainable"} & settings.keys()
+        found = _by_last_part()["operation" if operation else "application"].get(name)
+        if found:
+            result |= {"module": found.rpartition(".")[0], "registered_name": name}
+    return result
+
+
+def _by_keras_3(nodes: Any) -> bool:
+    return isinstance(nodes, list) and any(isinstance(node, dict) and "args" in node for node in nodes)
+
+
 def keras_has(module: str, name: str) -> bool:
     """Whether the installed Keras has this name; nothing is imported to find out."""
     whole = full_name(module, name)
@@ -59,6 +86,8 @@ def keras_has(module: str, name: str) -> bool:
 
 def allowed_word(key: str, word: str) -> bool:
     """Whether a setting may have this word for its value; settings that name nothing may have any."""
+    if QUANTIZED.fullmatch(word):
+        return False
     if key == "dtype":
         return word in DTYPES | POLICIES
     for end, kind in SLOTS.items():

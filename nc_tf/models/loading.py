@@ -21,10 +21,13 @@ from keras.src.backend.common import global_state
 from keras.src.saving.serialization_lib import ObjectSharingScope
 
 from nc_tf.errors import InputError
+from nc_tf.models.allowed import with_modules
 from nc_tf.models.bounds import built_within_bounds, refuse_many_classes, refuse_what_never_fits
 from nc_tf.models.containers import RESAVE, check_hdf5, file_kind, open_hdf5, open_keras_archive, refuse_damaged_archive, scratch_folder, show
 from nc_tf.models.inspection import TRUST, check_config, parse_config
 from nc_tf.models.legacy import assign, modernise, pair_weights
+from nc_tf.models.quantized import as_float, refuse_quantized_h5
+from nc_tf.models.quantized import load_weights as load_quantized_weights
 
 UNSET = -27182.0  # marks weights before loading; exact in float32 and float16 rounds it to a value that is compared after rounding
 
@@ -73,7 +76,8 @@ def _without_lists(model: keras.Model) -> keras.Model:
 def _load_hdf5(path: Path) -> keras.Model:
     with open_hdf5(path, path) as file:
         stored = check_hdf5(file, path, path.stat().st_size)
-        config = modernise(parse_config(stored_config(file, path), path), path)
+        config = modernise(with_modules(parse_config(stored_config(file, path), path)), path)
+        refuse_quantized_h5(config, path)
         check_config(config, path)
         with _skeleton(config, path) as (skeleton, variables):
             pair_weights(skeleton, file, path)
@@ -88,7 +92,8 @@ def _load_hdf5(path: Path) -> keras.Model:
 
 def _load_keras(path: Path) -> keras.Model:
     with open_keras_archive(path) as (text, weights):
-        config = modernise(parse_config(text, path), path)
+        saved = modernise(parse_config(text, path), path)
+        config = as_float(saved)
         check_config(config, path)
         with open_hdf5(weights, f"{path} (model.weights.h5)") as file:
             stored = check_hdf5(file, f"{path} (model.weights.h5)", weights.stat().st_size)
@@ -98,7 +103,7 @@ def _load_keras(path: Path) -> keras.Model:
         refuse_what_never_fits(model, path)
         _mark_unset(model)
         try:
-            model.load_weights(weights)
+            model.load_weights(weights) if config == saved else load_quantized_weights(model, weights)
         except Exception as error:
             raise InputError(f"{path}: architecture and weights do not match ({keras_reason(error)}); {RESAVE}") from error
     _finish(model, path)
@@ -252,7 +257,7 @@ def _load_trusted(path: Path, suffix: str) -> keras.Model:
         else:
             with open_hdf5(path, path) as file:
                 config = parse_config(stored_config(file, path), path)
-            modern = modernise(config, path)
+            modern = modernise(with_modules(config), path)
             if modern != config:
                 if source == path:
                     source = Path(shutil.copyfile(path, folder / f"model{suffix}"))
