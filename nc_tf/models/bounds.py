@@ -148,7 +148,7 @@ def refuse_what_never_fits(model: keras.Model, path: Path) -> None:
         path: for the messages.
 
     Raises:
-        InputError: more than MAX_CALLS calls of layers, a tensor of more than MAX_VALUES values, also inside a layer, or no usual size fits.
+        InputError: more than MAX_CALLS calls, a tensor of more than MAX_VALUES values, also inside a layer, or no usual size fits.
     """
     refuse_long_chain(model, path)
     open_sides = any(side is None for tensor in model.inputs for side in tensor.shape[1:])

@@ -20,6 +20,7 @@ from nc_tf.models.containers import MAX_CONFIG_BYTES, RESAVE, show
 MAX_DEPTH = 100
 MAX_INTEGER = 1 << 24
 MAX_LAYERS = 5000
+MAX_NAME = 1000  # characters
 # A custom object must be known to the process that loads it, which a command line cannot bring about.
 REGISTER = "if you trust its author, register its class with keras.saving and call nc_tf.load_model(path, trust_model=True)"
 TRUST = "pass --trust-model (trust_model=True) only if you trust its author"
@@ -97,7 +98,9 @@ def check_config(config: dict[str, Any], path: Path) -> None:
     for value, key, layer in walk(config, path):
         if isinstance(value, dict) and "class_name" in value:
             refuse_unknown_object(value, layer, path)
-        elif isinstance(value, str) and key != "name":
+        elif isinstance(value, str) and key == "name":
+            refuse_odd_name(value, path)
+        elif isinstance(value, str):
             refuse_registered_string(value, layer, path, custom)
             if not allowed_word(key, value):
                 raise InputError(
@@ -118,6 +121,12 @@ def check_config(config: dict[str, Any], path: Path) -> None:
             refuse_unreached_layer(settings, path)
         elif isinstance(settings, dict) and value["class_name"] == "Bidirectional":
             refuse_other_shape(value, layer, path)
+
+
+def refuse_odd_name(name: str, path: Path) -> None:
+    """Refuse names that some message, file or HDF5 group cannot hold: control characters, lone surrogates, dots alone, endless ones."""
+    if not name.isprintable() or len(name) > MAX_NAME or (name and not name.strip(".")):
+        raise InputError(f"{path}: a layer is named {show(name)}; expected at most {MAX_NAME} printable characters; rename it")
 
 
 def refuse_unreached_layer(settings: dict[str, Any], path: Path) -> None:
@@ -188,7 +197,7 @@ def refuse_unknown_object(value: dict[str, Any], layer: str, path: Path) -> None
     if kind not in ALLOWED:
         raise InputError(f"{where} {_why_not(kind, module, name)}")
     if not keras_has(module, name):
-        raise InputError(f"{where} is a {show(name)}, which Keras {keras.__version__} does not have; expected its layers; take a newer Keras")
+        raise InputError(f"{where} is a {show(name)}, which Keras {keras.__version__} does not have; expected its layers; use a newer one")
 
 
 def _why_not(kind: str | None, module: str, name: str) -> str:
@@ -202,7 +211,7 @@ def _why_not(kind: str | None, module: str, name: str) -> str:
     if kind == "takes-function":
         return f"is the operation {name}, which calls functions; expected pure operations; {advice}"
     if kind == "quantized":
-        return f"names {show(full_name(module, name))}, a quantization that nc_tf does not undo; expected float or int8; save it before"
+        return f"names {show(full_name(module, name))}, a quantization that nc_tf does not undo; expected float or int8; {TRUST}"
     if not module and is_operation(name):
         return f"is the operation {show(name)}, which .h5 files cannot describe; expected a .keras file; {RESAVE}"
     whole = show(full_name(module, name))

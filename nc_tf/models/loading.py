@@ -23,7 +23,16 @@ from keras.src.saving.serialization_lib import ObjectSharingScope
 from nc_tf.errors import InputError
 from nc_tf.models.allowed import with_modules
 from nc_tf.models.bounds import built_within_bounds, refuse_many_classes, refuse_what_never_fits
-from nc_tf.models.containers import RESAVE, check_hdf5, file_kind, open_hdf5, open_keras_archive, refuse_damaged_archive, scratch_folder, show
+from nc_tf.models.containers import (
+    RESAVE,
+    check_hdf5,
+    file_kind,
+    open_hdf5,
+    open_keras_archive,
+    refuse_damaged_archive,
+    scratch_folder,
+    show,
+)
 from nc_tf.models.inspection import TRUST, check_config, parse_config
 from nc_tf.models.legacy import assign, modernise, pair_weights
 from nc_tf.models.quantized import as_float, refuse_quantized_h5

@@ -1,7 +1,7 @@
 """int8, float8 and LoRA networks of Keras 3, read as float networks: equal within the rounding of what was quantized.
 
-Keras multiplies int8 kernels with inputs that it rounds to int8 for every call. The search needs the gradient at the input, and copies of the
-network under other dtype policies. So each quantized kernel is divided by its scale, and inputs are no longer rounded.
+Keras multiplies int8 kernels with inputs that it rounds to int8 for every call. The search needs the gradient at the input, and copies of
+the network under other dtype policies. So each quantized kernel is divided by its scale, and inputs are no longer rounded.
 """
 
 import re
@@ -29,14 +29,14 @@ def as_float(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     settings = value.get("config")
-    if value.get("class_name") in UNDONE and isinstance(settings, dict) and str(settings.get("mode")) in MODES:
+    if isinstance(settings, dict) and str(value.get("class_name")) in UNDONE and str(settings.get("mode")) in MODES:
         return {"module": "keras", "class_name": "DTypePolicy", "config": {"name": settings.get("source_name")}, "registered_name": None}
     return {key: as_float(child) for key, child in value.items() if not _is_quantization(key, child)}
 
 
 def _is_quantization(key: str, value: Any) -> bool:
     """Whether a setting of a layer says how it is quantized or adapted, in a way that `as_float` undoes."""
-    known = isinstance(value, dict) and value.get("class_name") in ("Int8QuantizationConfig", "Float8QuantizationConfig")
+    known = isinstance(value, dict) and str(value.get("class_name")) in ("Int8QuantizationConfig", "Float8QuantizationConfig")
     return key in ("lora_rank", "lora_alpha") or (key == "quantization_config" and known)
 
 
