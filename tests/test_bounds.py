@@ -39,7 +39,7 @@ def edited(model: keras.Model, path: Path, edit: Callable[[dict[str, Any]], None
     config = json.loads(members["config.json"])
     edit(config)
     with zipfile.ZipFile(path, "w") as archive:
-        for name, content in {**members, "config.json": json.dumps(config)}.items():
+        for name, content in {**members, "config.json": json.dumps(config).encode()}.items():
             archive.writestr(name, content)
     return path
 
@@ -54,7 +54,7 @@ def layer_of(config: dict[str, Any], class_name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_a_layer_that_leads_to_no_output(suffix: str, tmp_path: Path) -> None:
     """Keras would build it by its build_config, 12 GiB here, and no weight of the model would tell."""
-    ghost = {
+    ghost: dict[str, Any] = {
         "module": "keras.layers", "class_name": "Dense", "registered_name": None, "name": "ghost", "inbound_nodes": [],
         "config": {"name": "ghost", "units": 1 << 10}, "build_config": {"input_shape": [None, 3 << 20]},
     }  # fmt: skip
@@ -230,9 +230,14 @@ def test_a_chain_that_keras_cannot_connect(tmp_path: Path, monkeypatch: pytest.M
 def test_a_sequential_is_connected_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`Sequential.from_config` connects it again for every layer."""
     chain(20).save(tmp_path / "model.keras")
-    calls = []
+    calls: list[str] = []
     compute = layers.Activation.compute_output_shape
-    monkeypatch.setattr(layers.Activation, "compute_output_shape", lambda self, shape: calls.append(1) or compute(self, shape))
+
+    def counted(self: keras.Layer, shape: Any) -> Any:
+        calls.append(self.name)
+        return compute(self, shape)
+
+    monkeypatch.setattr(layers.Activation, "compute_output_shape", counted)
     before = keras.Layer.symbolic_call, keras.Operation.symbolic_call, keras.Sequential._maybe_rebuild
     load_model(tmp_path / "model.keras")
     assert len(calls) == 20 * 3  # without memory, with it, and for the bounds

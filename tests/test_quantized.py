@@ -76,7 +76,7 @@ def test_a_policy_in_one_word_is_the_same_policy(quantized: tuple[Path, np.ndarr
             entry["config"]["dtype"], words = f"{path.stem}_from_float32", words + 1
     assert words >= 4
     with zipfile.ZipFile(tmp_path / "word.keras", "w") as archive:
-        for name, content in {**members, "config.json": json.dumps(config)}.items():
+        for name, content in {**members, "config.json": json.dumps(config).encode()}.items():
             archive.writestr(name, content)
     np.testing.assert_array_equal(answers(load_model(tmp_path / "word.keras")), answers(load_model(path)))
 
@@ -122,7 +122,7 @@ def test_float_weights_under_an_int8_policy(tmp_path: Path) -> None:
     policy = r'{"module": "keras", "class_name": "DTypePolicy"[^{]*{"name": "float32"}[^}]*}'
     text = re.sub(policy, '"int8_from_float32"', members["config.json"].decode())
     with zipfile.ZipFile(tmp_path / "odd.keras", "w") as archive:
-        for name, content in {**members, "config.json": text}.items():
+        for name, content in {**members, "config.json": text.encode()}.items():
             archive.writestr(name, content)
     assert "int8_from_float32" in text
     np.testing.assert_array_equal(answers(load_model(tmp_path / "odd.keras")), answers(model))
