@@ -4,7 +4,8 @@
     python benchmarks/applications.py --networks VGG16,Xception    some of them
 
 Each network gets random weights, five classes and the smallest images that it takes (NASNet: its own), and is saved as `.keras` and `.h5`.
-`nc_tf.load_model` reads the files untrusted. Equal means bit by bit, on eight random images.
+`nc_tf.load_model` reads the files untrusted. Equal means bit by bit, on eight random images. Networks that --out holds already are not tried
+again: a stopped run goes on with the others.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_record import RESULTS, header, write_json
+from bench_record import RESULTS, header, read_json, write_json
 
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     """Load all, print a table and save it; 0 when all are equal, 1 when some are not, 2 for bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", help="names, with commas between them; default: all")
+    parser.add_argument("--fresh", action="store_true", help="start over")
     parser.add_argument("--out", type=Path, default=RESULTS / "applications.json")
     arguments = parser.parse_args(argv)
     load_tensorflow()
@@ -39,9 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         print(f"--networks {unknown[0]}: keras.applications has none of that name; choose from {', '.join(known)}", file=sys.stderr)
         return 2
-    rows = []
-    for name in chosen:
-        rows += both_formats(name)
+    rows = [] if arguments.fresh or not arguments.out.exists() else read_json(arguments.out, "use --fresh")["networks"]
+    for name in [name for name in chosen if name not in {row["network"] for row in rows}]:
+        rows = sorted(rows + both_formats(name), key=lambda row: (row["network"], row["format"]))
         write_json(arguments.out, header(0) | {"networks": rows})
         gc.collect()
     bad = [row for row in rows if row["outcome"] != "equal"]

@@ -8,6 +8,7 @@ puts out is traced, and every tensor of its graph counts.
 import contextlib
 import functools
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ MAX_CHAIN = 1100  # layers one behind the other; EfficientNetV2-L has 1030
 SPARE_FRAMES = 100  # of Python's stack: Keras connects layers by recursion, and a scan does it again further down
 MAX_PARTS = 4096  # tensors that one operation may put out
 MAX_CLASSES = 100_000  # MS-Celeb-1M, the largest public set of labels
+STYLE = re.compile(r"\x1b\[\d+m")  # how Keras prints in bold
 # For sides that a network leaves open; the first at which it can be computed counts.
 USUAL_SIZES = (224, 32, 64, 96, 299, 331, 512)
 USUAL_FRAMES = 16
@@ -160,7 +162,7 @@ def refuse_what_never_fits(model: keras.Model, path: Path) -> None:
         except InputError:
             raise
         except Exception as error:  # too small, or no multiple of what the network needs
-            reasons.append(" ".join(str(error).split())[:120])
+            reasons.append(" ".join(STYLE.sub("", str(error)).split())[:120])
         else:
             return
     sizes = f"images of {' or '.join(f'{size}x{size}' for size in USUAL_SIZES)}" if open_sides else "an image"
