@@ -1,5 +1,6 @@
 """Hostile and broken model files: each is refused with its own message, and nothing in it runs."""
 
+import errno
 import io
 import json
 import math
@@ -18,7 +19,7 @@ import pytest
 from keras import layers
 
 from nc_tf.errors import InputError
-from nc_tf.models import containers, inspection, loading
+from nc_tf.models import bounds, containers, inspection
 from nc_tf.models.loading import load_model
 
 Config = dict[str, Any]
@@ -141,11 +142,16 @@ GADGETS = {
 }
 
 
+# The rest fails in Keras's own loader too: no layer for images, no such class, or one that this process would have to register first.
+TRUST_HELPS = {"marshalled lambda", "TFSMLayer"}
+
+
 @pytest.mark.parametrize("kind", GADGETS)
 def test_gadget_in_keras(kind: str, honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     item, message = GADGETS[kind]
     monkeypatch.setattr("nc_tf.models.loading._build", lambda *_: pytest.fail("Keras saw a refused architecture"))
-    refused(edited_keras(honest, tmp_path, append(item)), message)
+    text = refused(edited_keras(honest, tmp_path, append(item)), message)
+    assert ("--trust-model" in text) == (kind in TRUST_HELPS)
 
 
 @pytest.mark.parametrize("kind", ["function", "TFSMLayer", "StringLookup", "get_file", "builtins", "custom", "unknown layer"])
@@ -241,31 +247,24 @@ def test_absurd_activations(honest: Path, tmp_path: Path) -> None:
 def test_absurd_activations_further_in(frames: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a nested network, and in one that is repeated for every frame of a clip."""
     values = 90**2 * 3 * (frames or 1)
-    monkeypatch.setattr(loading, "MAX_ACTIVATIONS", values - 1)
+    monkeypatch.setattr(bounds, "MAX_VALUES", values - 1)
     inner = keras.Sequential([keras.Input((3, 3, 3)), layers.UpSampling2D(30, name="grow"), layers.GlobalAveragePooling2D()])
     body = [keras.Input((frames, 3, 3, 3)), layers.TimeDistributed(inner), layers.Flatten()] if frames else [keras.Input((3, 3, 3)), inner]
     keras.Sequential([*body, layers.Dense(2)]).save(tmp_path / "deep.keras")
     refused(tmp_path / "deep.keras", f"layer 'grow' puts out {values} values an image")
 
 
-class Around(layers.Wrapper):
-    """Calls what it holds, once."""
-
-    def call(self, inputs: Any) -> Any:
-        return self.layer(inputs)
-
-
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_absurd_activations_in_wrappers_in_wrappers(depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TimeDistributed repeats what it holds, once more for each time that it holds itself; other wrappers do not."""
+    """TimeDistributed repeats what it holds, once more for each time that it holds itself."""
     values = 90**2 * 3 * 5**depth
-    monkeypatch.setattr(loading, "MAX_ACTIVATIONS", values - 1)
+    monkeypatch.setattr(bounds, "MAX_VALUES", values - 1)
     body: keras.Layer = keras.Sequential([keras.Input((3, 3, 3)), layers.UpSampling2D(30, name="grow"), layers.GlobalAveragePooling2D()])
     for _ in range(depth):
         body = layers.TimeDistributed(body)
-    model = keras.Sequential([keras.Input((*[5] * depth, 3, 3, 3)), Around(Around(body))])
+    model = keras.Sequential([keras.Input((*[5] * depth, 3, 3, 3)), body])
     with pytest.raises(InputError, match=f"layer 'grow' puts out {values} values an image"):
-        loading.refuse_large_activations(model, tmp_path)
+        bounds.refuse_what_never_fits(model, tmp_path)
 
 
 def test_too_many_layers(honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,13 +459,63 @@ def test_list_of_texts_that_may_all_be_one_large_text(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "bad.h5", "w", libver="latest") as file:
         file.attrs["model_config"] = "x" * (1 << 20)
         file.attrs.create("layer_names", ["y"] * 10_000, dtype=h5py.string_dtype())
-    refused(tmp_path / "bad.h5", "a list of 10000 texts may unpack to over 8 GiB")
+    refused(tmp_path / "bad.h5", "lists of 10000 texts may unpack to over 512 MiB")
+
+
+def write_array_of_texts(file: h5py.File) -> None:
+    """One value of an array type, whose texts may all be one large text."""
+    kind = np.dtype((h5py.string_dtype(), (50,)))
+    file.attrs.create("model_config", np.array(["x"] * 50, dtype=object), shape=(50,), dtype=kind)
+
+
+def write_sequence(file: h5py.File) -> None:
+    lists = np.empty(1, dtype=object)
+    lists[0] = np.zeros(3, np.float32)
+    file.attrs.create("model_config", lists, dtype=h5py.vlen_dtype(np.float32))
+
+
+@pytest.mark.parametrize("write", [write_array_of_texts, write_sequence])
+def test_attribute_that_is_one_value_of_many(write: Callable[[h5py.File], None], tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "bad.h5", "w") as file:
+        write(file)
+    refused(tmp_path / "bad.h5", "the attribute '/@model_config' holds lists or records")
+
+
+def test_attribute_larger_than_the_file(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "bad.h5", "w") as file:
+        file.attrs.create("model_config", np.zeros(50), dtype="f8")
+    content = (tmp_path / "bad.h5").read_bytes()
+    space = struct.pack("<QQ", 50, 50) if struct.pack("<QQ", 50, 50) in content else struct.pack("<Q", 50)
+    (tmp_path / "bad.h5").write_bytes(content.replace(space, space.replace(struct.pack("<Q", 50), struct.pack("<Q", 1 << 30)), 1))
+    refused(tmp_path / "bad.h5", r"the attribute '/@model_config' declares 1073741824 values that \d+ bytes cannot hold|damaged")
+
+
+def test_groups_in_groups(honest: Path, tmp_path: Path) -> None:
+    path = copied_h5(honest, tmp_path)
+    with h5py.File(path, "r+") as file:
+        file.create_group("/".join("g" * 202))
+    refused(path, "HDF5 groups nested more than 200 deep; no network needs that")
+
+
+def test_links_and_attributes_count_before_they_are_looked_at(honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "MAX_OBJECTS", 60)
+    monkeypatch.setattr(containers, "refuse_link", lambda group, *_: pytest.fail("looked at") if len(group) > 60 else None)
+    path = copied_h5(honest, tmp_path)
+    with h5py.File(path, "r+") as file:
+        for number in range(61):
+            file[f"links/{number}"] = file["model_weights"]
+    refused(path, "more than 60 HDF5 objects")
+    path = copied_h5(honest, tmp_path)
+    with h5py.File(path, "r+") as file:
+        for number in range(61):
+            file["model_weights"].attrs[f"a{number}"] = number
+    refused(path, "more than 60 HDF5 objects")
 
 
 def test_attribute_of_compound_lists(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "bad.h5", "w") as file:
         file.attrs["model_config"] = np.zeros(3, dtype=[("a", "f4")])
-    refused(tmp_path / "bad.h5", "the attribute '/@model_config' declares 3 values")
+    refused(tmp_path / "bad.h5", "the attribute '/@model_config' holds lists or records")
 
 
 def test_weights_without_an_architecture(honest: Path, tmp_path: Path) -> None:
@@ -567,6 +616,20 @@ def test_truncated(name: str, share: float, trust_model: bool, honest: Path, tmp
     content = (honest / name).read_bytes()
     (tmp_path / name).write_bytes(content[: math.floor(len(content) * share)])
     refused(tmp_path / name, "cut short or damaged", trust_model=trust_model)
+
+
+@pytest.mark.parametrize("trust_model", [False, True])
+def test_no_room_to_unpack(trust_model: bool, honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / ("model.h5" if trust_model else "model.keras")  # a trusted file is copied where its suffix is wrong
+    path.write_bytes((honest / "model.keras").read_bytes())
+    monkeypatch.setattr(containers.shutil, "copyfile" if trust_model else "copyfileobj", full)
+    text = refused(path, r"cannot be unpacked into .* \(No space left on device\): expected room", trust_model=trust_model)
+    assert text.endswith("free some, or name another folder with TMPDIR")
+    monkeypatch.setattr(containers.tempfile, "TemporaryDirectory", lambda **_: full())
+    refused(path, "cannot be unpacked into the folder for temporary files", trust_model=trust_model)
 
 
 def test_damaged_in_the_middle(honest: Path, tmp_path: Path) -> None:

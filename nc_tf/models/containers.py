@@ -4,6 +4,7 @@ The attacks that these checks stand against: HDF5 external links, soft links, ex
 files of the host (CVE-2026-1669), and files of a few kilobytes that unpack to gigabytes.
 """
 
+import errno
 import shutil
 import tempfile
 import zipfile
@@ -19,7 +20,9 @@ from nc_tf.errors import InputError
 
 MAX_BYTES = 8 << 30  # weights, unpacked; the largest networks of keras.applications need 1.5 GiB
 MAX_CONFIG_BYTES = 16 << 20  # EfficientNet-B7 needs about 1 MiB
-MAX_OBJECTS = 100_000  # groups and datasets
+MAX_OBJECTS = 100_000  # groups, datasets, links and attributes
+MAX_GROUP_DEPTH = 200  # groups in groups; a model in a model takes two
+MAX_TEXTS = 1 << 29  # bytes that lists of texts of variable length may unpack to; Keras writes lists of fixed length
 MAX_RATIO = 100  # unpacked to stored; float weights rarely pass 2, heavily pruned ones 20
 FREE_BYTES = 1 << 20  # below this no ratio is judged: empty and constant arrays pack well
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -104,25 +107,29 @@ def check_hdf5(file: h5py.File, label: str | Path, file_bytes: int) -> int:
     Raises:
         InputError: links, external storage, virtual datasets, foreign filters, references or sizes that cannot be honest.
     """
-    pending: list[h5py.Group] = [file]
+    pending: list[tuple[h5py.Group, str, int]] = [(file, "", 0)]  # HDF5 itself finds out a name by walking up to the root
     seen: set[int] = set()  # addresses: hard links may form a ring
     elements = logical = stored = 0
-    pointers = refuse_attribute_bomb(file, label, file_bytes)
+    objects, pointers = count_attributes(file, "/", label, file_bytes)
     while pending:
-        group = pending.pop()
+        group, folder, depth = pending.pop()
+        objects += len(group)
+        refuse_many_objects(objects, label)
+        if depth > MAX_GROUP_DEPTH:
+            raise InputError(f"{label}: HDF5 groups nested more than {MAX_GROUP_DEPTH} deep; no network needs that; {RESAVE}")
         for key in group:
-            name = f"{group.name.rstrip('/')}/{key}"
+            name = f"{folder}/{key}"
             refuse_link(group, key, name, label)
             item = group[key]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
                 continue
             seen.add(address)
-            if len(seen) > MAX_OBJECTS:
-                raise InputError(f"{label}: more than {MAX_OBJECTS} HDF5 objects; no network has so many; {RESAVE}")
-            pointers = max(pointers, refuse_attribute_bomb(item, label, file_bytes))
+            attributes, texts = count_attributes(item, name, label, file_bytes)
+            objects, pointers = objects + attributes, pointers + texts
+            refuse_many_objects(objects, label)
             if isinstance(item, h5py.Group):
-                pending.append(item)
+                pending.append((item, name, depth + 1))
             elif isinstance(item, h5py.Dataset):
                 refuse_foreign_storage(item, name, label)
                 refuse_bomb(item, name, label, file_bytes)
@@ -135,9 +142,15 @@ def check_hdf5(file: h5py.File, label: str | Path, file_bytes: int) -> int:
         raise InputError(f"{label}: its arrays need {logical >> 30} GiB; the limit is {MAX_BYTES >> 30} GiB; {RESAVE}, without optimizer")
     if stored > file_bytes:
         raise InputError(f"{label}: its arrays claim {stored} stored bytes in a file of {file_bytes}: cut short or forged; copy it again")
-    if pointers * (file_bytes - stored) > MAX_BYTES:  # a list of pointers, each to the largest text there can be
-        raise InputError(f"{label}: a list of {pointers} texts may unpack to over {MAX_BYTES >> 30} GiB; expected names; {RESAVE}")
+    if pointers * (file_bytes - stored) > MAX_TEXTS:  # each may point to the largest text there can be
+        raise InputError(f"{label}: lists of {pointers} texts may unpack to over {MAX_TEXTS >> 20} MiB; expected names; {RESAVE}")
     return elements
+
+
+def refuse_many_objects(objects: int, label: str | Path) -> None:
+    """Refuse more parts than any network has, before all of them are looked at."""
+    if objects > MAX_OBJECTS:
+        raise InputError(f"{label}: more than {MAX_OBJECTS} HDF5 objects; no network has so many; {RESAVE}")
 
 
 def refuse_link(group: h5py.Group, key: str, name: str, label: str | Path) -> None:
@@ -183,22 +196,54 @@ def refuse_bomb(dataset: h5py.Dataset, name: str, label: str | Path, file_bytes:
         )
 
 
-def refuse_attribute_bomb(item: h5py.Group | h5py.Dataset, label: str | Path, file_bytes: int) -> int:
-    """Refuse attributes that declare more than the file holds; return the length of the longest list of variable-length texts."""
+def count_attributes(item: h5py.Group | h5py.Dataset, name: str, label: str | Path, file_bytes: int) -> tuple[int, int]:
+    """Refuse attributes that declare more than the file holds.
+
+    Returns:
+        The number of attributes, and of texts in lists of texts of variable length, which may all be one large text.
+    """
     plain = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
-    longest = 0
-    for index in range(h5py.h5a.get_num_attrs(item.id)):
+    texts = 0
+    attributes = h5py.h5a.get_num_attrs(item.id)
+    refuse_many_objects(attributes, label)
+    for index in range(attributes):
         attribute = h5py.h5a.open(item.id, index=index)
         kind, points = attribute.get_type(), attribute.get_space().get_simple_extent_npoints()
         if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str() and points > 1:
-            longest = max(longest, points)
-        if points * kind.get_size() > file_bytes or (kind.get_class() not in plain and points > 1):
-            name = f"{item.name}@{attribute.name.decode(errors='replace')}"
-            raise InputError(
-                f"{label}: the attribute {show(name)} declares {points} values that a file of {file_bytes} bytes "
-                f"cannot honestly hold; expected short lists of names; {RESAVE}"
-            )
-    return longest
+            texts += points
+        foreign = kind.get_class() not in plain  # an array of texts is one value, and a sequence may hold sequences
+        if foreign or points * kind.get_size() > file_bytes:
+            where = show(f"{name}@{attribute.name.decode(errors='replace')}")
+            what = "holds lists or records" if foreign else f"declares {points} values that {file_bytes} bytes cannot hold"
+            raise InputError(f"{label}: the attribute {where} {what}; expected texts, numbers and short lists of names; {RESAVE}")
+    return attributes, texts
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield a private folder that disappears on exit.
+
+    Raises:
+        InputError: no folder for temporary files can be written to, or its disk is full; the message names it and `path`.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="nc_tf_")
+    except OSError as error:
+        raise _no_room(path, "the folder for temporary files", error) from error
+    with folder:
+        try:
+            yield Path(folder.name)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise _no_room(path, tempfile.gettempdir(), error) from error
+            raise
+
+
+def _no_room(path: Path, folder: str, error: OSError) -> InputError:
+    return InputError(
+        f"{path}: cannot be unpacked into {folder} ({error.strerror}): expected room for its weights; free some, or name another folder "
+        "with TMPDIR"
+    )
 
 
 @contextmanager
@@ -212,10 +257,10 @@ def open_keras_archive(path: Path) -> Iterator[tuple[bytes, Path]]:
         InputError: damaged, unexpected members, encryption, or sizes out of bounds.
     """
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="nc_tf_") as folder:
+        with zipfile.ZipFile(path) as archive, scratch_folder(path) as folder:
             check_members(archive.infolist(), path)
             config = archive.read(CONFIG)
-            weights = Path(folder) / WEIGHTS
+            weights = folder / WEIGHTS
             with archive.open(WEIGHTS) as source, weights.open("wb") as target:
                 shutil.copyfileobj(source, target)
             yield config, weights

@@ -5,38 +5,29 @@ Keras's own safe mode has been passed by naming functions instead of layers (CVE
 to be a layer, initializer, regularizer, constraint, dtype policy or pure operation of Keras is refused. No name in a file is ever imported.
 """
 
-import functools
-import inspect
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
-from keras.src.api_export import get_symbol_from_name
 from keras.src.backend.common import global_state
-from keras.src.models import Functional
-from keras.src.ops import core, nn, numpy
 
 from nc_tf.errors import InputError
+from nc_tf.models.allowed import ALLOWED, DTYPES, allowed_word, full_name, is_operation, keras_has, kind_of
 from nc_tf.models.containers import MAX_CONFIG_BYTES, RESAVE, show
 
 MAX_DEPTH = 100
 MAX_INTEGER = 1 << 24
 MAX_LAYERS = 5000
+MAX_NAME = 1000  # characters
+# A custom object must be known to the process that loads it, which a command line cannot bring about.
+REGISTER = "if you trust its author, register its class with keras.saving and call nc_tf.load_model(path, trust_model=True)"
 TRUST = "pass --trust-model (trust_model=True) only if you trust its author"
 
-RUN_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
-READ_FILES = {"StringLookup", "IntegerLookup", "TextVectorization"}
-NOT_FOR_IMAGES = {"Hashing", "HashedCrossing", "MelSpectrogram", "STFTSpectrogram", "InputSpec"}
-# These operations take a function, which a file can only give by name.
-TAKE_FUNCTIONS = {"AssociativeScan", "Cond", "ForiLoop", "Function", "JVP", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop"}
-OPERATION_MODULES = ("keras.src.ops.", "keras.src.activations.")
 DATA = {"__keras_tensor__", "__numpy__", "__tensor__", "__slice__", "__ellipsis__"}
 CODE = {"__lambda__", "__typespec__", "function"}
 NOT_SIZES = {"seed", "shared_object_id", "start", "stop", "step", "value"}  # numbers that allocate nothing
-DTYPES = {"bool", "float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
 
 
 def parse_config(text: str | bytes, path: Path) -> dict[str, Any]:
@@ -102,13 +93,20 @@ def check_config(config: dict[str, Any], path: Path) -> None:
     Raises:
         InputError: a message of its own for each kind of part that is refused, naming the part and its layer.
     """
-    custom = {*keras.saving.get_custom_objects(), *_scoped_objects()}
+    custom = custom_objects()
     num_layers = 0
     for value, key, layer in walk(config, path):
         if isinstance(value, dict) and "class_name" in value:
             refuse_unknown_object(value, layer, path)
-        elif isinstance(value, str) and key != "name":
+        elif isinstance(value, str) and key == "name":
+            refuse_odd_name(value, path)
+        elif isinstance(value, str):
             refuse_registered_string(value, layer, path, custom)
+            if not allowed_word(key, value):
+                raise InputError(
+                    f"{path}: layer {show(layer)} has {key}={show(value)}, which is none of Keras's; expected a name of its documentation; "
+                    f"{RESAVE}"
+                )
         elif isinstance(value, int) and abs(value) > MAX_INTEGER and key not in NOT_SIZES:
             raise InputError(
                 f"{path}: layer {show(layer)} asks for {show(key)} = {show(value)}; no size above {MAX_INTEGER} is accepted; {RESAVE}"
@@ -117,10 +115,63 @@ def check_config(config: dict[str, Any], path: Path) -> None:
             num_layers += 1
     if num_layers > MAX_LAYERS:
         raise InputError(f"{path}: {num_layers} layers; the limit is {MAX_LAYERS}; {RESAVE}")
+    for value, _, layer in walk(config, path):
+        settings = value.get("config") if isinstance(value, dict) else None
+        if isinstance(settings, dict) and isinstance(settings.get("layers"), list) and "output_layers" in settings:
+            refuse_unreached_layer(settings, path)
+        elif isinstance(settings, dict) and value["class_name"] == "Bidirectional":
+            refuse_other_shape(value, layer, path)
 
 
-def _scoped_objects() -> dict[str, Any]:
-    return global_state.get_global_attribute("custom_objects_scope_dict", {}) or {}
+def refuse_odd_name(name: str, path: Path) -> None:
+    """Refuse names that some message, file or HDF5 group cannot hold: control characters, lone surrogates, dots alone, endless ones."""
+    if not name.isprintable() or len(name) > MAX_NAME or (name and not name.strip(".")):
+        raise InputError(f"{path}: a layer is named {show(name)}; expected at most {MAX_NAME} printable characters; rename it")
+
+
+def refuse_unreached_layer(settings: dict[str, Any], path: Path) -> None:
+    """Refuse a layer of a functional model that leads to none of its outputs: Keras saves none, and would build it."""
+    entries = [entry for entry in settings["layers"] if isinstance(entry, dict)]
+    nodes = {str(entry.get("name")): entry.get("inbound_nodes") for entry in entries if entry.get("class_name") != "InputLayer"}
+    pending, reached = [settings["output_layers"]], set()
+    while pending:
+        for name in _called(pending.pop()):
+            if name in nodes and name not in reached:
+                reached.add(name)
+                pending.append(nodes[name])
+    unreached = sorted(nodes.keys() - reached)
+    if unreached:
+        raise InputError(f"{path}: layer {show(unreached[0])} leads to no output; expected layers that are used; {RESAVE}")
+
+
+
+
+def _called(node: Any) -> Iterator[str]:
+    """The names of layers that a serialized call refers to: [name, call, output, ...], wherever it stands."""
+    pending = [node]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, list):
+            if len(value) >= 3 and isinstance(value[0], str) and isinstance(value[1], int):
+                yield value[0]
+            pending += value
+
+
+def refuse_other_shape(value: dict[str, Any], layer: str, path: Path) -> None:
+    """Refuse a Bidirectional that holds a layer built for another shape than its own: it would be built, copied and thrown away."""
+    inner = value["config"].get("layer")
+    own, other = (item.get("build_config") if isinstance(item, dict) else None for item in (value, inner))
+    if own and other and own != other:
+        raise InputError(
+            f"{path}: layer {show(layer)} is built for {show(own)}, the one that it holds for {show(other)}; expected the same; {RESAVE}"
+        )
+
+
+def custom_objects() -> set[str]:
+    """The names that this process registered with Keras."""
+    return {*keras.saving.get_custom_objects(), *(global_state.get_global_attribute("custom_objects_scope_dict", {}) or {})}
 
 
 def refuse_unknown_object(value: dict[str, Any], layer: str, path: Path) -> None:
@@ -132,26 +183,43 @@ def refuse_unknown_object(value: dict[str, Any], layer: str, path: Path) -> None
     if name in DATA and not value.get("module"):
         refuse_odd_data(value, where)
         return
-    if name in RUN_CODE or name in CODE:
+    if name in CODE:
         what = f"names the function {show(value.get('config'))}" if name == "function" else f"is a {name}, which can run any code"
-        raise InputError(f"{where} {what}; expected layers of Keras that hold data only; {TRUST}")
-    if name in READ_FILES:
-        article = "an" if name[0] in "AEIOU" else "a"
-        raise InputError(f"{where} is {article} {name}, which can read files of this machine; expected layers for images; {TRUST}")
-    if name in TAKE_FUNCTIONS:
-        raise InputError(f"{where} is the operation {name}, which calls functions; expected pure operations; {TRUST}")
+        advice = TRUST if name == "__lambda__" else REGISTER
+        raise InputError(f"{where} {what}; expected layers of Keras that hold data only; {advice}")
     registered = value.get("registered_name")
     if module is None or (registered is not None and registered != name):
-        raise InputError(f"{where} is the custom class {show(registered or name)}; expected built-in layers of Keras only; {TRUST}")
+        advice = TRUST if registered in custom_objects() else REGISTER
+        raise InputError(f"{where} is the custom class {show(registered or name)}; expected built-in layers of Keras only; {advice}")
     if not isinstance(module, str) or (module and module != "keras" and not module.startswith("keras.")):
-        raise InputError(f"{where} comes from the Python module {show(module)}; expected built-in layers of Keras only; {TRUST}")
-    found = _resolve(module, name)
-    if found is None and not module and any(name in vars(space) for space in (numpy, nn, core)):
-        raise InputError(f"{where} is the operation {show(name)}, which .h5 files cannot describe; expected a .keras file; {RESAVE}")
-    if found is None:
-        raise InputError(f"{where} is a {show(name)}, which Keras {keras.__version__} does not have; expected its built-in layers; {TRUST}")
-    if found not in allowed_classes() and not _is_pure_operation(found):
-        raise InputError(f"{where} names {show(f'{module}.{name}')}, which is no layer for images; expected layers, not tools; {TRUST}")
+        raise InputError(f"{where} comes from the Python module {show(module)}; expected built-in layers of Keras only; {REGISTER}")
+    kind = kind_of(module, name)
+    if kind not in ALLOWED:
+        raise InputError(f"{where} {_why_not(kind, module, name)}")
+    if not keras_has(module, name):
+        raise InputError(f"{where} is a {show(name)}, which Keras {keras.__version__} does not have; expected its layers; use a newer one")
+
+
+def _why_not(kind: str | None, module: str, name: str) -> str:
+    """What a name is that is refused, what was expected, and what helps."""
+    article = "an" if name[:1] in {*"AEIOU"} else "a"
+    advice = TRUST if name in ("Lambda", "TFSMLayer") else f"rebuild it without, then {RESAVE}"
+    if kind == "runs-code":
+        return f"is {article} {name}, which can run any code; expected layers of Keras that hold data only; {advice}"
+    if kind == "reads-files":
+        return f"is {article} {name}, which can read files of this machine; expected layers for images; {advice}"
+    if kind == "takes-function":
+        return f"is the operation {name}, which calls functions; expected pure operations; {advice}"
+    if kind == "quantized":
+        return f"names {show(full_name(module, name))}, a quantization that nc_tf does not undo; expected float or int8; {TRUST}"
+    if not module and is_operation(name):
+        return f"is the operation {show(name)}, which .h5 files cannot describe; expected a .keras file; {RESAVE}"
+    whole = show(full_name(module, name))
+    if kind == "no-layer" or (keras_has(module, name) and not module.startswith("keras.layers")):
+        return f"names {whole}, which is no layer for images; expected layers, not tools; {advice}"
+    if keras_has(module, name):  # of a Keras newer than the list
+        return f"names {whole}, which nc_tf has not been told of; expected a layer of its list; {TRUST}"
+    return f"is {article} {show(name)}, which Keras {keras.__version__} does not have; expected its built-in layers; {REGISTER}"
 
 
 def refuse_odd_data(value: dict[str, Any], where: str) -> None:
@@ -165,40 +233,3 @@ def refuse_registered_string(value: str, layer: str, path: Path, custom: set[str
     """Refuse words that Keras would replace by a custom object, because this process registered one of that name."""
     if value in custom:
         raise InputError(f"{path}: layer {show(layer)} names {show(value)}, a custom object that this process registered; {TRUST}")
-
-
-def _resolve(module: str, name: str) -> Any:
-    """What Keras would make of this name, found without importing anything."""
-    if not module:
-        return next((space[name] for space in _namespaces() if name in space), None)
-    found = get_symbol_from_name(f"{module}.{name}")
-    return found if found is not None else vars(sys.modules[module]).get(name) if module in sys.modules else None
-
-
-@functools.cache
-def _namespaces() -> list[dict[str, Any]]:
-    """The allowed classes by name; those of files without modules (Keras 1 and 2) are looked up here."""
-    spaces = [keras.layers, keras.initializers, keras.regularizers, keras.constraints, keras.dtype_policies]
-    classes = [{name: item for name, item in vars(space).items() if inspect.isclass(item)} for space in spaces]
-    models = {"Model": keras.Model, "Functional": Functional, "Sequential": keras.Sequential}
-    return [models, *classes]
-
-
-@functools.cache
-def allowed_classes() -> frozenset[type]:
-    """Every class that an untrusted architecture may name."""
-    refused = RUN_CODE | READ_FILES | NOT_FOR_IMAGES
-    quantized = {name for name in vars(keras.dtype_policies) if name.startswith(("AWQ", "GPTQ", "Int4", "Quantized"))}
-    classes = {item for space in _namespaces() for name, item in space.items() if name not in refused | quantized}
-    return frozenset(item for item in classes if item.__module__.startswith("keras."))
-
-
-def _is_pure_operation(found: Any) -> bool:
-    """`x + y` in a functional model is saved as keras.src.ops.numpy.Add: such classes compute tensors and nothing else."""
-    return (
-        inspect.isclass(found)
-        and issubclass(found, keras.Operation)
-        and not issubclass(found, keras.Layer)
-        and found.__module__.startswith(OPERATION_MODULES)
-        and found.__name__ not in TAKE_FUNCTIONS
-    )

@@ -9,7 +9,6 @@ import contextlib
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,24 @@ from keras.src.saving.serialization_lib import ObjectSharingScope
 
 from nc_tf.errors import InputError
 from nc_tf.models.adapting import adapt
-from nc_tf.models.containers import RESAVE, check_hdf5, file_kind, open_hdf5, open_keras_archive, refuse_damaged_archive, show
+from nc_tf.models.allowed import with_modules
+from nc_tf.models.bounds import built_within_bounds, refuse_many_classes, refuse_what_never_fits
+from nc_tf.models.containers import (
+    RESAVE,
+    check_hdf5,
+    file_kind,
+    open_hdf5,
+    open_keras_archive,
+    refuse_damaged_archive,
+    scratch_folder,
+    show,
+)
 from nc_tf.models.inspection import TRUST, check_config, parse_config
 from nc_tf.models.legacy import assign, modernise, pair_weights
+from nc_tf.models.quantized import as_float, refuse_quantized_h5
+from nc_tf.models.quantized import load_weights as load_quantized_weights
 from nc_tf.random_state import random_state_kept
 
-MAX_ACTIVATIONS = 1 << 28  # values in one layer's output for one image: 1 GiB in float32
 UNSET = -27182.0  # marks weights before loading; exact in float32 and float16 rounds it to a value that is compared after rounding
 
 
@@ -76,18 +87,21 @@ def load_network(path: str | Path, *, trust_model: bool = False) -> keras.Model:
     else:
         model = _load_keras(path)
     refuse_nonfinite_weights(model, path)
+    refuse_many_classes(model, path)
     return model
 
 
 def _load_hdf5(path: Path) -> keras.Model:
     with open_hdf5(path, path) as file:
-        check_hdf5(file, path, path.stat().st_size)
-        config = modernise(parse_config(stored_config(file, path), path), path)
+        stored = check_hdf5(file, path, path.stat().st_size)
+        config = modernise(with_modules(parse_config(stored_config(file, path), path)), path)
+        refuse_quantized_h5(config, path)
         check_config(config, path)
-        with _skeleton(config, path) as skeleton:
-            refuse_large_activations(skeleton, path)
+        with _skeleton(config, path) as (skeleton, variables):
             pair_weights(skeleton, file, path)
+            refuse_missing_values(variables, stored, path)
         model = _build(config, path)
+        refuse_what_never_fits(model, path)
         mark_unset(model)
         assign(pair_weights(model, file, path))
     finish(model, path)
@@ -96,17 +110,18 @@ def _load_hdf5(path: Path) -> keras.Model:
 
 def _load_keras(path: Path) -> keras.Model:
     with open_keras_archive(path) as (text, weights):
-        config = modernise(parse_config(text, path), path)
+        saved = modernise(parse_config(text, path), path)
+        config = as_float(saved)
         check_config(config, path)
         with open_hdf5(weights, f"{path} (model.weights.h5)") as file:
             stored = check_hdf5(file, f"{path} (model.weights.h5)", weights.stat().st_size)
-        with _skeleton(config, path) as skeleton:
-            refuse_large_activations(skeleton, path)
-            refuse_missing_values(skeleton, stored, path)
+        with _skeleton(config, path) as (_, variables):
+            refuse_missing_values(variables, stored, path)
         model = _build(config, path)
+        refuse_what_never_fits(model, path)
         mark_unset(model)
         try:
-            model.load_weights(weights)
+            model.load_weights(weights) if config == saved else load_quantized_weights(model, weights)
         except Exception as error:
             raise InputError(f"{path}: architecture and weights do not match ({keras_reason(error)}); {RESAVE}") from error
     finish(model, path)
@@ -133,14 +148,16 @@ def stored_config(file: h5py.File, path: Path) -> str | bytes:
 
 def _build(config: dict[str, Any], path: Path) -> keras.Model:
     """Let Keras rebuild a checked architecture; `config` is left as it was."""
-    config = json.loads(json.dumps(config))  # Keras pops what it reads
+    config = without_build_configs(json.loads(json.dumps(config)))  # a copy, because Keras pops what it reads
     try:
-        with ObjectSharingScope():
+        with ObjectSharingScope(), built_within_bounds(path):
             if "module" in config:
                 model = keras.saving.deserialize_keras_object(config, safe_mode=True)
             else:
                 kind = keras.Sequential if config["class_name"] == "Sequential" else keras.Model
                 model = kind.from_config(config["config"])
+    except InputError:
+        raise
     except Exception as error:  # Keras raises whatever a wrong setting happens to hit
         raise InputError(f"{path}: Keras {keras.__version__} cannot rebuild this network ({keras_reason(error)}); {RESAVE}") from error
     if not isinstance(model, keras.Model):
@@ -150,42 +167,40 @@ def _build(config: dict[str, Any], path: Path) -> keras.Model:
     return model
 
 
+def without_build_configs(value: Any, *, outermost: bool = True) -> Any:
+    """A parsed architecture without the shapes that Keras builds layers with before they are called.
+
+    Calling builds each layer with the shape that reaches it. These shapes also build layers that nobody calls, or that a wrapper throws
+    away. Only a Sequential without an input layer, the outermost, needs them.
+    """
+    if isinstance(value, list):
+        return [without_build_configs(child, outermost=False) for child in value]
+    if not isinstance(value, dict):
+        return value
+    dropped = "build_config" if "class_name" in value and not outermost else None
+    return {key: without_build_configs(child, outermost=False) for key, child in value.items() if key != dropped}
+
+
 @contextlib.contextmanager
-def _skeleton(config: dict[str, Any], path: Path) -> Iterator[keras.Model]:
-    """Build the model with variables that have a shape and no memory, so that absurd sizes are seen before they cost anything."""
+def _skeleton(config: dict[str, Any], path: Path) -> Iterator[tuple[keras.Model, list[keras.Variable]]]:
+    """Build the model with variables that have a shape and no memory, so that absurd sizes are seen before they cost anything.
+
+    Yields:
+        The model, and every variable that Keras made for it, those of layers that nobody reaches included.
+    """
     before = list(global_state.get_global_attribute("uninitialized_variables") or [])
     try:
         with keras.StatelessScope(initialize_variables=False):
-            yield _build(config, path)
+            model = _build(config, path)
+            yield model, (global_state.get_global_attribute("uninitialized_variables") or [])[len(before) :]
     finally:
         # Keras remembers such variables and would allocate them at the end of the next stateless scope.
         global_state.set_global_attribute("uninitialized_variables", before)
 
 
-def refuse_large_activations(model: keras.Model, path: Path, frames: int = 1) -> None:
-    """Refuse networks that take no weights to blow up, such as an upsampling by a million; nested ones too, `frames` times an image."""
-    for operation in getattr(model, "operations", model.layers):
-        for node in operation._inbound_nodes:
-            for tensor in node.output_tensors:
-                size = frames * math.prod(side for side in tensor.shape if side)
-                if size > MAX_ACTIVATIONS:
-                    raise InputError(
-                        f"{path}: layer {show(operation.name)} puts out {size} values an image; the limit is {MAX_ACTIVATIONS}; {RESAVE}"
-                    )
-        if isinstance(operation, keras.Model):
-            refuse_large_activations(operation, path, frames)
-        inner, axes = operation, 1
-        while isinstance(inner, keras.layers.Wrapper):
-            axes += isinstance(inner, keras.layers.TimeDistributed)  # the only wrapper that calls its layer on parts of the input
-            inner = inner.layer
-        if inner is not operation and isinstance(inner, keras.Model):
-            parts = (math.prod(side or 1 for side in node.input_tensors[0].shape[1:axes]) for node in operation._inbound_nodes)
-            refuse_large_activations(inner, path, frames * max(parts, default=1))
-
-
-def refuse_missing_values(model: keras.Model, stored: int, path: Path) -> None:
+def refuse_missing_values(variables: list[keras.Variable], stored: int, path: Path) -> None:
     """Refuse an architecture that needs more values than the file stores, before its memory is taken."""
-    needed = sum(math.prod(variable.shape) for variable in model.weights)
+    needed = sum(math.prod(variable.shape) for variable in variables if variable.name != "seed_generator_state")
     if needed > stored:
         raise InputError(f"{path}: its architecture needs {needed} weights, the file stores {stored}: missing weights; {RESAVE}")
 
@@ -227,19 +242,19 @@ def refuse_nonfinite_weights(model: keras.Model, path: Path) -> None:
 
 def _load_trusted(path: Path, suffix: str) -> keras.Model:
     """Keras's own loader with its safe mode off, on a copy where the suffix or an old architecture would stop it."""
-    with tempfile.TemporaryDirectory(prefix="nc_tf_") as folder:
+    with scratch_folder(path) as folder:
         source = path
         if path.suffix != suffix and (path.suffix, suffix) != (".hdf5", ".h5"):
-            source = Path(shutil.copyfile(path, Path(folder) / f"model{suffix}"))
+            source = Path(shutil.copyfile(path, folder / f"model{suffix}"))
         if suffix == ".keras":
             refuse_damaged_archive(path)
         else:
             with open_hdf5(path, path) as file:
                 config = parse_config(stored_config(file, path), path)
-            modern = modernise(config, path)
+            modern = modernise(with_modules(config), path)
             if modern != config:
                 if source == path:
-                    source = Path(shutil.copyfile(path, Path(folder) / f"model{suffix}"))
+                    source = Path(shutil.copyfile(path, folder / f"model{suffix}"))
                 with h5py.File(source, "r+") as copy:
                     copy.attrs["model_config"] = json.dumps(modern)
         try:
