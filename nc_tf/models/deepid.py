@@ -7,7 +7,7 @@ from keras import layers
 
 from nc_tf.errors import InputError
 from nc_tf.models.containers import check_hdf5, open_hdf5
-from nc_tf.models.legacy import assign, pair_by_name
+from nc_tf.models.weights import assign, pair_by_name
 
 IMAGE_SHAPE, NUM_CLASSES = (55, 47, 3), 1283
 

@@ -24,7 +24,9 @@ from keras.src.saving.serialization_lib import ObjectSharingScope
 from nc_tf.errors import InputError
 from nc_tf.models.containers import RESAVE, check_hdf5, file_kind, open_hdf5, open_keras_archive, refuse_damaged_archive, show
 from nc_tf.models.inspection import TRUST, check_config, parse_config
-from nc_tf.models.legacy import assign, modernise, pair_weights
+from nc_tf.models.legacy import archive_version, is_legacy, modernise
+from nc_tf.models.legacy_weights import pair_legacy_archive, pair_legacy_weights
+from nc_tf.models.weights import Pair, assign, pair_weights
 
 MAX_ACTIVATIONS = 1 << 28  # values in one layer's output for one image: 1 GiB in float32
 UNSET = -27182.0  # marks weights before loading; exact in float32 and float16 rounds it to a value that is compared after rounding
@@ -52,12 +54,10 @@ def load_model(path: str | Path, *, trust_model: bool = False) -> keras.Model:
         if not trust_model:
             raise InputError(f"{path}: a SavedModel is a program that TensorFlow runs, not data; expected .keras or .h5; {TRUST}")
         model = _load_saved_model(path)
-    elif trust_model:
-        model = _load_trusted(path, ".h5" if kind == "hdf5" else ".keras")
     elif kind == "hdf5":
-        model = _load_hdf5(path)
+        model = _load_hdf5(path, trust_model)
     else:
-        model = _load_keras(path)
+        model = _load_keras(path, trust_model)
     refuse_nonfinite_weights(model, path)
     check_classifier(model, path)
     return _without_lists(model)
@@ -70,38 +70,64 @@ def _without_lists(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
-def _load_hdf5(path: Path) -> keras.Model:
+def _load_hdf5(path: Path, trusted: bool) -> keras.Model:
     with open_hdf5(path, path) as file:
+        version = _stored_version(file)
+        if trusted and not is_legacy(version):
+            return _load_trusted(path, ".h5")
         check_hdf5(file, path, path.stat().st_size)
-        config = modernise(parse_config(stored_config(file, path), path), path)
-        check_config(config, path)
-        with _skeleton(config, path) as skeleton:
-            refuse_large_activations(skeleton, path)
-            pair_weights(skeleton, file, path)
-        model = _build(config, path)
+        source = parse_config(stored_config(file, path), path)
+        config = modernise(source, version, path, trusted=trusted)
+
+        def pairs(model: keras.Model) -> list[Pair]:
+            if is_legacy(version):
+                return pair_legacy_weights(model, file, source, path, named=version is not None and not version.startswith("1."))
+            return pair_weights(model, file, path)
+
+        if not trusted:
+            check_config(config, path)
+            with _skeleton(config, path) as skeleton:
+                refuse_large_activations(skeleton, path)
+                pairs(skeleton)
+        model = _build(config, path, trusted)
         _mark_unset(model)
-        assign(pair_weights(model, file, path))
+        assign(pairs(model))
     _finish(model, path)
     return model
 
 
-def _load_keras(path: Path) -> keras.Model:
+def _load_keras(path: Path, trusted: bool) -> keras.Model:
+    version = archive_version(path)
+    if trusted and not is_legacy(version):
+        return _load_trusted(path, ".keras")
     with open_keras_archive(path) as (text, weights):
-        config = modernise(parse_config(text, path), path)
-        check_config(config, path)
+        source = parse_config(text, path)
+        config = modernise(source, version, path, trusted=trusted)
+        if not trusted:
+            check_config(config, path)
         with open_hdf5(weights, f"{path} (model.weights.h5)") as file:
             stored = check_hdf5(file, f"{path} (model.weights.h5)", weights.stat().st_size)
-        with _skeleton(config, path) as skeleton:
-            refuse_large_activations(skeleton, path)
-            refuse_missing_values(skeleton, stored, path)
-        model = _build(config, path)
-        _mark_unset(model)
+            if not trusted:
+                with _skeleton(config, path) as skeleton:
+                    refuse_large_activations(skeleton, path)
+                    refuse_missing_values(skeleton, stored, path)
+            model = _build(config, path, trusted)
+            _mark_unset(model)
+            if is_legacy(version):
+                assign(pair_legacy_archive(model, file, source, path))
         try:
-            model.load_weights(weights)
+            if not is_legacy(version):
+                model.load_weights(weights)
         except Exception as error:
             raise InputError(f"{path}: architecture and weights do not match ({keras_reason(error)}); {RESAVE}") from error
     _finish(model, path)
     return model
+
+
+def _stored_version(file: h5py.File) -> str | None:
+    """Which Keras wrote an `.h5` file, None where it does not say."""
+    version = file.attrs.get("keras_version")
+    return version.decode("ascii", "replace") if isinstance(version, bytes) else version if isinstance(version, str) else None
 
 
 def stored_config(file: h5py.File, path: Path) -> str | bytes:
@@ -119,13 +145,13 @@ def stored_config(file: h5py.File, path: Path) -> str | bytes:
     raise InputError(f"{path}: an HDF5 file without a model (it holds {found}); expected the attribute model_config; {RESAVE}")
 
 
-def _build(config: dict[str, Any], path: Path) -> keras.Model:
-    """Let Keras rebuild a checked architecture; `config` is left as it was."""
+def _build(config: dict[str, Any], path: Path, trusted: bool = False) -> keras.Model:
+    """Let Keras rebuild a checked or trusted architecture; `config` is left as it was."""
     config = json.loads(json.dumps(config))  # Keras pops what it reads
     try:
         with ObjectSharingScope():
             if "module" in config:
-                model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+                model = keras.saving.deserialize_keras_object(config, safe_mode=not trusted)
             else:
                 kind = keras.Sequential if config["class_name"] == "Sequential" else keras.Model
                 model = kind.from_config(config["config"])
@@ -251,7 +277,7 @@ def _load_trusted(path: Path, suffix: str) -> keras.Model:
         else:
             with open_hdf5(path, path) as file:
                 config = parse_config(stored_config(file, path), path)
-            modern = modernise(config, path)
+                modern = modernise(config, _stored_version(file), path)
             if modern != config:
                 if source == path:
                     source = Path(shutil.copyfile(path, Path(folder) / f"model{suffix}"))
