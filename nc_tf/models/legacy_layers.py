@@ -21,6 +21,7 @@ from nc_tf.models.containers import RESAVE, show
 Entry = dict[str, Any]
 MODELS = ("Model", "Functional", "Sequential")
 HARD_SIGMOID_GAIN = 1.2
+FUSED_EPSILON = 1.001e-5
 # What Keras 1 and 2 mean by these words is what Keras 3 means by them.
 SAME_ACTIVATIONS = {
     "elu", "exponential", "gelu", "leaky_relu", "linear", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus",
@@ -34,7 +35,11 @@ KERAS_1_NAMES: dict[str, str | None] = {
     "W_regularizer": None, "b_regularizer": None, "W_constraint": None, "b_constraint": None, "input_dtype": None, "mode": None,
     "gamma_regularizer": None, "beta_regularizer": None, "activity_regularizer": None,
 }  # fmt: skip
-KERAS_1_LAYERS = {"Dense", "Convolution2D", "MaxPooling2D", "AveragePooling2D", "BatchNormalization", "Dropout"}
+KERAS_1_LAYERS = {
+    "Activation", "AveragePooling2D", "BatchNormalization", "Convolution2D", "Cropping2D", "Dense", "Dropout", "ELU", "Flatten", "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D", "InputLayer", "LeakyReLU", "MaxPooling2D", "Permute", "Reshape", "SpatialDropout2D", "ThresholdedReLU", "UpSampling2D",
+    "ZeroPadding2D",
+}  # fmt: skip
 # Settings that Keras 2 wrote and Keras 3 does not accept, with the only values that mean nothing; (): whatever the value.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "groups": (1,), "time_major": (False,), "renorm": (False,), "virtual_batch_size": (None,), "adjustment": (None,), "ragged": (False,),
@@ -66,7 +71,6 @@ SEPARABLE = {"SeparableConv1D", "SeparableConv2D"}
 LSTMS = {"LSTM", "LSTMCell", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
 GRUS = {"GRU", "GRUCell"}
 SIMPLE = {"SimpleRNN", "SimpleRNNCell"}
-CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 
 
 @dataclass(frozen=True)
@@ -112,19 +116,26 @@ def translate(layer: Entry, file: File) -> list[Entry]:
     Raises:
         InputError: a setting or class that changes the result and that Keras 3 does not have.
     """
-    kind, config = layer["class_name"], dict(layer["config"])
+    kind, config = layer["class_name"], layer["config"]
     if kind in MODELS:
         return [file.model(layer, file)]
-    if kind in KERAS_1_LAYERS and config.keys() & {*KERAS_1_NAMES, "nb_row", "dim_ordering"} and file.number[:1] < (2,):
-        _rename_keras_1(config, file)
+    config = dict(config)
+    if kind == "Lambda":
+        raise file.refuse(
+            config.get("name"),
+            "is a Lambda, code that only the Python which wrote it can run",
+            "say the same by layers or operations (x / 255.0 is one)",
+        )
+    if file.number[:1] < (2,):
+        _rename_keras_1(kind, config, file)
     alias = vars(keras.layers).get(kind)  # Convolution2D is Conv2D, and Keras 3 reads .h5 files by the second name only
     kind = alias.__name__ if isinstance(alias, type) else kind
-    if kind not in SPECIAL and not isinstance(alias, type):
+    if _foreign(layer) or (kind not in SPECIAL and not isinstance(alias, type)):
         if file.trusted:
             return [layer]
         raise file.refuse(
             config.get("name"),
-            f"is a {show(kind)}, which is no layer that Keras {keras.__version__} has",
+            f"is a {show(layer.get('registered_name') or kind)}, which Keras {keras.__version__} does not have",
             "rebuild the network from built-in layers",
         )
     for key in (DROPPED.get(kind, set()) | DROPPED_EVERYWHERE) & config.keys():
@@ -166,7 +177,16 @@ def _drop(key: str, config: dict[str, Any], file: File) -> None:
     del config[key]
 
 
-def _rename_keras_1(config: dict[str, Any], file: File) -> None:
+def _foreign(layer: Entry) -> bool:
+    """Whether a layer is of its author's, though it may be called like one of Keras."""
+    module = layer.get("module", "keras")
+    ours = isinstance(module, str) and module.split(".")[0] in ("keras", "tensorflow", "tf_keras", "builtins")
+    return not ours or layer.get("registered_name") not in (None, layer["class_name"])
+
+
+def _rename_keras_1(kind: str, config: dict[str, Any], file: File) -> None:
+    if kind not in KERAS_1_LAYERS:
+        raise file.refuse(config.get("name"), f"is a {show(kind)} of Keras 1, which nc_tf does not translate", "load it by Keras 2 and save it")
     ordering = config.pop("dim_ordering", "tf")
     if ordering not in ("tf", "default"):
         raise InputError(
@@ -341,6 +361,8 @@ def _batch_normalization(kind: str, config: dict[str, Any], file: File) -> list[
         if len(axis) != 1:
             raise file.refuse(config.get("name"), f"normalizes over the axes {show(axis)}, which Keras 3 cannot", "rebuild it over one axis")
         config["axis"] = axis[0]
+        if axis[0] in (3, 4) and file.number < (2, 12):  # up to then TensorFlow's kernel for images and clips knew no smaller one
+            config["epsilon"] = max(config.get("epsilon", FUSED_EPSILON), FUSED_EPSILON)
     return [entry("BatchNormalization", config)]
 
 

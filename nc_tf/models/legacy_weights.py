@@ -23,7 +23,6 @@ from nc_tf.models.weights import Pair, pair_arrays, stored_arrays
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 ATTENTION_PARTS = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
-FOLDERS = ("layers", "_layer_checkpoint_dependencies")  # the second up to Keras 2.12
 
 
 class Part(NamedTuple):
@@ -129,13 +128,19 @@ def pair_legacy_archive(model: keras.Model, file: h5py.File, config: dict[str, A
     Raises:
         InputError: a folder or array is missing, or a shape differs; the message names the layer.
     """
-    folder = next((name for name in FOLDERS if name in file), FOLDERS[0])
+    groups: dict[str, h5py.Group] = {}  # on Windows, the names of folders are joined by backslashes
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Group):
+            groups[name.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")] = item  # so called in Keras 2.12
+
+    file.visititems(note)
     pairs: list[Pair] = []
     for part in parts(config, model):
         variables = [*part.variables, *part.statistics]
         if variables:
-            group = file.get(f"{part.place.replace('layers/', f'{folder}/')}vars")
-            names = sorted(group, key=int) if isinstance(group, h5py.Group) and all(name.isdigit() for name in group) else []
+            group = groups.get(f"{part.place}vars")
+            names = sorted(group, key=int) if group is not None and all(name.isdigit() for name in group) else []
             pairs += pair_arrays(part.layer, _with_conversions(part, variables), group, names, path)
     return pairs
 
