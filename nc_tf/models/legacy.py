@@ -14,8 +14,9 @@ from typing import Any
 
 from nc_tf.errors import InputError
 from nc_tf.models.containers import FREE_BYTES, METADATA, RESAVE, show
-from nc_tf.models.legacy_layers import MODELS, Entry, File, entry, new_name, translate
-from nc_tf.models.legacy_ops import keras_tensor
+from nc_tf.models.legacy_file import Entry, File, entry, new_name
+from nc_tf.models.legacy_layers import MODELS, translate
+from nc_tf.models.legacy_op_writers import keras_tensor
 from nc_tf.models.legacy_ops import translate as translate_operation
 
 OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "CustomScaleLayer")
@@ -58,7 +59,8 @@ def modernise(config: dict[str, Any], version: str | None, path: Path, *, truste
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, LookupError) as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-        raise InputError(f"{path}: its architecture is not as Keras {show(file.version)[1:-1]} writes it ({ascii(what)[1:-1]}); {RESAVE}") from error
+        writer = f"Keras {show(file.version)[1:-1]}"
+        raise InputError(f"{path}: its architecture is not as {writer} writes it ({ascii(what)[1:-1]}); {RESAVE}") from error
 
 
 def without_compilation(value: Any) -> Any:
@@ -139,7 +141,8 @@ def _functional(config: dict[str, Any], file: File) -> Entry:
 class _Graph:
     """The calls of one functional network, from the numbers of Keras 2 to those of Keras 3.
 
-    Keras 2 counts a nested network's calls from 1, because making it was call 0, but for one that was made without an input shape; Keras 3 counts all from 0.
+    Keras 2 counts a nested network's calls from 1, because making it was call 0, but for one that was made without an input shape.
+    Keras 3 counts all from 0.
     """
 
     def __init__(self, config: dict[str, Any], file: File) -> None:

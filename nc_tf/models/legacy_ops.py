@@ -4,56 +4,9 @@
 """
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
-Tensor = dict[str, Any]  # a serialized keras tensor
-Translation = Callable[..., Tensor]
-
-
-def keras_tensor(layer: str, node: int, tensor: int) -> Tensor:
-    """Describe the output of a layer's call as Keras 3 does; its shape is found out when the network is built."""
-    return {"class_name": "__keras_tensor__", "config": {"shape": [], "dtype": "float32", "keras_history": [layer, node, tensor]}}
-
-
-class Operations:
-    """The operations that stand for one TFOpLambda; the last of them bears its name, which others refer to."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.entries: list[dict[str, Any]] = []
-
-    def __call__(self, operation: str, *arguments: Any, **settings: Any) -> Tensor:
-        """Add an operation, such as "numpy.Add", and return what it puts out."""
-        module, kind = operation.split(".")
-        name = f"{self.name}_part{len(self.entries)}"
-        self.entries.append(
-            {
-                "module": f"keras.src.ops.{module}",
-                "class_name": kind,
-                "config": {"name": name, **settings},
-                "registered_name": kind,
-                "name": name,
-                "inbound_nodes": [{"args": [_constant(argument) for argument in arguments], "kwargs": {}}],
-            }
-        )
-        return keras_tensor(name, 0, 0)
-
-    def named(self) -> list[dict[str, Any]]:
-        """All entries, the last under the name of the layer that they replace."""
-        last = self.entries[-1]
-        last["name"] = last["config"]["name"] = self.name
-        return self.entries
-
-
-def _constant(argument: Any) -> Any:
-    """A list of numbers is an array of them; a list of tensors stays a list."""
-    flat = argument
-    while isinstance(flat, list) and flat:
-        flat = flat[0]
-    if isinstance(argument, list) and isinstance(flat, int | float) and not isinstance(flat, bool):
-        return {"class_name": "__numpy__", "config": {"value": argument, "dtype": "float32"}}
-    return argument
+from nc_tf.models import legacy_op_writers as write
 
 
 def translate(function: str, name: str, first: Any, arguments: dict[str, Any]) -> list[dict[str, Any]]:
@@ -71,271 +24,55 @@ def translate(function: str, name: str, first: Any, arguments: dict[str, Any]) -
     """
     if function not in TABLE:
         raise LookupError(function)
-    emit = Operations(name)
+    emit = write.Operations(name)
     arguments = {key: value for key, value in arguments.items() if key != "name"}
     bound = inspect.signature(TABLE[function]).bind(emit, first, **arguments)
     TABLE[function](*bound.args, **bound.kwargs)
     return emit.named()
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float)
-
-
-def _plain(*values: Any) -> None:
-    """Settings must be numbers, texts or lists of them, never tensors."""
-    for value in values:
-        if isinstance(value, dict):
-            raise TypeError("a tensor where a number is expected")
-        if isinstance(value, list):
-            _plain(*value)
-
-
-def _unary(operation: str, **settings: Any) -> Translation:
-    def write(emit: Operations, x: Any) -> Tensor:
-        return emit(operation, x, **settings)
-
-    return write
-
-
-def _binary(operation: str) -> Translation:
-    def write(emit: Operations, x: Any, y: Any) -> Tensor:
-        return emit(operation, x, y)
-
-    return write
-
-
-def _reduction(operation: str) -> Translation:
-    def write(emit: Operations, x: Any, axis: Any = None, keepdims: bool | None = False) -> Tensor:
-        _plain(axis)
-        return emit(operation, x, axis=axis, keepdims=bool(keepdims))
-
-    return write
-
-
-def _activation(operation: str) -> Translation:
-    def write(emit: Operations, x: Any, axis: int | None = None) -> Tensor:
-        return emit(operation, x, axis=-1 if axis is None else axis)
-
-    return write
-
-
-def _silu(emit: Operations, x: Any, beta: float = 1.0) -> Tensor:
-    return emit("nn.Silu", x) if beta == 1.0 else emit("numpy.Multiply", x, emit("nn.Sigmoid", emit("numpy.Multiply", x, beta)))
-
-
-def _cast(emit: Operations, x: Any, dtype: Any) -> Tensor:
-    return emit("core.Cast", x, dtype=dtype)
-
-
-def _concat(emit: Operations, values: Any, axis: int) -> Tensor:
-    return emit("numpy.Concatenate", values, axis=axis)
-
-
-def _stack(emit: Operations, values: Any, axis: int = 0) -> Tensor:
-    return emit("numpy.Stack", values, axis=axis)
-
-
-def _split(emit: Operations, x: Any, num_or_size_splits: Any, axis: int = 0, num: None = None) -> Tensor:
-    del num
-    _plain(num_or_size_splits)
-    if isinstance(num_or_size_splits, list):
-        places = [sum(num_or_size_splits[: index + 1]) for index in range(len(num_or_size_splits) - 1)]
-        return emit("numpy.Split", x, indices_or_sections=places, axis=axis)
-    return emit("numpy.Split", x, indices_or_sections=num_or_size_splits, axis=axis)
-
-
-def _unstack(emit: Operations, x: Any, num: int | None = None, axis: int = 0) -> Tensor:
-    return emit("core.Unstack", x, num=num, axis=axis)
-
-
-def _reshape(emit: Operations, x: Any, shape: list[int]) -> Tensor:
-    _plain(shape)
-    return emit("numpy.Reshape", x, newshape=shape)
-
-
-def _transpose(emit: Operations, x: Any, perm: list[int] | None = None, conjugate: bool = False) -> Tensor:
-    _plain(perm, conjugate)
-    return emit("numpy.Transpose", x, axes=perm)
-
-
-def _expand(emit: Operations, x: Any, axis: int) -> Tensor:
-    return emit("numpy.ExpandDims", x, axis=axis)
-
-
-def _squeeze(emit: Operations, x: Any, axis: Any = None) -> Tensor:
-    for place in sorted([axis] if _number(axis) else axis, reverse=True):
-        x = emit("numpy.Squeeze", x, axis=place)
-    return x
-
-
-def _tile(emit: Operations, x: Any, multiples: list[int]) -> Tensor:
-    _plain(multiples)
-    return emit("numpy.Tile", x, repeats=multiples)
-
-
-def _pad(emit: Operations, x: Any, paddings: Any, mode: str = "CONSTANT", constant_values: float = 0) -> Tensor:
-    _plain(paddings, constant_values)
-    if mode == "CONSTANT" and constant_values:
-        raise ValueError(f"constant_values={constant_values}")
-    return emit("numpy.Pad", x, pad_width=paddings, mode=mode.lower())
-
-
-def _reverse(emit: Operations, x: Any, axis: Any) -> Tensor:
-    _plain(axis)
-    return emit("numpy.Flip", x, axis=axis)
-
-
-def _flip(axis: int) -> Translation:
-    def write(emit: Operations, image: Any) -> Tensor:
-        return emit("numpy.Flip", image, axis=axis)
-
-    return write
-
-
-def _repeat(emit: Operations, x: Any, repeats: int, axis: int | None = None) -> Tensor:
-    _plain(repeats)
-    return emit("numpy.Repeat", x, repeats=repeats, axis=axis)
-
-
-def _roll(emit: Operations, x: Any, shift: Any, axis: Any) -> Tensor:
-    _plain(shift, axis)
-    return emit("numpy.Roll", x, shift=shift, axis=axis)
-
-
-def _gather(emit: Operations, x: Any, indices: Any, validate_indices: None = None, axis: int | None = None, batch_dims: int = 0) -> Tensor:
-    del validate_indices
-    _plain(indices)
-    if batch_dims:
-        raise ValueError(f"batch_dims={batch_dims}")
-    places = {"class_name": "__numpy__", "config": {"value": indices, "dtype": "int32"}}
-    return emit("numpy.Take", x, places, axis=axis or 0)
-
-
-def _getitem(emit: Operations, x: Any, slice_spec: Any) -> Tensor:
-    def part(item: Any) -> Any:
-        if isinstance(item, dict) and item.get("class_name") == "__ellipsis__":
-            return {"class_name": "__ellipsis__", "config": {}}
-        if isinstance(item, dict) and item.keys() == {"start", "stop", "step"}:
-            _plain(*item.values())
-            return {"class_name": "__slice__", "config": dict(item)}
-        _plain(item)
-        return item
-
-    key = [part(item) for item in slice_spec] if isinstance(slice_spec, list) else part(slice_spec)
-    tensor = emit("numpy.GetItem", x)
-    emit.entries[-1]["inbound_nodes"][0]["args"].append(key)
-    return tensor
-
-
-def _where(emit: Operations, condition: Any, x: Any, y: Any) -> Tensor:
-    return emit("numpy.Where", condition, x, y)
-
-
-def _clip(emit: Operations, x: Any, clip_value_min: Any, clip_value_max: Any) -> Tensor:
-    return emit("numpy.Minimum", emit("numpy.Maximum", x, clip_value_min), clip_value_max)
-
-
-def _l2_normalize(emit: Operations, x: Any, axis: Any = None, epsilon: float = 1e-12) -> Tensor:
-    _plain(axis)
-    total = emit("numpy.Sum", emit("numpy.Square", x), axis=axis, keepdims=True)
-    return emit("numpy.Multiply", x, emit("math.Rsqrt", emit("numpy.Maximum", total, epsilon)))
-
-
-def _bias_add(emit: Operations, x: Any, bias: Any, data_format: str | None = None) -> Tensor:
-    if data_format not in (None, "NHWC", "N...C"):
-        raise ValueError(f"data_format={data_format!r}")
-    return emit("numpy.Add", x, bias)
-
-
-def _add_n(emit: Operations, inputs: list[Any]) -> Tensor:
-    total = inputs[0]
-    for item in inputs[1:]:
-        total = emit("numpy.Add", total, item)
-    return total
-
-
-def _resize(
-    emit: Operations, images: Any, size: Any, method: str = "bilinear", preserve_aspect_ratio: bool = False, antialias: bool = False
-) -> Tensor:
-    _plain(size)
-    if preserve_aspect_ratio or method not in ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5"):
-        raise ValueError(f"method={method!r}, preserve_aspect_ratio={preserve_aspect_ratio}")
-    return emit("image.Resize", images, size=size, interpolation=method, antialias=antialias, data_format="channels_last")
-
-
-def _gray(emit: Operations, images: Any) -> Tensor:
-    return emit("image.RGBToGrayscale", images, data_format="channels_last")
-
-
-def _pool(operation: str) -> Translation:
-    def write(emit: Operations, x: Any, ksize: Any, strides: Any, padding: str, data_format: str = "NHWC") -> Tensor:
-        _plain(ksize, strides)
-        if data_format != "NHWC" or not all(_number(value) or len(value) == 2 for value in (ksize, strides)):
-            raise ValueError(f"ksize={ksize}, strides={strides}, data_format={data_format!r}")
-        return emit(operation, x, pool_size=ksize, strides=strides, padding=padding.lower(), data_format="channels_last")
-
-    return write
-
-
-def _matmul(emit: Operations, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
-    a = emit("numpy.Swapaxes", a, axis1=-1, axis2=-2) if transpose_a else a
-    return emit("numpy.Matmul", a, emit("numpy.Swapaxes", b, axis1=-1, axis2=-2) if transpose_b else b)
-
-
-def _gelu(emit: Operations, x: Any, approximate: bool = False) -> Tensor:
-    return emit("nn.Gelu", x, approximate=approximate)
-
-
-def _leaky_relu(emit: Operations, x: Any, alpha: float = 0.2) -> Tensor:
-    return emit("nn.LeakyRelu", x, negative_slope=alpha)
-
-
-def _blocks(operation: str) -> Translation:
-    def write(emit: Operations, x: Any, block_size: int, data_format: str = "NHWC") -> Tensor:
-        if data_format != "NHWC":
-            raise ValueError(f"data_format={data_format!r}")
-        return emit(operation, x, block_size=block_size, data_format="channels_last")
-
-    return write
-
-
-def _scaled_sum(emit: Operations, both: list[Any], scale: float) -> Tensor:
-    """The layer of InceptionResNetV2 that adds a branch."""
-    return emit("numpy.Add", both[0], emit("numpy.Multiply", both[1], scale))
-
-
-def _squared_difference(emit: Operations, x: Any, y: Any) -> Tensor:
-    return emit("numpy.Square", emit("numpy.Subtract", x, y))
-
-
-TABLE: dict[str, Translation] = {
-    "CustomScaleLayer": _scaled_sum, "__operators__.getitem": _getitem, "cast": _cast, "concat": _concat, "stack": _stack, "split": _split, "unstack": _unstack,
-    "reshape": _reshape, "transpose": _transpose, "compat.v1.transpose": _transpose, "expand_dims": _expand, "squeeze": _squeeze,
-    "compat.v1.squeeze": _squeeze, "tile": _tile, "pad": _pad, "compat.v1.pad": _pad, "reverse": _reverse, "repeat": _repeat, "roll": _roll,
-    "gather": _gather, "compat.v1.gather": _gather, "where": _where, "compat.v2.where": _where, "clip_by_value": _clip,
-    "nn.bias_add": _bias_add, "math.add_n": _add_n, "linalg.matmul": _matmul, "math.squared_difference": _squared_difference,
-    **{f"{space}.l2_normalize": _l2_normalize for space in ("math", "linalg", "nn")},
-    "image.resize": _resize, "image.flip_left_right": _flip(-2), "image.flip_up_down": _flip(-3), "image.rgb_to_grayscale": _gray,
-    "nn.max_pool2d": _pool("nn.MaxPool"), "nn.avg_pool2d": _pool("nn.AveragePool"),
-    "nn.depth_to_space": _blocks("nn.DepthToSpace"), "nn.space_to_depth": _blocks("nn.SpaceToDepth"),
-    "nn.silu": _silu, "nn.swish": _silu, "nn.gelu": _gelu, "nn.leaky_relu": _leaky_relu,
-    "nn.softmax": _activation("nn.Softmax"), "nn.log_softmax": _activation("nn.LogSoftmax"), "math.softmax": _activation("nn.Softmax"),
-    **{f"nn.{name}": _unary(f"nn.{name.capitalize()}") for name in ("relu", "relu6", "elu", "selu", "softplus", "softsign", "sigmoid")},
-    "nn.tanh": _unary("numpy.Tanh"), "math.sigmoid": _unary("nn.Sigmoid"), "math.softplus": _unary("nn.Softplus"),
-    "math.rsqrt": _unary("math.Rsqrt"), "math.erf": _unary("math.Erf"), "math.log_sigmoid": _unary("nn.LogSigmoid"),
-    "identity": _unary("numpy.Copy"), "stop_gradient": _unary("core.StopGradient"), "round": _unary("numpy.Round"), "math.round": _unary("numpy.Round"),
-    **{f"math.{name}": _unary(f"numpy.{kind}") for name, kind in {
-        "abs": "Absolute", "negative": "Negative", "square": "Square", "sqrt": "Sqrt", "exp": "Exp", "expm1": "Expm1", "log": "Log", "log1p": "Log1p",
-        "sin": "Sin", "cos": "Cos", "tan": "Tan", "tanh": "Tanh", "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "reciprocal": "Reciprocal",
+TABLE: dict[str, write.Translation] = {
+    "CustomScaleLayer": write.scaled_sum, "__operators__.getitem": write.getitem, "cast": write.cast, "concat": write.concat,
+    "stack": write.stack, "split": write.split, "unstack": write.unstack,
+    "reshape": write.reshape, "transpose": write.transpose, "compat.v1.transpose": write.transpose, "expand_dims": write.expand,
+    "squeeze": write.squeeze,
+    "compat.v1.squeeze": write.squeeze, "tile": write.tile, "pad": write.pad, "compat.v1.pad": write.pad, "reverse": write.reverse,
+    "repeat": write.repeat, "roll": write.roll,
+    "gather": write.gather, "compat.v1.gather": write.gather, "where": write.where, "compat.v2.where": write.where,
+    "clip_by_value": write.clip,
+    "nn.bias_add": write.bias_add, "math.add_n": write.add_n, "linalg.matmul": write.matmul,
+    "math.squared_difference": write.squared_difference,
+    **{f"{space}.l2_normalize": write.l2_normalize for space in ("math", "linalg", "nn")},
+    "image.resize": write.resize, "image.flip_left_right": write.flip(-2), "image.flip_up_down": write.flip(-3),
+    "image.rgb_to_grayscale": write.gray,
+    "nn.max_pool2d": write.pool("nn.MaxPool"), "nn.avg_pool2d": write.pool("nn.AveragePool"),
+    "nn.depth_to_space": write.blocks("nn.DepthToSpace"), "nn.space_to_depth": write.blocks("nn.SpaceToDepth"),
+    "nn.silu": write.silu, "nn.swish": write.silu, "nn.gelu": write.gelu, "nn.leaky_relu": write.leaky_relu,
+    "nn.softmax": write.activation("nn.Softmax"), "nn.log_softmax": write.activation("nn.LogSoftmax"),
+    "math.softmax": write.activation("nn.Softmax"),
+    **{f"nn.{name}": write.unary(f"nn.{name.capitalize()}") for name in ("relu", "relu6", "elu", "selu", "softplus", "softsign",
+    "sigmoid")},
+    "nn.tanh": write.unary("numpy.Tanh"), "math.sigmoid": write.unary("nn.Sigmoid"), "math.softplus": write.unary("nn.Softplus"),
+    "math.rsqrt": write.unary("math.Rsqrt"), "math.erf": write.unary("math.Erf"), "math.log_sigmoid": write.unary("nn.LogSigmoid"),
+    "identity": write.unary("numpy.Copy"), "stop_gradient": write.unary("core.StopGradient"), "round": write.unary("numpy.Round"),
+    "math.round": write.unary("numpy.Round"),
+    **{f"math.{name}": write.unary(f"numpy.{kind}") for name, kind in {
+        "abs": "Absolute", "negative": "Negative", "square": "Square", "sqrt": "Sqrt", "exp": "Exp", "expm1": "Expm1", "log": "Log",
+        "log1p": "Log1p",
+        "sin": "Sin", "cos": "Cos", "tan": "Tan", "tanh": "Tanh", "sign": "Sign", "floor": "Floor", "ceil": "Ceil",
+        "reciprocal": "Reciprocal",
         "logical_not": "LogicalNot"}.items()},
-    **{name: _binary(f"numpy.{kind}") for name, kind in {
-        "__operators__.add": "Add", "math.add": "Add", "math.subtract": "Subtract", "math.multiply": "Multiply", "math.truediv": "TrueDivide",
-        "math.divide": "TrueDivide", "math.divide_no_nan": "DivideNoNan", "math.pow": "Power", "math.floordiv": "FloorDivide", "compat.v1.floor_div": "FloorDivide",
-        "math.floormod": "Mod", "math.maximum": "Maximum", "math.minimum": "Minimum", "math.greater": "Greater", "math.greater_equal": "GreaterEqual",
-        "math.less": "Less", "math.less_equal": "LessEqual", "math.equal": "Equal", "math.not_equal": "NotEqual", "__operators__.eq": "Equal",
+    **{name: write.binary(f"numpy.{kind}") for name, kind in {
+        "__operators__.add": "Add", "math.add": "Add", "math.subtract": "Subtract", "math.multiply": "Multiply",
+        "math.truediv": "TrueDivide",
+        "math.divide": "TrueDivide", "math.divide_no_nan": "DivideNoNan", "math.pow": "Power", "math.floordiv": "FloorDivide",
+        "compat.v1.floor_div": "FloorDivide",
+        "math.floormod": "Mod", "math.maximum": "Maximum", "math.minimum": "Minimum", "math.greater": "Greater",
+        "math.greater_equal": "GreaterEqual",
+        "math.less": "Less", "math.less_equal": "LessEqual", "math.equal": "Equal", "math.not_equal": "NotEqual",
+        "__operators__.eq": "Equal",
         "__operators__.ne": "NotEqual", "math.logical_and": "LogicalAnd", "math.logical_or": "LogicalOr"}.items()},
-    **{f"math.reduce_{name}": _reduction(f"numpy.{kind}") for name, kind in {
+    **{f"math.reduce_{name}": write.reduction(f"numpy.{kind}") for name, kind in {
         "mean": "Mean", "sum": "Sum", "max": "Max", "min": "Min", "prod": "Prod", "std": "Std", "variance": "Var"}.items()},
-    "math.reduce_logsumexp": _reduction("math.Logsumexp"),
+    "math.reduce_logsumexp": write.reduction("math.Logsumexp"),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """Weights of files that Keras 1 and 2 wrote, matched to the layers of Keras 3 that stand for theirs.
 
-The order is that of the architecture in the file, not that of the network built from it: translated layers may lie elsewhere. In `.h5` files the
-names of the arrays must agree, too; `.keras` archives of Keras 2 give each layer a folder, but no names.
+The order is that of the architecture in the file, not that of the network built from it: translated layers may lie elsewhere. In `.h5`
+files the names of the arrays must agree, too; `.keras` archives of Keras 2 give each layer a folder, but no names.
 """
 
 import itertools
@@ -18,7 +18,9 @@ import numpy as np
 from nc_tf.errors import InputError
 from nc_tf.models.containers import RESAVE, show
 from nc_tf.models.legacy import OPERATIONS
-from nc_tf.models.legacy_layers import DEPTHWISE, MODELS, gains, new_name
+from nc_tf.models.legacy_file import new_name
+from nc_tf.models.legacy_functions import DEPTHWISE, gains
+from nc_tf.models.legacy_layers import MODELS
 from nc_tf.models.weights import Pair, pair_arrays, stored_arrays
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
@@ -64,7 +66,8 @@ def parts(source: dict[str, Any], layer: Any, place: str = "", trainable: bool =
         names = _folders(layers)
         for child, folder in zip(layers, names, strict=True):
             if child["class_name"] not in ("InputLayer", *OPERATIONS):
-                yield from parts(child, layer.get_layer(new_name(child["config"].get("name") or child["name"])), f"{place}layers/{folder}/", trainable)
+                inner = layer.get_layer(new_name(name_of(child)))
+                yield from parts(child, inner, f"{place}layers/{folder}/", trainable)
         return
     trainable = trainable and config.get("trainable", True)
     name = str(config.get("name"))
@@ -88,6 +91,11 @@ def parts(source: dict[str, Any], layer: Any, place: str = "", trainable: bool =
         for inner in ("layer", "activation"):
             if isinstance(config.get(inner), dict) and isinstance(getattr(layer, inner, None), keras.Layer):
                 yield from parts(config[inner], getattr(layer, inner), f"{place}{inner}/", trainable)
+
+
+def name_of(source: dict[str, Any]) -> Any:
+    """The name of a layer as the file describes it."""
+    return source["config"]["name"] if isinstance(source["config"], dict) else source.get("name", "sequential")
 
 
 def _part(kind: str, config: dict[str, Any], layer: keras.Layer, place: str, name: str, trainable: bool) -> Part:
@@ -172,7 +180,7 @@ def pair_legacy_weights(model: keras.Model, file: h5py.File, config: dict[str, A
     needed = {}
     for source in settings if isinstance(settings, list) else settings["layers"]:
         if source["class_name"] not in ("InputLayer", *OPERATIONS):
-            name = source["config"].get("name") if isinstance(source["config"], dict) else source["name"]
+            name = name_of(source)
             found = list(parts(source, model.get_layer(new_name(name))))
             if any(part.variables or part.statistics for part in found):
                 needed[name] = found
@@ -187,11 +195,13 @@ def pair_legacy_weights(model: keras.Model, file: h5py.File, config: dict[str, A
         orders = [_order(found, by) for by in (lambda part: part.trainable, lambda _: True, lambda _: False)]
         fitting = [order for order in orders if not named or _agree(order, stored[name])]
         chosen = fitting[0] if fitting else orders[0]
-        pairs += pair_arrays(name, [(variable, part.conversions.get(variable.name)) for part, variable in chosen], group[name], stored[name], path)
+        variables = [(variable, part.conversions.get(variable.name)) for part, variable in chosen]
+        pairs += pair_arrays(name, variables, group[name], stored[name], path)
         if not fitting:
+            called = ", ".join(map(show, stored[name][:4]))
             raise InputError(
-                f"{path}: the arrays of layer {show(name)} are called {', '.join(map(show, stored[name][:4]))}, ..., which does not agree with "
-                f"its architecture: wrong weights; {RESAVE}"
+                f"{path}: the arrays of layer {show(name)} are called {called}, ..., which does not agree with its architecture: "
+                f"wrong weights; {RESAVE}"
             )
     return pairs
 
@@ -224,6 +234,5 @@ def _agree(order: Order, names: list[str]) -> bool:
         if prefixes.setdefault(part.place, prefix) != prefix:
             return False
     # Two parts may share theirs only if one wraps the other.
-    return all(
-        one.startswith(other) or other.startswith(one) or prefixes[one] != prefixes[other] for one, other in itertools.combinations(prefixes, 2)
-    )
+    pairs = itertools.combinations(prefixes, 2)
+    return all(one.startswith(other) or other.startswith(one) or prefixes[one] != prefixes[other] for one, other in pairs)
