@@ -22,6 +22,7 @@ from tensorflow import keras
 L = keras.layers
 K = keras.backend
 SIDE, CLASSES = 8, 3
+VERSION = tuple(map(int, tf.__version__.split(".")[:2]))
 APPLICATIONS = {  # name: smallest side
     "Xception": 71, "VGG16": 32, "VGG19": 32, "ResNet50": 32, "ResNet101": 32, "ResNet152": 32, "ResNet50V2": 32, "ResNet101V2": 32, "ResNet152V2": 32,
     "InceptionV3": 75, "InceptionResNetV2": 75, "MobileNet": 32, "MobileNetV2": 32, "MobileNetV3Small": 32, "MobileNetV3Large": 32,
@@ -166,7 +167,7 @@ def layers_of_images():
         "UnitNormalization": None if not hasattr(L, "UnitNormalization") else [L.UnitNormalization(), L.UnitNormalization(axis=1)],
         "SpectralNormalization": None if not hasattr(L, "SpectralNormalization") else [L.SpectralNormalization(L.Conv2D(3, 2))],
         "Identity": None if not hasattr(L, "Identity") else [L.Identity()],
-        "Synchronized": [L.BatchNormalization(synchronized=True)] if tf.__version__ >= "2.13" or tf.__version__ == "2.12" else None,
+        "Synchronized": [L.BatchNormalization(synchronized=True)] if VERSION >= (2, 12) else None,
         "Mish": [L.Activation("mish")] if hasattr(keras.activations, "mish") else None,
         "SlashInName": [L.Conv2D(3, 2, name="conv1/conv"), L.BatchNormalization(name="conv1/bn"), L.ReLU(name="conv1/relu")],
         "GeluApproximate": [lambda y: tf.nn.gelu(y, approximate=True)],
@@ -358,9 +359,10 @@ def write(name, build, folder, trained=()):
         print(f"{name}: this TensorFlow cannot build it: {type(error).__name__}: {str(error).splitlines()[0][:150]}")
         return
     np.save(folder / f"{name}.npy", answers)
-    for suffix in ("h5", "keras") if tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 12) else ("h5",):
+    for suffix in ("h5", "keras") if VERSION >= (2, 12) else ("h5",):
         try:
-            model.save(folder / f"{name}.{suffix}", **({"include_optimizer": False} if suffix == "h5" else {}))
+            options = {"include_optimizer": False} if suffix == "h5" else {"save_format": "keras_v3" if VERSION == (2, 12) else "keras"}
+            model.save(folder / f"{name}.{suffix}", **options)
         except Exception as error:
             print(f"{name}.{suffix}: this TensorFlow cannot save it: {type(error).__name__}: {str(error).splitlines()[0][:150]}")
             (folder / f"{name}.{suffix}").unlink(missing_ok=True)

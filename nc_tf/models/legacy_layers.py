@@ -89,6 +89,8 @@ def _translate_settings(part: Entry, file: File) -> None:
             config[key] = _activation(kind, key, value, config, file)
         elif isinstance(value, dict) and {"type", "value"} == value.keys():  # a number of NumPy, as Keras 2.2 wrote it
             config[key] = value["value"]
+        elif isinstance(value, dict) and value.get("class_name") == "__numpy__":  # or 2.12
+            config[key] = value["config"]["value"]
         elif isinstance(value, dict) and value.get("class_name") in {*vars(keras.layers), *MODELS, *SPECIAL} and "config" in value:
             if (kind, key) != ("TimeDistributed", "layer"):
                 config[key] = translate_one(value, file)

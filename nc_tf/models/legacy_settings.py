@@ -72,7 +72,8 @@ def rename_keras_1(kind: str, config: dict[str, Any], file: File) -> None:
     ordering = config.pop("dim_ordering", "tf")
     if ordering not in ("tf", "default"):
         raise InputError(
-            f"{file.path}: layer {show(config.get('name'))} orders its dimensions {show(ordering)} (channels first); expected 'tf'; {RESAVE}"
+            f"{file.path}: layer {show(config.get('name'))} orders its dimensions {show(ordering)} (channels first); "
+            f"expected 'tf'; {RESAVE}"
         )
     if config.get("mode", 0) != 0:  # BatchNormalization by the statistics of the batch, or of each image
         raise InputError(

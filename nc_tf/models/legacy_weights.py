@@ -6,7 +6,7 @@ files the names of the arrays must agree, too; `.keras` archives of Keras 2 give
 
 import itertools
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from nc_tf.models.legacy_layers import MODELS
 from nc_tf.models.weights import Pair, pair_arrays, stored_arrays
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+OLD_FOLDER = "_layer_checkpoint_dependencies"  # of the layers of a network, in Keras 2.12
 ATTENTION_PARTS = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
 
 
@@ -136,13 +137,7 @@ def pair_legacy_archive(model: keras.Model, file: h5py.File, config: dict[str, A
     Raises:
         InputError: a folder or array is missing, or a shape differs; the message names the layer.
     """
-    groups: dict[str, h5py.Group] = {}  # on Windows, the names of folders are joined by backslashes
-
-    def note(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Group):
-            groups[name.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")] = item  # so called in Keras 2.12
-
-    file.visititems(note)
+    groups = _archive_folders(file)
     pairs: list[Pair] = []
     for part in parts(config, model):
         variables = [*part.variables, *part.statistics]
@@ -151,6 +146,33 @@ def pair_legacy_archive(model: keras.Model, file: h5py.File, config: dict[str, A
             names = sorted(group, key=int) if group is not None and all(name.isdigit() for name in group) else []
             pairs += pair_arrays(part.layer, _with_conversions(part, variables), group, names, path)
     return pairs
+
+
+def _archive_folders(file: h5py.File) -> dict[str, h5py.Group]:
+    """The folders of an archive by their paths, as Keras 2.13 and later name them on Linux."""
+    found: dict[str, h5py.Group] = {}
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Group):
+            found[name.replace("\\", "/")] = item  # on Windows, the names of folders are joined by backslashes
+
+    file.visititems(note)
+    if OLD_FOLDER not in found:
+        return found
+    # Keras 2.12 counts layers with weights twice: conv2d, conv2d_2, conv2d_4.
+    numbered = defaultdict(list)
+    for path in found:
+        parent, _, name = path.rpartition("/")
+        if parent.endswith(OLD_FOLDER):
+            stem, _, number = name.rpartition("_") if name.rpartition("_")[2].isdigit() else (name, "", "0")
+            numbered[parent, stem].append((int(number), path))
+    names = {path: f"{stem}_{rank}" if rank else stem for (_, stem), all_of in numbered.items() for rank, (_, path) in enumerate(sorted(all_of))}
+    renamed = {}
+    for path, group in found.items():
+        steps = path.split("/")
+        above = ["/".join(steps[: number + 1]) for number in range(len(steps))]
+        renamed["/".join(names.get(whole, step) for whole, step in zip(above, steps, strict=True)).replace(OLD_FOLDER, "layers")] = group
+    return renamed
 
 
 def _with_conversions(part: Part, variables: list[keras.Variable]) -> list[tuple[keras.Variable, Any]]:
