@@ -14,7 +14,7 @@ from nc_tf.models.cnn_lstm import cnn_lstm
 from nc_tf.models.deepid import deepid_network
 from nc_tf.models.loading import load_model
 from nc_tf.models.residual import small_resnet
-from nc_tf.models.weights import load_weights
+from nc_tf.models.weights_alone import load_weights
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
 

@@ -88,7 +88,7 @@ def model_of(arguments: argparse.Namespace) -> "keras.Model":
     """
     from nc_tf.models.adapting import adapt, what_was_adapted
     from nc_tf.models.loading import load_model
-    from nc_tf.models.weights import load_weights
+    from nc_tf.models.weights_alone import load_weights
 
     if arguments.weights_of:
         weights = load_weights(arguments.model, arguments.weights_of, image_shape=arguments.image_shape)

@@ -1,215 +1,264 @@
-"""Files of Keras 1 and 2: their architectures in the words of Keras 3, and the weights of `.h5` files of every version."""
+"""Architectures that Keras 1 and 2 wrote, in the words of Keras 3.
 
+Networks are rewritten here: bare lists of layers, shapes that a first layer keeps, graphs whose calls are counted from another number.
+`legacy_layers` knows the layers, `legacy_ops` the operations of TensorFlow, `legacy_weights` the weights.
+"""
+
+import json
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import h5py
-import keras
-import numpy as np
+from typing import Any
 
 from nc_tf.errors import InputError
-from nc_tf.models.containers import RESAVE, show
+from nc_tf.models.containers import FREE_BYTES, METADATA, RESAVE, show
+from nc_tf.models.legacy_file import Entry, File, entry, new_name
+from nc_tf.models.legacy_layers import MODELS, translate
+from nc_tf.models.legacy_op_writers import keras_tensor
+from nc_tf.models.legacy_ops import translate as translate_operation
 
-# Keras 1 names of settings; None: a setting that no longer exists and does not change what the network computes.
-KERAS_1_NAMES: dict[str, str | None] = {
-    "nb_filter": "filters", "output_dim": "units", "border_mode": "padding", "subsample": "strides", "bias": "use_bias",
-    "p": "rate", "init": "kernel_initializer", "beta_init": "beta_initializer", "gamma_init": "gamma_initializer", "input_dim": None,
-    "W_regularizer": None, "b_regularizer": None, "W_constraint": None, "b_constraint": None, "input_dtype": None, "mode": None,
-}  # fmt: skip
-KERAS_1_LAYERS = {"Dense", "Convolution2D", "MaxPooling2D", "AveragePooling2D", "BatchNormalization", "Dropout"}
-# Settings that Keras 2 wrote and Keras 3 does not accept, with the only values that mean nothing.
-KERAS_2_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "groups": (1,), "time_major": (False,), "renorm": (False,), "fused": (None, True, False), "virtual_batch_size": (None,),
-    "adjustment": (None,), "implementation": (0, 1, 2), "ragged": (False,), "sparse": (False,),
-    "kernel_initializer": (), "kernel_regularizer": (None,), "kernel_constraint": (None,),
-}  # fmt: skip
-KERAS_2_DROPPED = {
-    "DepthwiseConv2D": {"groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"},
-    "SeparableConv2D": {"groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"},
-    "BatchNormalization": {"renorm", "fused", "virtual_batch_size", "adjustment"},
-    "LSTM": {"time_major", "implementation"}, "GRU": {"time_major", "implementation"},
-    "SimpleRNN": {"time_major", "implementation"}, "RNN": {"time_major"}, "ConvLSTM2D": {"time_major", "implementation"},
-    "InputLayer": {"ragged", "sparse"},
-}  # fmt: skip
+OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "CustomScaleLayer")
 
 
-def modernise(value: Any, path: Path) -> Any:
-    """Rewrite a parsed architecture in the spelling of Keras 3; one that Keras 3 wrote comes back as it was.
+def is_legacy(version: str | None) -> bool:
+    """Whether Keras 1 or 2 wrote a file; the first of them did not say who they were."""
+    return version is None or version.split(".")[0] in ("0", "1", "2")
 
-    Three things change: a Sequential whose config is a bare list (Keras before 2.2.3), settings that were renamed or dropped, and
-    `compile_config`, which is left out at every level because nothing here trains.
+
+def archive_version(path: Path) -> str:
+    """Which Keras wrote a `.keras` archive; "3" where it does not say, or is none: the checks that follow will tell."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo(METADATA)
+            version = json.loads(archive.read(member))["keras_version"] if member.file_size < FREE_BYTES else "3"
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, NotImplementedError, zlib.error):
+        return "3"
+    return version if isinstance(version, str) else "3"
+
+
+def modernise(config: dict[str, Any], version: str | None, path: Path, *, trusted: bool = False) -> dict[str, Any]:
+    """Rewrite a parsed architecture in the words of Keras 3; what Keras 3 wrote only loses how it was compiled.
+
+    Args:
+        config: the parsed JSON; it is left as it was.
+        version: of the Keras that wrote it, None where the file does not say.
+        path: for the messages.
+        trusted: keep functions and classes of the file's author.
 
     Raises:
-        InputError: a setting of Keras 1 or 2 that changes the result and that Keras 3 does not have.
+        InputError: a setting, layer or operation that changes the result and that Keras 3 does not have; or no architecture of Keras 2.
     """
+    if not is_legacy(version):
+        return without_compilation(config)
+    file = File(path, version or "1 or 2", trusted, _network)
+    try:
+        return _outer(_network(config, file))
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, LookupError) as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        writer = f"Keras {show(file.version)[1:-1]}"
+        raise InputError(f"{path}: its architecture is not as {writer} writes it ({ascii(what)[1:-1]}); {RESAVE}") from error
+
+
+def without_compilation(value: Any) -> Any:
+    """Leave out `compile_config` at every level, because nothing here trains, and say single ends of a network as such."""
     if isinstance(value, list):
-        return [modernise(child, path) for child in value]
+        return [without_compilation(child) for child in value]
     if not isinstance(value, dict):
         return value
-    shape = _first_shape(value)
-    result = {key: modernise(child, path) for key, child in value.items() if key != "compile_config" or "class_name" not in value}
-    name, config = result.get("class_name"), result.get("config")
-    if name == "Sequential" and isinstance(config, list):
-        result["config"] = config = {"name": "sequential", "layers": config}
-    elif name == "Policy" and isinstance(config, dict):  # the mixed precision of Keras 2
-        result["class_name"] = "DTypePolicy"
-    elif isinstance(name, str) and isinstance(config, dict) and "module" not in result:
-        if name in KERAS_1_LAYERS and config.keys() & {*KERAS_1_NAMES, "nb_row", "dim_ordering"}:
-            _rename_keras_1(config, path)
-        _drop_keras_2(name, config, path)
-        alias = getattr(keras.layers, name, None)  # Convolution2D is Conv2D, and Keras reads .h5 files by the second name only
-        result["class_name"] = alias.__name__ if isinstance(alias, type) else name
-        for ends in ("input_layers", "output_layers"):  # Keras 2 lists a single input, Keras 3 then expects a list at every call
-            if name in ("Model", "Functional") and isinstance(config.get(ends), list) and len(config[ends]) == 1:
+    result = {key: without_compilation(child) for key, child in value.items() if key != "compile_config" or "class_name" not in value}
+    config = result.get("config")
+    if result.get("class_name") in ("Model", "Functional") and isinstance(config, dict) and "module" not in result:
+        for ends in ("input_layers", "output_layers"):  # an .h5 file lists a single input, Keras 3 then expects a list at every call
+            if isinstance(config.get(ends), list) and len(config[ends]) == 1:
                 config[ends] = config[ends][0]
-        if name != "InputLayer":
-            config.pop("batch_input_shape", None)  # Keras 3 takes it for a shape without the batch
-    if shape and isinstance(result["config"], dict):
-        result["config"]["layers"].insert(0, {"class_name": "InputLayer", "config": {"batch_shape": shape, "name": "nc_tf_input"}})
     return result
 
 
-def _first_shape(value: dict[str, Any]) -> list[int | None] | None:
-    """The input shape that an old Sequential keeps in its first layer instead of an InputLayer."""
-    config = value.get("config")
-    layers = config.get("layers") if isinstance(config, dict) else config
-    if value.get("class_name") != "Sequential" or not isinstance(layers, list) or not layers or not isinstance(layers[0], dict):
-        return None
-    first = layers[0]
-    if first.get("class_name") == "Sequential":
-        return _first_shape(first)
-    settings = first.get("config")
-    if first.get("class_name") == "InputLayer" or "module" in first or not isinstance(settings, dict):
-        return None
-    shape = settings.get("batch_input_shape")
-    return shape if isinstance(shape, list) else None
+def _network(network: Entry, file: File) -> Entry:
+    if network["class_name"] == "Sequential":
+        return _sequential(network["config"], file)
+    if network["class_name"] in MODELS:
+        return _functional(network["config"], file)
+    raise ValueError(f"a {network['class_name']} where a network is expected")
 
 
-def _rename_keras_1(config: dict[str, Any], path: Path) -> None:
-    ordering = config.pop("dim_ordering", "tf")
-    if ordering not in ("tf", "default"):
-        raise InputError(
-            f"{path}: layer {show(config.get('name'))} orders its dimensions {show(ordering)} (channels first); expected 'tf'; {RESAVE}"
-        )
-    if "nb_row" in config:
-        config["kernel_size"] = [config.pop("nb_row"), config.pop("nb_col", None)]
-    for old, new in KERAS_1_NAMES.items():
-        if old in config:
-            setting = config.pop(old)
-            if new:
-                config[new] = setting
+def _outer(network: Entry) -> Entry:
+    """A Sequential needs its input shape in front."""
+    config = network["config"]
+    if network["class_name"] == "Sequential" and config["layers"][0]["class_name"] != "InputLayer":
+        shape = config.get("build_input_shape") or input_shape(config["layers"][0])
+        if isinstance(shape, list):
+            config["layers"].insert(0, entry("InputLayer", {"batch_shape": shape, "name": "nc_tf_input"}))
+    return network
 
 
-def _drop_keras_2(name: str, config: dict[str, Any], path: Path) -> None:
-    for key in KERAS_2_DROPPED.get(name, set()) & config.keys():
-        neutral = KERAS_2_NEUTRAL[key]
-        if neutral and config[key] not in neutral:
-            raise InputError(
-                f"{path}: layer {show(config.get('name'))} has {key}={show(config[key])}, which Keras 3 cannot express; "
-                f"expected {key}={neutral[0]}; rebuild it without, then {RESAVE}"
-            )
-        del config[key]
+def input_shape(layer: Entry) -> Any:
+    """The shape that the first layer of a network records, or that of the network that it is."""
+    config = layer["config"]
+    inner = config if isinstance(config, list) else config.get("layers")
+    if layer["class_name"] in MODELS and inner:
+        return input_shape(inner[0])
+    return config.get("batch_input_shape", config.get("batch_shape"))
 
 
-class Pair(NamedTuple):
-    """One variable of the model and the array in the file that belongs to it."""
+def _sequential(config: Any, file: File) -> Entry:
+    if isinstance(config, list):  # before Keras 2.2.3
+        config = {"name": "sequential", "layers": config}
+    layers: list[Entry] = config["layers"]
+    chain = [part for layer in layers for part in translate(layer, file)]
+    shape = None if layers[0]["class_name"] == "InputLayer" else input_shape(layers[0]) or config.get("build_input_shape")
+    if shape is not None:
+        chain.insert(0, entry("InputLayer", {"batch_shape": shape, "name": f"{chain[0]['config']['name']}_nc_tf_input"}))
+    return entry("Sequential", {"name": new_name(config["name"]), "layers": chain}, "keras")
 
-    layer: str
-    variable: keras.Variable
-    array: h5py.Dataset
+
+def _functional_entry(config: dict[str, Any]) -> Entry:
+    config = {key: value for key, value in config.items() if value is not None}
+    return {**entry("Functional", config, "keras.src.models.functional"), "registered_name": "Functional"}
 
 
-def pair_weights(model: keras.Model, file: h5py.File, path: Path) -> list[Pair]:
-    """Match the variables of a model to the arrays of an `.h5` file, layer by layer in order, comparing shapes and reading nothing.
+def _first_node(layer: Entry) -> int:
+    """The number that Keras 3 gives the first call of a layer where it lists the outputs of a network."""
+    return int(layer["class_name"] == "Functional")
 
-    The order is that of the format since Keras 1: layers with weights as `layer_names` lists them; within one, trainable before the rest.
 
-    Raises:
-        InputError: missing or surplus layers or arrays, or a shape that differs; the message names the layer.
+def _called(part: Entry, nodes: list[dict[str, Any]]) -> Entry:
+    """A layer with its calls."""
+    return {**part, "name": part["config"]["name"], "inbound_nodes": nodes}
+
+
+def _functional(config: dict[str, Any], file: File) -> Entry:
+    graph = _Graph(config, file)
+    layers = [called for layer in config["layers"] for called in graph.translated(layer)]
+    ends = {key: graph.ends(config[key], layers) for key in ("input_layers", "output_layers")}
+    return _functional_entry({"name": new_name(config["name"]), "trainable": config.get("trainable"), "layers": layers, **ends})
+
+
+class _Graph:
+    """The calls of one functional network, from the numbers of Keras 2 to those of Keras 3.
+
+    Keras 2 counts a nested network's calls from 1, because making it was call 0, but for one that was made without an input shape.
+    Keras 3 counts all from 0.
     """
-    group, stored = _stored(file)
-    layers = [layer for layer in model.layers if layer.weights]
-    if len(stored) != len(layers):
-        raise InputError(
-            f"{path}: stores the weights of {len(stored)} layers, its architecture needs {len(layers)}: wrong weights; {RESAVE}"
+
+    def __init__(self, config: dict[str, Any], file: File) -> None:
+        self.file = file
+        self.names = {layer["name"] for layer in config["layers"]}
+        self.parts: dict[str, list[Entry]] = {}
+        used: dict[str, set[int]] = defaultdict(set)
+        for reference in self._references([[layer["inbound_nodes"] for layer in config["layers"]], config["output_layers"]]):
+            used[reference[0]].add(reference[1])
+        networks = {layer["name"] for layer in config["layers"] if layer["class_name"] in MODELS}
+        self.first = {name: min(used[name]) if name in networks and used[name] else 0 for name in self.names}
+        for layer in config["layers"]:
+            if layer["class_name"] not in OPERATIONS:
+                self.parts[layer["name"]] = translate({**layer, "config": {"name": layer["name"], **_settings(layer)}}, file)
+
+    def _references(self, value: Any) -> Iterator[list[Any]]:
+        if self._is_reference(value):
+            yield value
+            value = value[3:]
+        for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from self._references(child)
+
+    def _is_reference(self, value: Any) -> bool:
+        return (
+            isinstance(value, list)
+            and len(value) in (3, 4)
+            and isinstance(value[0], str)
+            and value[0] in self.names
+            and type(value[1]) is int
+            and type(value[2]) is int
         )
-    pairs: list[Pair] = []
-    for layer, (name, arrays) in zip(layers, stored.items(), strict=True):
-        pairs += _pair_layer(layer, layer.trainable_weights + layer.non_trainable_weights, group[name], arrays, path)
-    return pairs + _pair_top_level(model, group, pairs, path)
+
+    def tensor(self, reference: list[Any]) -> dict[str, Any]:
+        """What a reference of Keras 2 means, as Keras 3 writes it."""
+        name, node, index = reference[:3]
+        last = self.parts[name][-1]["config"]["name"] if name in self.parts else new_name(name)
+        return keras_tensor(last, node - self.first[name], index)
+
+    def argument(self, value: Any) -> Any:
+        """An argument of a call: a tensor, a constant, or a list of them."""
+        if self._is_reference(value):
+            return self.tensor(value)
+        if isinstance(value, list) and value and value[0] == "_CONSTANT_VALUE":
+            return value[2]
+        if isinstance(value, list):
+            return [self.argument(child) for child in value]
+        if isinstance(value, dict):
+            return {key: self.argument(child) for key, child in value.items()}
+        return value
+
+    def call(self, node: Any) -> tuple[Any, dict[str, Any]]:
+        """The first argument of a call and the others by name."""
+        first = node
+        while isinstance(first, list) and first and isinstance(first[0], list):
+            first = first[0]
+        others = first[3] if len(first) > 3 else {}
+        return self.argument(node), {key: self.argument(value) for key, value in others.items()}
+
+    def translated(self, layer: Entry) -> list[Entry]:
+        """The layers of Keras 3 for one of Keras 2, with their calls."""
+        calls = [self.call(node) for node in layer["inbound_nodes"]]
+        if layer["class_name"] in OPERATIONS:
+            return self._operation(layer, calls)
+        nodes = []
+        for first, others in calls:
+            first = first[0] if isinstance(first, list) and len(first) == 1 else first
+            nodes.append({"args": [first], "kwargs": {key: value for key, value in others.items() if not _nothing(value)}})
+        entries = []
+        parts = self.parts[layer["name"]]
+        for number, part in enumerate(parts):
+            entries.append(_called(part, nodes))
+            if part["class_name"] in ("Identity", "Resizing", "Rescaling") and part["class_name"] != layer["class_name"]:
+                nodes = [{**node, "kwargs": {}} for node in nodes]
+                entries[-1]["inbound_nodes"] = nodes
+            if number + 1 < len(parts):
+                nodes = [{"args": [keras_tensor(part["config"]["name"], index, 0)], "kwargs": {}} for index in range(len(nodes))]
+        return entries
+
+    def _operation(self, layer: Entry, calls: list[tuple[Any, dict[str, Any]]]) -> list[Entry]:
+        kind, config = layer["class_name"], layer["config"]
+        function = kind if kind == "CustomScaleLayer" else config["function"]
+        instead = "rebuild that part from layers of Keras"
+        if len(calls) != 1:
+            raise self.file.refuse(layer["name"], f"calls TensorFlow's {show(function)} {len(calls)} times", instead)
+        first, others = calls[0]
+        if kind == "CustomScaleLayer":
+            others = {"scale": config["scale"]}
+        try:
+            return translate_operation(function, new_name(layer["name"]), first, others)
+        except LookupError as error:
+            what = f"calls TensorFlow's {show(function)}, an operation that nc_tf does not translate"
+            raise self.file.refuse(layer["name"], what, instead) from error
+        except (TypeError, ValueError) as error:
+            what = f"calls TensorFlow's {show(function)} in a way that nc_tf does not translate ({ascii(str(error))[1:-1][:80]})"
+            raise self.file.refuse(layer["name"], what, instead) from error
+
+    def ends(self, ends: Any, layers: list[Entry]) -> Any:
+        """Inputs or outputs of the network; a single one as such."""
+        kinds = {layer["name"]: layer for layer in layers}
+
+        def end(value: Any) -> Any:
+            if self._is_reference(value):
+                history = self.tensor(value)["config"]["keras_history"]
+                return [history[0], history[1] + _first_node(kinds[history[0]]), history[2]]
+            if isinstance(value, dict):
+                return {key: end(child) for key, child in value.items()}
+            return [end(child) for child in value]
+
+        return end(ends[0] if isinstance(ends, list) and len(ends) == 1 else ends)
 
 
-def pair_by_name(model: keras.Model, file: h5py.File, path: Path) -> list[Pair]:
-    """Match variables and arrays by the names of the layers, for weights that were published without their architecture.
-
-    Raises:
-        InputError: a layer of the model is missing in the file, or a shape differs; the message names the layer.
-    """
-    group, stored = _stored(file)
-    pairs: list[Pair] = []
-    for layer in model.layers:
-        if layer.weights:
-            if layer.name not in stored:
-                raise InputError(
-                    f"{path}: no weights for layer {show(layer.name)}: expected the layers of {show(model.name)}, found "
-                    f"{', '.join(map(show, stored)) or 'none'}; choose the file that belongs to this network"
-                )
-            pairs += _pair_layer(layer, layer.trainable_weights + layer.non_trainable_weights, group[layer.name], stored[layer.name], path)
-    return pairs
+def _settings(layer: Entry) -> dict[str, Any]:
+    config = layer["config"]
+    return config if isinstance(config, dict) else {"layers": config}
 
 
-def _stored(file: h5py.File) -> tuple[h5py.Group, dict[str, list[str]]]:
-    """Where the weights are, and the names of the arrays of each layer that has some, in the file's order."""
-    group = file["model_weights"] if isinstance(file.get("model_weights"), h5py.Group) else file
-    stored = {name: _names(group[name], "weight_names") for name in _names(group, "layer_names") if name in group}
-    return group, {name: arrays for name, arrays in stored.items() if arrays}
-
-
-def _pair_top_level(model: keras.Model, group: h5py.Group, pairs: list[Pair], path: Path) -> list[Pair]:
-    known = {id(pair.variable) for pair in pairs}
-    own = [variable for variable in model.weights if id(variable) not in known]
-    if not own:
-        return []
-    top = group.get("top_level_model_weights")
-    return _pair_layer(model, own, top, _names(top, "weight_names") if isinstance(top, h5py.Group) else [], path)
-
-
-def _pair_layer(
-    layer: keras.Layer, variables: list[keras.Variable], group: h5py.Group | None, arrays: list[str], path: Path
-) -> list[Pair]:
-    if len(arrays) != len(variables):
-        raise InputError(
-            f"{path}: layer {show(layer.name)} needs {len(variables)} weight arrays, the file stores {len(arrays)}: wrong weights; {RESAVE}"
-        )
-    pairs = []
-    for variable, name in zip(variables, arrays, strict=True):
-        array = group.get(name) if group is not None else None
-        if not isinstance(array, h5py.Dataset):
-            raise InputError(f"{path}: layer {show(layer.name)} lists the weight array {show(name)}, which is not there; {RESAVE}")
-        if tuple(array.shape) != tuple(variable.shape):
-            raise InputError(
-                f"{path}: layer {show(layer.name)} needs {variable.name} of shape {tuple(variable.shape)}, "
-                f"the file stores {tuple(array.shape)}: architecture and weights do not match; {RESAVE}"
-            )
-        pairs.append(Pair(layer.name, variable, array))
-    return pairs
-
-
-def assign(pairs: list[Pair]) -> None:
-    """Read the arrays of a checked pairing into their variables."""
-    for pair in pairs:
-        values = np.asarray(pair.array)
-        if pair.array.dtype.kind == "V":  # bfloat16, which HDF5 does not know, is stored as two raw bytes
-            values = np.frombuffer(values.tobytes(), dtype=np.uint16).astype(np.uint32).reshape(values.shape)
-            values = (values << np.uint32(16)).view(np.float32)
-        pair.variable.assign(values)
-
-
-def _names(group: h5py.Group, key: str) -> list[str]:
-    """A list of names in an attribute, which Keras cuts into `key0`, `key1`, ... when it is long."""
-    keys = [key] if key in group.attrs else []
-    while not keys or (keys[0] != key and f"{key}{len(keys)}" in group.attrs):
-        if f"{key}{len(keys)}" not in group.attrs:
-            break
-        keys.append(f"{key}{len(keys)}")
-    return [name.decode() if isinstance(name, bytes) else str(name) for part in keys for name in np.ravel(group.attrs[part])]
+def _nothing(value: Any) -> bool:
+    """Whether an argument says nothing: None, or a list of it."""
+    return value is None or (isinstance(value, list) and all(_nothing(child) for child in value))

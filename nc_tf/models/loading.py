@@ -35,9 +35,11 @@ from nc_tf.models.containers import (
     show,
 )
 from nc_tf.models.inspection import TRUST, check_config, parse_config
-from nc_tf.models.legacy import assign, modernise, pair_weights
+from nc_tf.models.legacy import archive_version, is_legacy, modernise
+from nc_tf.models.legacy_weights import pair_legacy_archive, pair_legacy_weights
 from nc_tf.models.quantized import as_float, refuse_quantized_h5
 from nc_tf.models.quantized import load_weights as load_quantized_weights
+from nc_tf.models.weights import Pair, assign, pair_weights
 from nc_tf.random_state import random_state_kept
 
 UNSET = -27182.0  # marks weights before loading; exact in float32 and float16 rounds it to a value that is compared after rounding
@@ -80,52 +82,78 @@ def load_network(path: str | Path, *, trust_model: bool = False) -> keras.Model:
         if not trust_model:
             raise InputError(f"{path}: a SavedModel is a program that TensorFlow runs, not data; expected .keras or .h5; {TRUST}")
         model = _load_saved_model(path)
-    elif trust_model:
-        model = _load_trusted(path, ".h5" if kind == "hdf5" else ".keras")
     elif kind == "hdf5":
-        model = _load_hdf5(path)
+        model = _load_hdf5(path, trust_model)
     else:
-        model = _load_keras(path)
+        model = _load_keras(path, trust_model)
     refuse_nonfinite_weights(model, path)
     refuse_many_classes(model, path)
     return model
 
 
-def _load_hdf5(path: Path) -> keras.Model:
+def _load_hdf5(path: Path, trusted: bool) -> keras.Model:
     with open_hdf5(path, path) as file:
+        version = _stored_version(file)
+        if trusted and not is_legacy(version):
+            return _load_trusted(path, ".h5")
         stored = check_hdf5(file, path, path.stat().st_size)
-        config = modernise(with_modules(parse_config(stored_config(file, path), path)), path)
-        refuse_quantized_h5(config, path)
-        check_config(config, path)
-        with _skeleton(config, path) as (skeleton, variables):
-            pair_weights(skeleton, file, path)
-            refuse_missing_values(variables, stored, path)
-        model = _build(config, path)
-        refuse_what_never_fits(model, path)
+        source = parse_config(stored_config(file, path), path)
+        config = modernise(source if is_legacy(version) else with_modules(source), version, path, trusted=trusted)
+
+        def pairs(model: keras.Model) -> list[Pair]:
+            if is_legacy(version):
+                return pair_legacy_weights(model, file, source, path, named=version is not None and not version.startswith("1."))
+            return pair_weights(model, file, path)
+
+        if not trusted:
+            refuse_quantized_h5(config, path)
+            check_config(config, path)
+            with _skeleton(config, path) as (skeleton, variables):
+                pairs(skeleton)
+                refuse_missing_values(variables, stored, path)
+        model = _build(config, path, trusted)
+        if not trusted:
+            refuse_what_never_fits(model, path)
         mark_unset(model)
-        assign(pair_weights(model, file, path))
+        assign(pairs(model))
     finish(model, path)
     return model
 
 
-def _load_keras(path: Path) -> keras.Model:
+def _load_keras(path: Path, trusted: bool) -> keras.Model:
+    version = archive_version(path)
+    if trusted and not is_legacy(version):
+        return _load_trusted(path, ".keras")
     with open_keras_archive(path) as (text, weights):
-        saved = modernise(parse_config(text, path), path)
+        source = parse_config(text, path)
+        saved = modernise(source, version, path, trusted=trusted)
         config = as_float(saved)
-        check_config(config, path)
+        if not trusted:
+            check_config(config, path)
         with open_hdf5(weights, f"{path} (model.weights.h5)") as file:
             stored = check_hdf5(file, f"{path} (model.weights.h5)", weights.stat().st_size)
-        with _skeleton(config, path) as (_, variables):
-            refuse_missing_values(variables, stored, path)
-        model = _build(config, path)
-        refuse_what_never_fits(model, path)
-        mark_unset(model)
+            if not trusted:
+                with _skeleton(config, path) as (_, variables):
+                    refuse_missing_values(variables, stored, path)
+            model = _build(config, path, trusted)
+            if not trusted:
+                refuse_what_never_fits(model, path)
+            mark_unset(model)
+            if is_legacy(version):
+                assign(pair_legacy_archive(model, file, source, path))
         try:
-            model.load_weights(weights) if config == saved else load_quantized_weights(model, weights)
+            if not is_legacy(version):
+                model.load_weights(weights) if config == saved else load_quantized_weights(model, weights)
         except Exception as error:
             raise InputError(f"{path}: architecture and weights do not match ({keras_reason(error)}); {RESAVE}") from error
     finish(model, path)
     return model
+
+
+def _stored_version(file: h5py.File) -> str | None:
+    """Which Keras wrote an `.h5` file, None where it does not say."""
+    version = file.attrs.get("keras_version")
+    return version.decode("ascii", "replace") if isinstance(version, bytes) else version if isinstance(version, str) else None
 
 
 def stored_config(file: h5py.File, path: Path) -> str | bytes:
@@ -146,13 +174,13 @@ def stored_config(file: h5py.File, path: Path) -> str | bytes:
     raise InputError(f"{path}: an HDF5 file without a model (it holds {found}); expected the attribute model_config; {RESAVE}")
 
 
-def _build(config: dict[str, Any], path: Path) -> keras.Model:
-    """Let Keras rebuild a checked architecture; `config` is left as it was."""
+def _build(config: dict[str, Any], path: Path, trusted: bool = False) -> keras.Model:
+    """Let Keras rebuild a checked or trusted architecture; `config` is left as it was."""
     config = without_build_configs(json.loads(json.dumps(config)))  # a copy, because Keras pops what it reads
     try:
         with ObjectSharingScope(), built_within_bounds(path):
             if "module" in config:
-                model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+                model = keras.saving.deserialize_keras_object(config, safe_mode=not trusted)
             else:
                 kind = keras.Sequential if config["class_name"] == "Sequential" else keras.Model
                 model = kind.from_config(config["config"])
@@ -251,7 +279,7 @@ def _load_trusted(path: Path, suffix: str) -> keras.Model:
         else:
             with open_hdf5(path, path) as file:
                 config = parse_config(stored_config(file, path), path)
-            modern = modernise(with_modules(config), path)
+                modern = modernise(with_modules(config), _stored_version(file), path)
             if modern != config:
                 if source == path:
                     source = Path(shutil.copyfile(path, folder / f"model{suffix}"))

@@ -1,83 +1,147 @@
-"""Files that hold weights alone, of a network whose architecture is known by its name."""
+"""Weights of `.h5` files: which array belongs to which variable, found out by names, order and shapes before anything is read."""
 
-import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import h5py
 import keras
+import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.models.architectures import NETWORKS
-from nc_tf.models.containers import check_hdf5, file_kind, open_hdf5
-from nc_tf.models.ends import by
-from nc_tf.models.legacy import assign, pair_by_name, pair_weights
-from nc_tf.models.loading import finish, keras_reason, mark_unset, refuse_nonfinite_weights
+from nc_tf.models.containers import RESAVE, show
+
+Conversion = Callable[[Any], Any]  # of an array in a file to the values of a variable
 
 
-def load_weights(path: str | Path, architecture: str, *, image_shape: Sequence[int] | None = None) -> keras.Model:
-    """Load a network of `NETWORKS` out of a file of weights, or of a whole `.h5` model of it.
+class Pair(NamedTuple):
+    """One variable of the model and the array in the file that belongs to it."""
 
-    What `save_weights` of Keras 2 and 3 writes is read, and the weights published for CSAW-HackML-2020. Nothing in the file runs.
+    layer: str
+    variable: keras.Variable
+    array: h5py.Dataset
+    conversion: Conversion | None = None
+
+
+def pair_weights(model: keras.Model, file: h5py.File, path: Path) -> list[Pair]:
+    """Match the variables of a model to the arrays of an `.h5` file, layer by layer in order, comparing shapes and reading nothing.
+
+    The order is that of the format since Keras 1: layers with weights as `layer_names` lists them; within one, trainable before the rest.
+
+    Raises:
+        InputError: missing or surplus layers or arrays, or a shape that differs; the message names the layer.
+    """
+    group, stored = stored_arrays(file)
+    layers = [layer for layer in model.layers if layer.weights]
+    if len(stored) != len(layers):
+        raise InputError(
+            f"{path}: stores the weights of {len(stored)} layers, its architecture needs {len(layers)}: wrong weights; {RESAVE}"
+        )
+    pairs: list[Pair] = []
+    for layer, (name, arrays) in zip(layers, stored.items(), strict=True):
+        pairs += _pair_layer(layer, layer.trainable_weights + layer.non_trainable_weights, group[name], arrays, path)
+    return pairs + _pair_top_level(model, group, pairs, path)
+
+
+def pair_by_name(model: keras.Model, file: h5py.File, path: Path) -> list[Pair]:
+    """Match variables and arrays by the names of the layers, for weights that were published without their architecture.
+
+    Raises:
+        InputError: a layer of the model is missing in the file, or a shape differs; the message names the layer.
+    """
+    group, stored = stored_arrays(file)
+    pairs: list[Pair] = []
+    for layer in model.layers:
+        if layer.weights:
+            if layer.name not in stored:
+                raise InputError(
+                    f"{path}: no weights for layer {show(layer.name)}: expected the layers of {show(model.name)}, found "
+                    f"{', '.join(map(show, stored)) or 'none'}; choose the file that belongs to this network"
+                )
+            pairs += _pair_layer(layer, layer.trainable_weights + layer.non_trainable_weights, group[layer.name], stored[layer.name], path)
+    return pairs
+
+
+def stored_arrays(file: h5py.File) -> tuple[h5py.Group, dict[str, list[str]]]:
+    """Where the weights are, and the names of the arrays of each layer that has some, in the file's order."""
+    group = file["model_weights"] if isinstance(file.get("model_weights"), h5py.Group) else file
+    stored = {name: names_in(group[name], "weight_names") for name in names_in(group, "layer_names") if name in group}
+    return group, {name: arrays for name, arrays in stored.items() if arrays}
+
+
+def _pair_top_level(model: keras.Model, group: h5py.Group, pairs: list[Pair], path: Path) -> list[Pair]:
+    known = {id(pair.variable) for pair in pairs}
+    own = [variable for variable in model.weights if id(variable) not in known]
+    if not own:
+        return []
+    top = group.get("top_level_model_weights")
+    return _pair_layer(model, own, top, names_in(top, "weight_names") if isinstance(top, h5py.Group) else [], path)
+
+
+def _pair_layer(
+    layer: keras.Layer, variables: list[keras.Variable], group: h5py.Group | None, arrays: list[str], path: Path
+) -> list[Pair]:
+    return pair_arrays(layer.name, [(variable, None) for variable in variables], group, arrays, path)
+
+
+def pair_arrays(
+    layer: str, variables: list[tuple[keras.Variable, Conversion | None]], group: h5py.Group | None, arrays: list[str], path: Path
+) -> list[Pair]:
+    """Match the variables of one layer to arrays in the same order.
 
     Args:
-        path: `.h5`, such as `name.weights.h5`.
-        architecture: a name in `NETWORKS`.
-        image_shape: (H, W, C), for clips (T, H, W, C); by default the network's own. The number of classes is found in the file.
-
-    Returns:
-        The network, uncompiled; its attribute `nc_tf_weights_of` is the name of the architecture.
-
-    Raises:
-        InputError: no such file, or its arrays are not those of this network.
-    """
-    path = Path(path)
-    if file_kind(path) != "hdf5":
-        raise InputError(f"{path} is no HDF5 file: expected weights of {architecture}, .h5; leave --weights-of out if it is a whole model")
-    with open_hdf5(path, path) as file:
-        check_hdf5(file, path, path.stat().st_size)
-        model = _fitting_network(file, path, architecture, image_shape)
-        mark_unset(model)
-        group = file["model_weights"] if isinstance(file.get("model_weights"), h5py.Group) else file
-        old = "layer_names" in group.attrs or "layer_names0" in group.attrs
-        if old:
-            named = all(layer.name in group for layer in model.layers if layer.weights)
-            assign((pair_by_name if named else pair_weights)(model, file, path))
-    if not old:
-        try:
-            model.load_weights(path)
-        except Exception as error:  # Keras raises whatever a wrong file happens to hit
-            raise InputError(f"{path}: expected weights of {architecture} ({keras_reason(error)}); choose the file made for it") from error
-    finish(model, path)
-    refuse_nonfinite_weights(model, path)
-    model.nc_tf_weights_of = architecture
-    return model
-
-
-def _fitting_network(file: h5py.File, path: Path, architecture: str, image_shape: Sequence[int] | None) -> keras.Model:
-    """The network with as many classes as makes its weights have the shapes of the arrays in a file.
+        layer: its name, for messages.
+        variables: each with what becomes of its array, None for nothing. A conversion is tried on an array of zeros without memory.
+        group: where the arrays lie.
+        arrays: their names.
+        path: for the messages.
 
     Raises:
-        InputError: no number of classes does, or the network cannot be built for such images.
+        InputError: too few or too many arrays, one that is not there, or a shape that differs.
     """
-    stored: Counter[tuple[int, ...]] = Counter()
-    file.visititems(lambda _, found: stored.update([tuple(found.shape)]) if isinstance(found, h5py.Dataset) else None)
-    sizes = {shape[0] for shape in stored if len(shape) == 1} & {shape[1] for shape in stored if len(shape) == 2}
-    shape = [] if image_shape is None else [tuple(image_shape)]
-    for num_classes in sorted(sizes - {1}):
-        try:
-            model = NETWORKS[architecture](num_classes, *shape)
-        except InputError:
-            raise
-        except ValueError as error:  # the convolutions leave nothing of it
-            size, reason = by(shape[0]), keras_reason(error)
-            raise InputError(f"--image-shape {size}: expected images that {architecture} can read ({reason}); correct it") from error
-        if Counter(tuple(weight.shape) for weight in model.weights) <= stored:
-            return model
-    size = f"images of {by(shape[0])}" if shape else "images of its usual shape"
-    found = sum(math.prod(one) * count for one, count in stored.items())
-    raise InputError(
-        f"{path}: its {sum(stored.values())} arrays of {found} values are not the weights of {architecture} for {size}; "
-        "expected those; name the network with --weights-of, and its images with --image-shape HxWxC"
-    )
+    if len(arrays) != len(variables):
+        raise InputError(
+            f"{path}: layer {show(layer)} needs {len(variables)} weight arrays, the file stores {len(arrays)}: wrong weights; {RESAVE}"
+        )
+    pairs = []
+    for (variable, conversion), name in zip(variables, arrays, strict=True):
+        array = group.get(name) if group is not None else None
+        if not isinstance(array, h5py.Dataset):
+            raise InputError(f"{path}: layer {show(layer)} lists the weight array {show(name)}, which is not there; {RESAVE}")
+        if _shape_after(conversion, array) != tuple(variable.shape):
+            raise InputError(
+                f"{path}: layer {show(layer)} needs {variable.name} of shape {tuple(variable.shape)}, "
+                f"the file stores {tuple(array.shape)}: architecture and weights do not match; {RESAVE}"
+            )
+        pairs.append(Pair(layer, variable, array, conversion))
+    return pairs
+
+
+def _shape_after(conversion: Conversion | None, array: h5py.Dataset) -> tuple[int, ...] | None:
+    """The shape of an array after its conversion, None where it does not fit."""
+    if conversion is None:
+        return tuple(array.shape)
+    try:
+        return tuple(conversion(np.broadcast_to(np.zeros((), array.dtype), array.shape)).shape)
+    except (IndexError, ValueError):
+        return None
+
+
+def assign(pairs: list[Pair]) -> None:
+    """Read the arrays of a checked pairing into their variables."""
+    for pair in pairs:
+        values = np.asarray(pair.array)
+        if pair.array.dtype.kind == "V":  # bfloat16, which HDF5 does not know, is stored as two raw bytes
+            values = np.frombuffer(values.tobytes(), dtype=np.uint16).astype(np.uint32).reshape(values.shape)
+            values = (values << np.uint32(16)).view(np.float32)
+        pair.variable.assign(values if pair.conversion is None else pair.conversion(values))
+
+
+def names_in(group: h5py.Group, key: str) -> list[str]:
+    """A list of names in an attribute, which Keras cuts into `key0`, `key1`, ... when it is long."""
+    keys = [key] if key in group.attrs else []
+    while not keys or (keys[0] != key and f"{key}{len(keys)}" in group.attrs):
+        if f"{key}{len(keys)}" not in group.attrs:
+            break
+        keys.append(f"{key}{len(keys)}")
+    return [name.decode() if isinstance(name, bytes) else str(name) for part in keys for name in np.ravel(group.attrs[part])]
