@@ -26,6 +26,7 @@ class Preset:
         held_out: images kept from the search to measure its triggers on, at most.
         ranking: how the labels that are searched are chosen, where there are many; None searches all.
         clips: settings of the search on clips; None: the same.
+        patches: whether opaque patches are tried as well, see `nc_tf.probing`.
     """
 
     settings: SearchSettings
@@ -38,6 +39,7 @@ class Preset:
     held_out: int = 2000
     ranking: RankingSettings | None = None
     clips: SearchSettings | None = None
+    patches: bool = False
 
     def settings_for(self, image_shape: Sequence[int | None]) -> SearchSettings:
         """Of the search on images (H, W, C), or on clips (T, H, W, C)."""
@@ -74,6 +76,7 @@ PRESETS = {
         # A clip costs as many times an image as it has frames. A round then sees 32 clips, of which one may be missed: at .97 none could
         # be. A label's own clips would be a large part of the successes without any trigger, since sets of clips have few classes.
         clips=replace(_ROBUST, batch_size=2, exclude_target=True, cost=replace(_ROBUST.cost, threshold=0.96)),
+        patches=True,
     ),
     # One start a label, with the constants of the original's gtsrb_visualize_example.py.
     "paper": Preset(

@@ -142,6 +142,7 @@ class LabelResult:
         num_measured: images that the two rates are of; None where that is not known.
         anomaly_index: |norm - median| / MAD among the labels whose norm counts; NaN for the others.
         log_index: (median - log norm) / moderated spread of the logarithms, which the robust rule judges by; NaN elsewhere.
+        by_patch: whether the trigger is an opaque patch that was tried, smaller than what any search found.
     """
 
     trigger: Trigger
@@ -153,6 +154,7 @@ class LabelResult:
     num_measured: int | None = None
     anomaly_index: float = float("nan")
     log_index: float = float("nan")
+    by_patch: bool = False
 
     @property
     def label(self) -> int:

@@ -185,7 +185,7 @@ class ScanFolder(ScanCallback):
     def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
         """Save a label's trigger, lossless and as pictures, with the history of its best start."""
         label, trigger = result.label, result.trigger
-        history = next(arm.history for arm in starts if arm.trigger is trigger)
+        history = next((arm.history for arm in starts if arm.trigger is trigger), starts[0].history)
         _write_image(self.image_file("pattern", label), trigger.pattern)
         _write_image(self.image_file("mask", label), trigger.mask[..., None] * 255.0)
         _write_image(self.image_file("fusion", label), trigger.overlay)
@@ -198,6 +198,7 @@ class ScanFolder(ScanCallback):
             starts=result.starts,
             rounds=result.rounds,
             **({} if result.num_measured is None else {"num_measured": result.num_measured}),
+            by_patch=result.by_patch,
             history=history,
             history_columns=HISTORY_COLUMNS,
             seconds=self.seconds,
@@ -292,6 +293,7 @@ def _result_of(trigger: Trigger, saved: Mapping[str, np.ndarray]) -> LabelResult
         starts=whole_number(saved["starts"]),
         rounds=whole_number(saved["rounds"]),
         num_measured=whole_number(saved["num_measured"]) if "num_measured" in saved else None,
+        by_patch=bool(whole_number(saved["by_patch"])) if "by_patch" in saved else False,
     )
     if "history" in saved and len(history_of(saved["history"])) > result.rounds:
         raise ValueError(f"a history of {len(saved['history'])} rounds, where {result.rounds} were run")

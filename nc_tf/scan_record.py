@@ -58,6 +58,8 @@ def scan_record(
     search |= {"upsample_size": upsample_size, "seed": seed, "held_out": preset.held_out}
     if per_frame:
         search["per_frame"] = True
+    if preset.patches:
+        search["patches"] = True
     if preset.ranking is not None:
         search["ranking"] = asdict(preset.ranking) | {"search": settings_record(preset.ranking.search)}
     if best != "norm":

@@ -13,13 +13,14 @@ from nc_tf.datasets.checks import check_images
 from nc_tf.engines.choice import engine_named
 from nc_tf.engines.task import Task
 from nc_tf.errors import InputError
-from nc_tf.evaluation import attack_success_rate, attacked, predict_classes, share
+from nc_tf.evaluation import Attacked, attack_success_rate, attacked, predict_classes, share
 from nc_tf.inversion import RoundLog, Run, SearchSettings
 from nc_tf.lanes import plan_search
 from nc_tf.limits import limit_of_recognition, limits_of_images, limits_of_network
 from nc_tf.models.adapting import adapt_to
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import preset_named
+from nc_tf.probing import probe
 from nc_tf.racing import Race, random_arm
 from nc_tf.random_state import random_state_kept
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
@@ -158,7 +159,7 @@ def scan(
             seconds=time.perf_counter() - began,
             limits=limits,
             model_accuracy=float("nan") if recognition is None else recognition.accuracy,
-            warnings=[*network.warnings, *_warnings(recognition, range_choice, len(wanted), network.num_classes, unit)],
+            warnings=[*network.warnings, *_warnings(recognition, range_choice, wanted, network.num_classes, unit, results)],
         )
 
     before = fitting(resume or ScanState(), space, settings, starts, unseen_labels, chosen.ranking)
@@ -174,6 +175,9 @@ def scan(
     if pointless:
         return verdict([_not_searched(label, images.shape[1:]) for label in sorted(wanted)])
     clean_answers = predict_classes(model, unseen_images, preprocess)
+    seen: dict[int, Trigger] = {}
+    if chosen.patches and upsample_size == 1 and not per_frame and waiting:
+        seen = probe(lambda stamped: predict_classes(model, stamped, preprocess), unseen_images, unseen_labels, settings.cost.threshold)
 
     def on_round(arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         for callback in callbacks:
@@ -185,22 +189,35 @@ def scan(
     def success(result: ArmResult) -> float:
         return attack_success_rate(model, unseen_images, unseen_labels, result.trigger, preprocess)
 
+    def smaller_patch(label: int, found: ArmResult) -> tuple[Trigger, Attacked] | None:
+        """The patch that was seen to move images to the label, where it is smaller than what was found and works on unseen images."""
+        patch = seen.get(label)
+        if patch is None or (found.succeeded and found.trigger.l1_norm <= patch.l1_norm):
+            return None
+        measured = attacked(model, unseen_images, unseen_labels, patch, preprocess)
+        return (patch, measured) if measured.success >= settings.cost.threshold else None
+
     def settle(starts_of_label: Sequence[Progress]) -> None:
         """A label is finished: measure its best trigger on unseen images."""
         tried = [result_of(task.inversion, arm(progress.label, progress.start), progress) for progress in starts_of_label]
         counts = _best(tried, success if best == "success" else None)
         label = counts.arm.label
-        measured = attacked(model, unseen_images, unseen_labels, counts.trigger, preprocess)
+        trigger, measured = counts.trigger, attacked(model, unseen_images, unseen_labels, counts.trigger, preprocess)
+        status = counts.status
+        patch = smaller_patch(label, counts)
+        if patch is not None:
+            trigger, measured, status = patch[0], patch[1], Status.CONVERGED
         # A start that broke down may have been on its way to the smallest trigger of all.
         broke_down = not measured.finite or any(result.status == Status.NONFINITE for result in tried)
         done[label] = LabelResult(
-            trigger=counts.trigger,
-            status=Status.NONFINITE if broke_down else counts.status,
+            trigger=trigger,
+            status=Status.NONFINITE if broke_down else status,
             attack_success_rate=measured.success,
             zero_trigger_rate=share(clean_answers[unseen_labels != label] == label),
             starts=starts,
             rounds=sum(result.rounds for result in tried),
             num_measured=int(np.sum(unseen_labels != label)),
+            by_patch=patch is not None,
         )
         for callback in callbacks:
             callback.on_label(done[label], tried)
@@ -243,7 +260,12 @@ def _not_searched(label: int, image_shape: Sequence[int]) -> LabelResult:
 
 
 def _warnings(
-    recognition: Recognition | None, range_choice: RangeChoice, num_searched: int, num_classes: int, unit: Unit
+    recognition: Recognition | None,
+    range_choice: RangeChoice,
+    wanted: Sequence[int],
+    num_classes: int,
+    unit: Unit,
+    results: Sequence[LabelResult],
 ) -> list[str]:
     """What else has to be known to read the verdict."""
     warnings = []
@@ -251,8 +273,11 @@ def _warnings(
         warnings.append(f"the classes of the {unit.many} are not given: how many of them the model recognises is not known")
     if range_choice.close:
         warnings.append(str(range_choice.sentence))
-    if num_searched < num_classes:
-        warnings.append(f"{num_searched} of {num_classes} labels were asked for: nothing is said of the others")
+    if len(wanted) < num_classes:
+        warnings.append(f"{len(wanted)} of {num_classes} labels were asked for: nothing is said of the others")
+    patches = ", ".join(str(entry.label) for entry in results if entry.by_patch)
+    if patches:
+        warnings.append(f"the trigger of label {patches} is a patch that was tried: no search found so small a one")
     return warnings
 
 

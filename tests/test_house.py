@@ -21,7 +21,7 @@ FLOORS = [
     {"models", "datasets"},
     {"triggers", "schedule", "outliers", "rates"},
     {"inversion", "evaluation"},
-    {"search", "recognition"},
+    {"search", "recognition", "probing"},
     {"racing", "engines"},
     {"lanes", "ranking"},
     {"callbacks", "presets", "verdicts", "scan_state", "visualizer"},
