@@ -239,6 +239,8 @@ def scan(
         for callback in callbacks:
             callback.on_ranked(shortlist)
         waiting = [label for label in shortlist.chosen if label not in done]
+    # A ranking may have passed by what a patch has shown.
+    waiting += [label for label in sorted(seen) if label in wanted and label not in done and label not in waiting]
     race = Race(waiting, arm, starts, settings, cuts=chosen.cuts, known=[p for p in before.under_way if p.label in waiting])
     # A scan that was cut off may have searched a label to its end without saving what it found.
     for finished_starts in race.finished():
