@@ -6,7 +6,7 @@ import numpy as np
 
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.recognition import Recognition
-from nc_tf.results import Unit
+from nc_tf.results import Trigger, Unit
 from nc_tf.verdicts import Limit
 
 # Distinct images, and classes that they are of, below which clean networks were suspected (docs/scan-presets.md, "What a scan needs").
@@ -24,6 +24,14 @@ def limit_of_recognition(recognition: Recognition | None) -> list[Limit]:
     if recognition is None or recognition.enough:
         return []
     return [Limit(recognition.sentence, blocks_suspicion=recognition.near_chance)]
+
+
+def limit_of_patch(patch: Trigger, rate: float, unit: Unit) -> Limit:
+    """Say that a small patch moves many images, though no search found a trigger as small."""
+    rows, columns = (np.flatnonzero(patch.mask.any(axis=axis)) for axis in (1, 0))
+    where = f"rows {rows[0]} to {rows[-1]} and columns {columns[0]} to {columns[-1]}"
+    reason = f"a patch of {patch.l1_norm:.0f} pixels at {where} sends {rate:.0%} of unseen {unit.many} to label {patch.label}"
+    return Limit(f"{reason}, though no search found so small a trigger")
 
 
 def limits_of_images(images: np.ndarray, rows: np.ndarray, labels: np.ndarray, num_classes: int) -> list[Limit]:

@@ -6,7 +6,7 @@ a search that begins in grey. Trying patches needs no gradient, and costs a few 
 
 from collections import defaultdict
 from collections.abc import Callable
-from itertools import islice, product
+from itertools import product
 
 import numpy as np
 
@@ -17,7 +17,9 @@ SHARE = 8
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 COLOURS = (WHITE, BLACK, (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255))
 # Images, of different classes, that a patch is tried on first, and in all; and patches of one label that are tried on all.
-FIRST, ALL, MOST_PATCHES = 3, 16, 4
+FIRST, ALL, MOST_PATCHES = 4, 16, 4
+# Share of the images that a patch must move to be told of.
+LEAST_MOVED = 0.5
 AT_ONCE = 64
 
 Classify = Callable[[np.ndarray], np.ndarray]  # raw images (N, ..., C) float32 -> classes (N,)
@@ -33,17 +35,16 @@ def patches(image_shape: tuple[int, ...]) -> list[tuple[slice, slice, tuple[int,
     return [(slice(row, row + side), slice(column, column + side), colour) for (row, column), colour in product(product(*starts), colours)]
 
 
-def probe(classify: Classify, images: np.ndarray, labels: np.ndarray, threshold: float) -> dict[int, Trigger]:
-    """Find the patches that send images of other classes to one label.
+def probe(classify: Classify, images: np.ndarray, labels: np.ndarray) -> dict[int, Trigger]:
+    """Find the patches that send most images of other classes to one label.
 
     Args:
         classify: the network.
         images: (N, H, W, C) clean raw images, or clips (N, T, H, W, C), of which one of each of some classes is used.
         labels: (N,) their classes.
-        threshold: share of images that a patch must move.
 
     Returns:
-        By label the patch that moves most, where one moves enough.
+        By label the patch that moves most, where one moves `LEAST_MOVED`.
     """
     _, first = np.unique(labels, return_index=True)
     first = first[np.linspace(0, len(first) - 1, min(ALL, len(first))).astype(int)]
@@ -55,14 +56,15 @@ def probe(classify: Classify, images: np.ndarray, labels: np.ndarray, threshold:
     for patch, answers in zip(tried, _answers(classify, chosen[few], tried), strict=True):
         for label in set(answers.tolist()):
             others = own[few] != label
-            if others.sum() > 1 and (answers[others] == label).all():
-                hits[label].append(patch)
-    found = {}
+            moved = (answers[others] == label).mean()
+            if others.sum() > 1 and moved >= LEAST_MOVED:
+                hits[label].append((moved, patch))
+    found: dict[int, Trigger] = {}
     for label, candidates in hits.items():
         others = own != label
-        kept = list(islice(candidates, MOST_PATCHES))
+        kept = [patch for _, patch in sorted(candidates, key=lambda hit: -hit[0])[:MOST_PATCHES]]
         moved = (_answers(classify, chosen[others], kept) == label).mean(axis=1)
-        if moved.max() >= threshold:
+        if moved.max() >= LEAST_MOVED:
             found[label] = _trigger(label, kept[int(moved.argmax())], images.shape[1:])
     return found
 

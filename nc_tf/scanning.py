@@ -16,11 +16,11 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import Attacked, attack_success_rate, attacked, predict_classes, share
 from nc_tf.inversion import RoundLog, Run, SearchSettings
 from nc_tf.lanes import plan_search
-from nc_tf.limits import limit_of_recognition, limits_of_images, limits_of_network
+from nc_tf.limits import limit_of_patch, limit_of_recognition, limits_of_images, limits_of_network
 from nc_tf.models.adapting import adapt_to
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import preset_named
-from nc_tf.probing import probe
+from nc_tf.probing import LEAST_MOVED, probe
 from nc_tf.racing import Race, random_arm
 from nc_tf.random_state import random_state_kept
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
@@ -176,8 +176,8 @@ def scan(
         return verdict([_not_searched(label, images.shape[1:]) for label in sorted(wanted)])
     clean_answers = predict_classes(model, unseen_images, preprocess)
     seen: dict[int, Trigger] = {}
-    if chosen.patches and upsample_size == 1 and not per_frame and waiting:
-        seen = probe(lambda stamped: predict_classes(model, stamped, preprocess), unseen_images, unseen_labels, settings.cost.threshold)
+    if chosen.patches and upsample_size == 1 and not per_frame:
+        seen = probe(lambda stamped: predict_classes(model, stamped, preprocess), unseen_images, unseen_labels)
 
     def on_round(arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         for callback in callbacks:
@@ -252,6 +252,12 @@ def scan(
             race.take(progress)
             for finished_starts in race.finished():
                 settle(finished_starts)
+    for label, patch in seen.items():  # at the end, so that a scan that was stopped comes to the same
+        entry = done.get(label)
+        if entry and not entry.by_patch and (not entry.succeeded or patch.l1_norm < entry.trigger.l1_norm):
+            rate = attack_success_rate(model, unseen_images, unseen_labels, patch, preprocess)
+            if rate - entry.zero_trigger_rate >= LEAST_MOVED:
+                limits.append(limit_of_patch(patch, rate, unit))
     return verdict([done[label] for label in sorted(done)], shortlist)
 
 
