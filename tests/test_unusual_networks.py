@@ -372,6 +372,17 @@ def test_a_network_that_bfloat16_would_change_is_searched_in_float32() -> None:
     )
 
 
+def test_a_network_in_bfloat16_is_copied_in_float32() -> None:
+    """It rounds its own answers by more than a copy may otherwise differ: scores of 30 or so, which a tenth lies between, to an eighth."""
+    apart = keras.initializers.RandomUniform(0.0, 0.4, seed=1)
+    scores = layers.Dense(5, kernel_initializer="ones", bias_initializer=apart, dtype="mixed_bfloat16")
+    body = [layers.Rescaling(1 / 255), layers.Flatten(), scores, layers.Softmax(dtype="float32")]
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), *body])
+    network = frozen(model)
+    assert (network.output, network.precision, network.warnings) == ("softmax", "float32", ())
+    assert np.abs(tf.nn.softmax(network.scores(FLOATS)) - model(FLOATS)).max() > 0.02 * np.max(model(FLOATS))
+
+
 def test_images_are_looked_at_from_the_first_to_the_last() -> None:
     """Sets are often sorted by class: the first ones alone would tell little of the size of the logits."""
     order = np.argsort(LABELS, kind="stable")

@@ -22,7 +22,7 @@ MOST_LOOKED_AT, MOST_COMPARED, MOST_DIFFERENTIATED, LABELS_TRIED = 64, 8, 4, 3
 MOST_AT_ONCE = 16  # images in the network
 # Answers of a copy may differ by this share of the largest: TensorFloat-32 rounds to a thousandth.
 AGREEING = 0.02
-# Scores in bfloat16 may differ by this share of what lies between the classes: a hundredth is usual, a tenth with MobileNet.
+# What was computed in bfloat16 may differ by this share: of what lies between the classes a hundredth is usual, a tenth with MobileNet.
 NEAR = 0.25
 # A score in float32 is rounded by this share of itself, more or less.
 ROUNDED = 3e-6
@@ -180,13 +180,14 @@ class FrozenNetwork:
     def _copied(self, model: keras.Model, precision: str, images: np.ndarray) -> _Copy:
         """The copy with the most left out that answers as the model does; in bfloat16 where that is asked for and makes no odds."""
         resolved, expected = resolve_precision(precision), self._answers(model, images)
+        share = NEAR if any(layer.compute_dtype in ("bfloat16", "float16") for layer in model._flatten_layers()) else AGREEING
         found, reason = output_head(model), ""
         kept = {"softmax": "probabilities", "sigmoid": "probabilities", "logits": "logits"}.get(found.name, UNKNOWN.name)
         for head, output in {found: found.name, UNKNOWN: kept}.items():
             try:
                 copy = copy_up_to(head, model, "float32")
                 scores = self._answers(copy, images)
-                same = _agree(head, scores, expected)
+                same = _agree(head, scores, expected, share)
                 if same and resolved == "bfloat16":
                     coarse = copy_up_to(head, model, "mixed_bfloat16")
                     if _near(self._answers(coarse, images), scores, NEAR):
@@ -239,13 +240,13 @@ class FrozenNetwork:
         )
 
 
-def _agree(head: Head, scores: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether scores (N, K) of a copy, closed again, are the model's answers, and the largest of them is the model's, but for rounding."""
+def _agree(head: Head, scores: np.ndarray, expected: np.ndarray, share: float) -> bool:
+    """Whether scores (N, K) of a copy, closed again, are the model's answers but for this share, and the largest of them is the model's."""
     answers = np.asarray(head.close(tf.constant(scores)))
     if answers.shape != expected.shape:
         return False
     # Large logits are rounded more coarsely, which turns a softmax of nearly equal ones.
-    slack = AGREEING * np.abs(expected).max() + ROUNDED * np.abs(scores).max()
+    slack = share * np.abs(expected).max() + ROUNDED * np.abs(scores).max()
     alike = (np.abs(answers - expected) <= slack).all(-1)
     alike &= np.take_along_axis(expected, scores.argmax(-1)[:, None], -1)[:, 0] >= expected.max(-1) - slack
     return bool(alike.mean() >= LEAST_ALIKE)
