@@ -26,6 +26,7 @@ from nc_tf.cli.scan import STOPPED, print_result
 from nc_tf.datasets import gtsrb, moving_shapes, signs
 from nc_tf.datasets.files import read_both
 from nc_tf.evaluation import measure
+from nc_tf.folder_lock import locked
 from nc_tf.models.architectures import NETWORKS
 from nc_tf.models.loading import load_model
 from nc_tf.results import LabelResult
@@ -326,6 +327,13 @@ def test_whatever_changes_the_outcome_is_another_setting(files: Path, tmp_path: 
     capsys.readouterr()
     assert scan(files, tmp_path, "infected", "--labels", "0", "--rounds", "1", *change) == 2
     assert "expected the same settings" in one_line(capsys)
+
+
+def test_a_second_scan_into_one_folder_is_refused(files: Path, tmp_path: Path, capsys: Captured) -> None:
+    with locked(tmp_path):
+        assert scan(files, tmp_path) == 2
+        assert f"another scan writes to {tmp_path}: expected one at a time; wait for its end" in one_line(capsys)
+    assert [path.name for path in tmp_path.rglob("*")] == []
 
 
 def test_more_labels_are_the_same_scan(files: Path, tmp_path: Path) -> None:

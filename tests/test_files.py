@@ -241,6 +241,19 @@ def test_a_suffix_that_keras_cannot_write_is_refused(tmp_path: Path, name: str) 
     assert os.listdir(tmp_path) == []
 
 
+def test_a_place_that_cannot_be_is_refused_before_anything_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for path in (tmp_path / f"{'n' * 300}.keras", tmp_path / "loop" / "model.keras", Path("model.keras")):
+        with pytest.raises(InputError, match=r"model.keras|n\.keras") as caught:
+            check_model_file(path)
+        assert "cannot be written (" in str(caught.value)
+        assert "expected the name of a file in a writable folder; choose another" in str(caught.value)
+
+
 def test_a_failing_save_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.keras"
     path.write_bytes(b"old")

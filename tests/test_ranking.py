@@ -447,12 +447,12 @@ def test_of_few_labels_all_are_searched() -> None:
 def test_a_known_shortlist_is_kept_and_one_of_other_labels_is_not() -> None:
     two_rounds = replace(FULL, max_rounds=2)
     record = Record()
-    shortlist = Shortlist(tuple(range(6)), tuple(range(3, 17)), tuple(range(17, MANY)), 99)
+    shortlist = Shortlist(tuple(range(6)), tuple(range(3, 27)), tuple(range(27, MANY)), 99)
     result = low_cost(settings=two_rounds, resume=ScanState(shortlist=shortlist), callbacks=[record])
-    assert [entry.label for entry in result.labels] == list(range(17))
-    assert (result.settings["ranking_rounds"], record.num_labels) == (99, [17])
+    assert [entry.label for entry in result.labels] == list(range(27))
+    assert (result.settings["ranking_rounds"], record.num_labels) == (99, [27])
     assert "ranking" not in record.calls
-    other = low_cost(settings=two_rounds, resume=ScanState(shortlist=replace(shortlist, ranked_out=tuple(range(17, 59)))))
+    other = low_cost(settings=two_rounds, resume=ScanState(shortlist=replace(shortlist, ranked_out=tuple(range(27, 59)))))
     assert other.settings["ranking_rounds"] != 99
 
 
@@ -532,7 +532,7 @@ def test_a_scan_that_is_stopped_again_and_again_comes_to_the_same_verdict(
 def test_arms_of_a_ranking_that_is_over_are_cleared(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if killed between the saving of the shortlist and the forgetting of the arms."""
     die_in(monkeypatch, command, "on_ranked", 1, after=False)
-    lowest, sample = (PLANTED, 1, 2, 3, 4, 5), tuple(range(10, 24))
+    lowest, sample = (PLANTED, 1, 2, 3, 4, 5), tuple(range(10, 34))
     save_shortlist(tmp_path / "state", Shortlist(lowest, sample, tuple({*range(MANY)} - {*lowest, *sample}), 60), 100.0)
     assert cli.main(command) == 1
     assert not list(tmp_path.glob("state/ranking/arm_*"))

@@ -401,9 +401,13 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_whoever_ignores_sigterm_goes_on_doing_so() -> None:
+    def terminated() -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 7
+
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        assert guarded("nc-tf", lambda: os.kill(os.getpid(), signal.SIGTERM) or 7) == 7
+        assert guarded("nc-tf", terminated) == 7
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -85,9 +85,13 @@ def test_ctrl_c_while_the_command_loads_leaves_no_traceback() -> None:
 
 
 def test_ctrl_c_is_heard_by_a_command_that_began_deaf(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    def press() -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return 7
+
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        assert guarded("nc-tf", lambda: os.kill(os.getpid(), signal.SIGINT) or 7) == 130
+        assert guarded("nc-tf", press) == 130
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, before)

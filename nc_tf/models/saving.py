@@ -20,12 +20,15 @@ def check_model_file(path: str | Path, *read: str | Path) -> Path:
     path = Path(path)
     if path.suffix not in (".keras", ".h5"):
         raise InputError(f"{path}: expected a name that ends in .keras or .h5, the two formats of Keras; rename it")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        what = path if path.is_dir() else folder
-        why = "a folder" if path.is_dir() else "no folder to write to"
+    try:
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        taken, itself = path.is_dir(), path.resolve() in [Path(other).resolve() for other in read]
+    except (OSError, RuntimeError) as error:  # too long a name, a loop of links, a current folder that was deleted
+        raise InputError(f"{path} cannot be written ({error}): expected the name of a file in a writable folder; choose another") from error
+    if taken or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        what, why = (path, "a folder") if taken else (folder, "no folder to write to")
         raise InputError(f"{path} cannot be written ({what} is {why}): expected the name of a file in a writable folder; choose another")
-    if path.resolve() in [Path(other).resolve() for other in read]:
+    if itself:
         raise InputError(f"{path} is what is read: expected another name; the given model and data stay as they are")
     return path
 
