@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from nc_tf.preprocessing import Preprocessing
 
 
+TEST_SHARE = 0.2  # of the images that memory is kept for, where there is a training and a test set
+
+
 def numbers(kind: type) -> Callable[[str], tuple]:
     """A parser for `1,2,3`."""
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nc_tf.cli.options import add_model_options, kept, preprocessing_of, seed
+from nc_tf.cli.options import TEST_SHARE, add_model_options, kept, preprocessing_of, seed
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from nc_tf.results import Measurement, Mitigation, Trigger, Unit
 
 LITTLE = 0.5
-TEST_SHARE = 0.2  # of the images that memory is kept for
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, fraction: float) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_tf.cli.guard import interruptible
-from nc_tf.cli.options import add_model_options, class_names, kept, labels, positive, preprocessing_of, seed
+from nc_tf.cli.options import TEST_SHARE, add_model_options, class_names, kept, labels, positive, preprocessing_of, seed
 
 if TYPE_CHECKING:
     import keras
@@ -86,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         loaded, test = read(arguments.data, subset="test", image_shape=model.input_shape[1:]), None
     else:
         loaded, test = read_both(arguments.data, seed=arguments.seed, image_shape=model.input_shape[1:])
+        test = kept(test, arguments.seed, TEST_SHARE)
     loaded = loaded.sample(arguments.images, arguments.seed) if arguments.images is not None else kept(loaded, arguments.seed)
     if names is not None:
         loaded = replace(loaded, class_names=names)
