@@ -23,6 +23,9 @@ LARGEST_NAMES = 2**24  # bytes of a file of class names
 ARCHITECTURES = ("gtsrb", "signs", "small_resnet", "preact_resnet18", "deepid", "cnn_lstm")
 
 
+TEST_SHARE = 0.2  # of the images that memory is kept for, where there is a training and a test set
+
+
 def numbers(kind: type) -> Callable[[str], tuple]:
     """A parser for `1,2,3`."""
 

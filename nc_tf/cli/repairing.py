@@ -5,7 +5,18 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nc_tf.cli.options import add_label_order, add_model_options, at_most, in_label_order, kept, model_of, range_of, say_left_out, seed
+from nc_tf.cli.options import (
+    TEST_SHARE,
+    add_label_order,
+    add_model_options,
+    at_most,
+    in_label_order,
+    kept,
+    model_of,
+    range_of,
+    say_left_out,
+    seed,
+)
 from nc_tf.errors import InputError
 from nc_tf.text import printable
 
@@ -14,7 +25,6 @@ if TYPE_CHECKING:
     from nc_tf.results import Measurement, Mitigation, Trigger, Unit
 
 LITTLE = 0.5
-TEST_SHARE = 0.2  # of the images that memory is kept for
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, fraction: float) -> None:

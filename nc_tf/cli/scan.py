@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nc_tf.cli.guard import interruptible
 from nc_tf.cli.options import (
+    TEST_SHARE,
     add_label_order,
     add_model_options,
     at_most,
@@ -103,7 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.trials is None:
         loaded, test = read(arguments.data, seed=arguments.seed, **drawn), None
     else:
-        loaded, test = read_both(arguments.data, seed=arguments.seed, test_at_most=at_most(shape), **drawn)
+        loaded, test = read_both(arguments.data, seed=arguments.seed, test_at_most=at_most(shape, TEST_SHARE), **drawn)
+        test = kept(test, arguments.seed, TEST_SHARE)
     loaded = kept(loaded, arguments.seed) if whole else loaded
     say_left_out(loaded)
     sets = [loaded] if test is None else [loaded, test]
