@@ -299,8 +299,6 @@ def _ranking_settings(shortlist: Shortlist) -> dict[str, object]:
 
 
 def _targets(targets: Iterable[int] | None, num_classes: int) -> list[int]:
-    if num_classes < 2:
-        raise InputError(f"the model has {num_classes} class: expected at least two; a backdoor needs another class to lead away from")
     wanted = list(range(num_classes)) if targets is None else list(dict.fromkeys(int(target) for target in targets))
     bad = [target for target in wanted if not 0 <= target < num_classes]
     if bad or not wanted:

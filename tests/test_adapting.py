@@ -259,6 +259,7 @@ REFUSED: list[tuple[Callable[[], Any], dict[str, Any], str]] = [
         {},
         r"puts out one value and answers [\d.]+ to [\d.]+ for random images, so it is not known what that means; expected a sigmoid",
     ),
+    (lambda: ends_in(Unreadable(float("nan")), value=None), {}, "puts out one value and cannot be tried, so it is not known what"),
     (
         lambda: keras.Sequential([layers.Dense(3)]),
         {},

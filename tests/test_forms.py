@@ -28,8 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     two_heads(age=None).save(folder / "heads.keras")
     (x_train, y_train), (x_test, y_test) = TRAIN, TEST
     np.savez(folder / "data.npz", x_train=x_train, y_train=y_train, x_test=x_test.reshape(len(x_test), -1), y_test=y_test)
-    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
-    signs = signs_network(3)
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+    signs = signs_network(3, (16, 16, 3))
     bias = signs.layers[-1].bias
     bias.assign(bias - np.log(signs.predict(images.astype(np.float32), verbose=0)).mean(axis=0))  # so that every class is answered
     signs.save_weights(folder / "signs.weights.h5")
@@ -94,12 +94,12 @@ def test_a_repaired_file_has_the_form_of_the_given_one(folder: Path, tmp_path: P
 
 
 def test_weights_alone_are_scanned_repaired_and_evaluated(folder: Path, tmp_path: Path, capsys: Captured) -> None:
-    weights, out, named = "signs.weights.h5", tmp_path / "scan", ("--weights-of", "signs")
+    weights, out, named = "signs.weights.h5", tmp_path / "scan", ("--weights-of", "signs", "--image-shape", "16x16x3")
     assert run(folder, "scan", weights, "--out", out, *named, *SHORT, "--rounds", 1, "--labels", 0, data="signs.npz") == 3
     assert (verdict(out)["model"]["weights_of"], verdict(out)["model"]["num_classes"]) == ("signs", 3)
     lines = [command.line for command in commands(verdict(out), "out") if command.opens_model]
-    assert all("--image-shape 32x32x3 --weights-of signs" in line for line in lines)
-    repair = ("--out", tmp_path / "m.keras", "--architecture", "signs", "--fraction", 1, "--steps", 1)
+    assert all("--image-shape 16x16x3 --weights-of signs" in line for line in lines)
+    repair = ("--out", tmp_path / "m.keras", "--architecture", *named[1:], "--fraction", 1, "--steps", 1)
     assert run(folder, "nft", weights, *repair, data="signs.npz") == 0
     assert load_network(tmp_path / "m.keras").output_shape == (None, 3)
     assert run(folder, "evaluate", weights, *named, data="signs.npz") == 0

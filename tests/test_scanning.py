@@ -396,8 +396,8 @@ def test_the_smallest_number_of_images_named_is_enough() -> None:
 
 
 def test_a_network_with_one_class_is_refused() -> None:
-    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1, activation="sigmoid")])
-    with pytest.raises(InputError, match="the model has 1 class: expected at least two"):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1, activation="softmax")])
+    with pytest.raises(InputError, match="the network puts out one value, through softmax, which is always 1"):
         quick_scan(model)
 
 
