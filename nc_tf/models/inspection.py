@@ -119,7 +119,7 @@ def check_config(config: dict[str, Any], path: Path) -> None:
         settings = value.get("config") if isinstance(value, dict) else None
         if isinstance(settings, dict) and isinstance(settings.get("layers"), list) and "output_layers" in settings:
             refuse_unreached_layer(settings, path)
-        elif isinstance(settings, dict) and value["class_name"] == "Bidirectional":
+        elif isinstance(settings, dict) and value.get("class_name") == "Bidirectional":
             refuse_other_shape(value, layer, path)
 
 
@@ -142,8 +142,6 @@ def refuse_unreached_layer(settings: dict[str, Any], path: Path) -> None:
     unreached = sorted(nodes.keys() - reached)
     if unreached:
         raise InputError(f"{path}: layer {show(unreached[0])} leads to no output; expected layers that are used; {RESAVE}")
-
-
 
 
 def _called(node: Any) -> Iterator[str]:
