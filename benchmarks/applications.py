@@ -4,7 +4,7 @@
     python benchmarks/applications.py --networks VGG16,Xception    some of them
 
 Each network gets random weights, five classes and the smallest images that it takes (NASNet: its own), and is saved as `.keras` and `.h5`.
-`nc_tf.load_model` reads the files untrusted. Equal means bit by bit, on eight random images. Networks that --out holds already are not tried
+`nc_tf.load_model` reads the files untrusted. Equal means bit by bit, on eight random images. Networks that --out holds are not tried
 again: a stopped run goes on with the others.
 """
 

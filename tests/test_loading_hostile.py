@@ -114,6 +114,7 @@ GADGETS = {
     "marshalled lambda": (layer("__lambda__", "builtins", value="4wA="), "layer 'evil' is a __lambda__"),
     "typespec": (layer("__typespec__", "tensorflow"), "layer 'evil' is a __typespec__"),
     "TFSMLayer": (layer("TFSMLayer", filepath="/x"), "layer 'evil' is a TFSMLayer"),
+    "TFSMLayer of a folder that is there": (layer("TFSMLayer", filepath="."), "layer 'evil' is a TFSMLayer"),
     "TorchModuleWrapper": (layer("TorchModuleWrapper", module_="x"), "layer 'evil' is a TorchModuleWrapper"),
     "JaxLayer": (layer("JaxLayer"), "layer 'evil' is a JaxLayer"),
     "FlaxLayer": (layer("FlaxLayer"), "layer 'evil' is a FlaxLayer"),
@@ -143,7 +144,7 @@ GADGETS = {
 
 
 # The rest fails in Keras's own loader too: no layer for images, no such class, or one that this process would have to register first.
-TRUST_HELPS = {"marshalled lambda", "TFSMLayer"}
+TRUST_HELPS = {"marshalled lambda", "TFSMLayer of a folder that is there"}
 
 
 @pytest.mark.parametrize("kind", GADGETS)

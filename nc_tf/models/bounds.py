@@ -114,9 +114,7 @@ def refuse_many_parts(operation: keras.Operation, args: tuple[Any, ...], path: P
         parts.append(args[0].shape[operation.axis] or 0)
     largest = max((part for part in parts if isinstance(part, int)), default=0)
     if largest > MAX_PARTS:
-        raise InputError(
-            f"{path}: layer {show(operation.name)} cuts its input into {largest} tensors; the limit is {MAX_PARTS}; {RESAVE}"
-        )
+        raise InputError(f"{path}: layer {show(operation.name)} cuts its input into {largest} tensors; the limit is {MAX_PARTS}; {RESAVE}")
 
 
 def refuse_long_chain(model: keras.Model, path: Path) -> None:

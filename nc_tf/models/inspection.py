@@ -119,7 +119,7 @@ def check_config(config: dict[str, Any], path: Path) -> None:
         settings = value.get("config") if isinstance(value, dict) else None
         if isinstance(settings, dict) and isinstance(settings.get("layers"), list) and "output_layers" in settings:
             refuse_unreached_layer(settings, path)
-        elif isinstance(settings, dict) and value["class_name"] == "Bidirectional":
+        elif isinstance(settings, dict) and value.get("class_name") == "Bidirectional":
             refuse_other_shape(value, layer, path)
 
 
@@ -142,8 +142,6 @@ def refuse_unreached_layer(settings: dict[str, Any], path: Path) -> None:
     unreached = sorted(nodes.keys() - reached)
     if unreached:
         raise InputError(f"{path}: layer {show(unreached[0])} leads to no output; expected layers that are used; {RESAVE}")
-
-
 
 
 def _called(node: Any) -> Iterator[str]:
@@ -195,15 +193,17 @@ def refuse_unknown_object(value: dict[str, Any], layer: str, path: Path) -> None
         raise InputError(f"{where} comes from the Python module {show(module)}; expected built-in layers of Keras only; {REGISTER}")
     kind = kind_of(module, name)
     if kind not in ALLOWED:
-        raise InputError(f"{where} {_why_not(kind, module, name)}")
+        raise InputError(f"{where} {_why_not(kind, module, name, value.get('config'))}")
     if not keras_has(module, name):
         raise InputError(f"{where} is a {show(name)}, which Keras {keras.__version__} does not have; expected its layers; use a newer one")
 
 
-def _why_not(kind: str | None, module: str, name: str) -> str:
+def _why_not(kind: str | None, module: str, name: str, settings: Any) -> str:
     """What a name is that is refused, what was expected, and what helps."""
     article = "an" if name[:1] in {*"AEIOU"} else "a"
-    advice = TRUST if name in ("Lambda", "TFSMLayer") else f"rebuild it without, then {RESAVE}"
+    folder = settings.get("filepath") if name == "TFSMLayer" and isinstance(settings, dict) else None
+    works = name == "Lambda" or (isinstance(folder, str) and Path(folder).is_dir())
+    advice = TRUST if works else f"rebuild it without, then {RESAVE}"
     if kind == "runs-code":
         return f"is {article} {name}, which can run any code; expected layers of Keras that hold data only; {advice}"
     if kind == "reads-files":
