@@ -2,12 +2,14 @@
 
     python benchmarks/compatibility.py FOLDER ...     # of benchmarks/legacy_models.py; adds to benchmarks/results/compatibility.json
     python benchmarks/compatibility.py --docs         # the tables of docs/model-files.md
+    python benchmarks/compatibility.py --pack FILE FOLDER ...     # the single layers, for tests/golden/legacy_models.tar.xz
 
 A file is equal if no answer is off by more than 2e-5 of the largest of its image (float32 keeps 7 digits; networks of hundreds of layers lose two).
 """
 
 import argparse
 import json
+import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -17,13 +19,19 @@ import h5py
 import keras
 import numpy as np
 from bench_record import RESULTS, read_json, write_json
-from legacy_models import APPLICATIONS, images
+from legacy_models import APPLICATIONS, images, nested_models
 
 from nc_tf.errors import InputError
 from nc_tf.models.containers import file_kind
 from nc_tf.models.loading import load_model
 
 TOLERANCE = 2e-5
+NESTED = nested_models()
+# Layers that Keras 2.10 describes otherwise than 2.15, or computes otherwise.
+OF_OLDEST = (
+    "Activation", "Attention", "BatchNormalization", "Bidirectional", "Conv2D", "ConvLSTM2D", "Discretization", "GRU", "LSTM", "LayerNormalization",
+    "MixedPrecision", "MultiHeadAttention", "Normalization", "Operations", "Preprocess", "RNN", "Random", "ReLU", "SlashInName", "TimeDistributed",
+)  # fmt: skip
 RESULT = RESULTS / "compatibility.json"
 
 
@@ -75,12 +83,32 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def pack(target: Path, folders: list[Path]) -> None:
+    """Pack what a quick test needs: each network in the newest format of its TensorFlow, nested ones as `.h5`, too; of 2.10, `OF_OLDEST`."""
+    with tarfile.open(target, "w:xz", preset=9) as archive:
+        for folder in sorted(folders):
+            for answers in sorted(folder.glob("*.npy")):
+                name = answers.stem
+                if folder.name == "tf210" and name not in NESTED and not name.startswith(OF_OLDEST):
+                    continue
+                files = [path for path in (answers.with_suffix(".keras"), answers.with_suffix(".h5")) if path.exists()]
+                for path in [answers, *(files if name in NESTED else files[:1])]:
+                    member = tarfile.TarInfo(f"{folder.name}/{path.name}")
+                    member.size = path.stat().st_size
+                    with path.open("rb") as content:
+                        archive.addfile(member, content)
+
+
 def main() -> None:
     """Compare the files of each folder, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--pack", type=Path, metavar="FILE", help="pack the folders instead of comparing")
     parser.add_argument("--docs", action="store_true", help="print the tables")
     options = parser.parse_args()
+    if options.pack:
+        pack(options.pack, options.folders)
+        return
     results = read_json(RESULT, "delete it") if RESULT.exists() else {"files": {}}
     for folder in options.folders:
         for path in sorted([*folder.glob("*.h5"), *folder.glob("*.keras")]):

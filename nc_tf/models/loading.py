@@ -97,6 +97,9 @@ def _load_hdf5(path: Path, trusted: bool) -> keras.Model:
         if trusted and not is_legacy(version):
             return _load_trusted(path, ".h5")
         stored = check_hdf5(file, path, path.stat().st_size)
+        if is_legacy(version) and file.attrs.get("backend") in ("theano", b"theano"):
+            what = f"written by Keras {version} with Theano, whose convolutions turn their kernels around"
+            raise InputError(f"{path}: {what}; expected TensorFlow's; load it by Keras 2 on TensorFlow and save it there")
         source = parse_config(stored_config(file, path), path)
         config = modernise(source if is_legacy(version) else with_modules(source), version, path, trusted=trusted)
 
