@@ -245,7 +245,7 @@ class ScanFolder(ScanCallback):
         verdict_file = self.path / "verdict.json"
         verdict = read_verdict(verdict_file)
         try:
-            flagged = list(map(operator.index, verdict["flagged"]))
+            flagged = [operator.index(label) for label in verdict["flagged"]]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{verdict_file} has no list of flagged labels: expected what nc-tf scan writes; scan again") from error
         results = self.label_results()
