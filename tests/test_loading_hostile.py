@@ -460,7 +460,7 @@ def test_list_of_texts_that_may_all_be_one_large_text(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "bad.h5", "w", libver="latest") as file:
         file.attrs["model_config"] = "x" * (1 << 20)
         file.attrs.create("layer_names", ["y"] * 10_000, dtype=h5py.string_dtype())
-    refused(tmp_path / "bad.h5", "lists of 10000 texts may unpack to over 512 MiB")
+    refused(tmp_path / "bad.h5", "a list of 10000 texts may unpack to over 8 GiB")
 
 
 def write_array_of_texts(file: h5py.File) -> None:

@@ -22,7 +22,6 @@ MAX_BYTES = 8 << 30  # weights, unpacked; the largest networks of keras.applicat
 MAX_CONFIG_BYTES = 16 << 20  # EfficientNet-B7 needs about 1 MiB
 MAX_OBJECTS = 100_000  # groups, datasets, links and attributes
 MAX_GROUP_DEPTH = 200  # groups in groups; a model in a model takes two
-MAX_TEXTS = 1 << 29  # bytes that lists of texts of variable length may unpack to; Keras writes lists of fixed length
 MAX_RATIO = 100  # unpacked to stored; float weights rarely pass 2, heavily pruned ones 20
 FREE_BYTES = 1 << 20  # below this no ratio is judged: empty and constant arrays pack well
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -126,7 +125,7 @@ def check_hdf5(file: h5py.File, label: str | Path, file_bytes: int) -> int:
                 continue
             seen.add(address)
             attributes, texts = count_attributes(item, name, label, file_bytes)
-            objects, pointers = objects + attributes, pointers + texts
+            objects, pointers = objects + attributes, max(pointers, texts)
             refuse_many_objects(objects, label)
             if isinstance(item, h5py.Group):
                 pending.append((item, name, depth + 1))
@@ -142,8 +141,8 @@ def check_hdf5(file: h5py.File, label: str | Path, file_bytes: int) -> int:
         raise InputError(f"{label}: its arrays need {logical >> 30} GiB; the limit is {MAX_BYTES >> 30} GiB; {RESAVE}, without optimizer")
     if stored > file_bytes:
         raise InputError(f"{label}: its arrays claim {stored} stored bytes in a file of {file_bytes}: cut short or forged; copy it again")
-    if pointers * (file_bytes - stored) > MAX_TEXTS:  # each may point to the largest text there can be
-        raise InputError(f"{label}: lists of {pointers} texts may unpack to over {MAX_TEXTS >> 20} MiB; expected names; {RESAVE}")
+    if pointers * (file_bytes - stored) > MAX_BYTES:  # a list of pointers, each to the largest text there can be
+        raise InputError(f"{label}: a list of {pointers} texts may unpack to over {MAX_BYTES >> 30} GiB; expected names; {RESAVE}")
     return elements
 
 
@@ -200,7 +199,7 @@ def count_attributes(item: h5py.Group | h5py.Dataset, name: str, label: str | Pa
     """Refuse attributes that declare more than the file holds.
 
     Returns:
-        The number of attributes, and of texts in lists of texts of variable length, which may all be one large text.
+        The number of attributes, and of texts in the longest list of texts of variable length, which may all be one large text.
     """
     plain = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
     texts = 0
@@ -210,7 +209,7 @@ def count_attributes(item: h5py.Group | h5py.Dataset, name: str, label: str | Pa
         attribute = h5py.h5a.open(item.id, index=index)
         kind, points = attribute.get_type(), attribute.get_space().get_simple_extent_npoints()
         if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str() and points > 1:
-            texts += points
+            texts = max(texts, points)
         foreign = kind.get_class() not in plain  # an array of texts is one value, and a sequence may hold sequences
         if foreign or points * kind.get_size() > file_bytes:
             where = show(f"{name}@{attribute.name.decode(errors='replace')}")
