@@ -166,7 +166,9 @@ def _archive_folders(file: h5py.File) -> dict[str, h5py.Group]:
         if parent.endswith(OLD_FOLDER):
             stem, _, number = name.rpartition("_") if name.rpartition("_")[2].isdigit() else (name, "", "0")
             numbered[parent, stem].append((int(number), path))
-    names = {path: f"{stem}_{rank}" if rank else stem for (_, stem), all_of in numbered.items() for rank, (_, path) in enumerate(sorted(all_of))}
+    names = {}
+    for (_, stem), paths in numbered.items():
+        names.update({path: f"{stem}_{rank}" if rank else stem for rank, (_, path) in enumerate(sorted(paths))})
     renamed = {}
     for path, group in found.items():
         steps = path.split("/")
@@ -246,14 +248,13 @@ def _agree(order: Order, names: list[str]) -> bool:
     """Whether arrays are called as their variables are, and those of one part lie together."""
     if len(order) != len(names):
         return False
-    prefixes: dict[str, str] = {}
+    prefixes: dict[str, tuple[str, str]] = {}
     for (part, variable), name in zip(order, names, strict=True):
         prefix, _, last = name.rpartition("/")
-        word = re.sub(r"(:\d+)$", "", last)
-        known = part.names.get(variable.name, variable.name)
-        if word != known and re.sub(r"_\d+$", "", word) != known:
-            return False
-        if prefixes.setdefault(part.place, prefix) != prefix:
+        last = last.split(":")[0]
+        word = re.sub(r"_\d+$", "", last)
+        owner = (prefix, last[len(word) :])  # cells that share a folder are told apart by numbers
+        if word != part.names.get(variable.name, variable.name) or prefixes.setdefault(part.place, owner) != owner:
             return False
     # Two parts may share theirs only if one wraps the other.
     pairs = itertools.combinations(prefixes, 2)

@@ -24,7 +24,7 @@ from keras.src.saving.serialization_lib import ObjectSharingScope
 from nc_tf.errors import InputError
 from nc_tf.models.containers import RESAVE, check_hdf5, file_kind, open_hdf5, open_keras_archive, refuse_damaged_archive, show
 from nc_tf.models.inspection import TRUST, check_config, parse_config
-from nc_tf.models.legacy import archive_version, is_legacy, modernise
+from nc_tf.models.legacy import archive_version, is_legacy, modernise, raise_epsilons, without_namespace
 from nc_tf.models.legacy_weights import pair_legacy_archive, pair_legacy_weights
 from nc_tf.models.weights import Pair, assign, pair_weights
 
@@ -80,6 +80,7 @@ def _load_hdf5(path: Path, trusted: bool) -> keras.Model:
             what = f"written by Keras {version} with Theano, whose convolutions turn their kernels around"
             raise InputError(f"{path}: {what}; expected TensorFlow's; load it by Keras 2 on TensorFlow and save it there")
         source = parse_config(stored_config(file, path), path)
+        source = without_namespace(source) if is_legacy(version) else source
         config = modernise(source, version, path, trusted=trusted)
 
         def pairs(model: keras.Model) -> list[Pair]:
@@ -95,6 +96,8 @@ def _load_hdf5(path: Path, trusted: bool) -> keras.Model:
         model = _build(config, path, trusted)
         _mark_unset(model)
         assign(pairs(model))
+        if is_legacy(version):
+            raise_epsilons(model, version or "1")
     _finish(model, path)
     return model
 
@@ -105,6 +108,7 @@ def _load_keras(path: Path, trusted: bool) -> keras.Model:
         return _load_trusted(path, ".keras")
     with open_keras_archive(path) as (text, weights):
         source = parse_config(text, path)
+        source = without_namespace(source) if is_legacy(version) else source
         config = modernise(source, version, path, trusted=trusted)
         if not trusted:
             check_config(config, path)
@@ -117,7 +121,7 @@ def _load_keras(path: Path, trusted: bool) -> keras.Model:
             model = _build(config, path, trusted)
             _mark_unset(model)
             if is_legacy(version):
-                assign(pair_legacy_archive(model, file, source, path))
+                assign(pair_legacy_archive(model, file, source, path))  # Keras 2.12 or later
         try:
             if not is_legacy(version):
                 model.load_weights(weights)
