@@ -98,7 +98,12 @@ def network(*layers: tuple[str, dict[str, Any]], nested: bool = False) -> dict[s
     """A functional network of layers in a row, as Keras 2 describes it."""
     names = ["image", *(settings["name"] for _, settings in layers)]
     described: list[dict[str, Any]] = [
-        {"class_name": "InputLayer", "name": "image", "inbound_nodes": [], "config": {"batch_input_shape": [None, 2, 2, 1], "name": "image"}}
+        {
+            "class_name": "InputLayer",
+            "name": "image",
+            "inbound_nodes": [],
+            "config": {"batch_input_shape": [None, 2, 2, 1], "name": "image"},
+        }
     ]
     for (kind, settings), before in zip(layers, names, strict=False):
         node = settings.pop("node", [[before, 0, 0, {}]])
@@ -119,8 +124,8 @@ def operation(function: str, **arguments: Any) -> tuple[str, dict[str, Any]]:
     ("layers", "message"),
     [
         ([operation("io.read_file")], "layer 'op' calls TensorFlow's 'io.read_file', an operation that nc_tf does not translate"),
-        ([operation("image.resize", size=[4, 4], method="area")], "calls TensorFlow's 'image.resize' in a way that nc_tf does not translate"),
-        ([operation("math.reduce_mean", axis=1, surprise=2)], "calls TensorFlow's 'math.reduce_mean' in a way that nc_tf does not translate"),
+        ([operation("image.resize", size=[4, 4], method="area")], "calls TensorFlow's 'image.resize' in a way that nc_tf does not"),
+        ([operation("math.reduce_mean", axis=1, surprise=2)], "calls TensorFlow's 'math.reduce_mean' in a way that nc_tf does not"),
         ([operation("reshape", shape=[-1, ["image", 0, 0]])], "calls TensorFlow's 'reshape' in a way that nc_tf does not translate"),
         ([FLAT, ("Dense", {**DENSE, "activation": "mine"})], "layer 'out' uses the function 'mine', which is none of Keras's own"),
         ([("Mine", {"name": "m"})], r"layer 'm' is a 'Mine', which Keras 3.* does not have"),
@@ -152,7 +157,10 @@ def test_an_author_s_layer_called_like_one_of_keras(tmp_path: Path) -> None:
 def keras_1(*layers: dict[str, Any]) -> dict[str, Any]:
     """A network of Keras 1 on images (2, 2, 1)."""
     layers[0]["config"]["batch_input_shape"] = [None, 2, 2, 1]
-    last = {"class_name": "Dense", "config": {"name": "out", "output_dim": 2, "activation": "hard_sigmoid", "init": "uniform", "bias": True}}
+    last = {
+        "class_name": "Dense",
+        "config": {"name": "out", "output_dim": 2, "activation": "hard_sigmoid", "init": "uniform", "bias": True},
+    }
     return {"class_name": "Sequential", "config": [*layers, {"class_name": "Flatten", "config": {"name": "flat"}}, last]}
 
 
