@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from nc_tf.errors import InputError
 from nc_tf.models.containers import FREE_BYTES, METADATA, RESAVE, show
 from nc_tf.models.legacy_file import Entry, File, entry, new_name
@@ -19,6 +21,10 @@ from nc_tf.models.legacy_layers import MODELS, translate
 from nc_tf.models.legacy_op_writers import keras_tensor
 from nc_tf.models.legacy_ops import translate as translate_operation
 
+FUSED_EPSILON = 1.001e-5
+# Layers that networks of keras.applications bring along, with their settings, and what every layer has.
+OF_APPLICATIONS = {"CustomScaleLayer": {"scale"}, "LayerScale": {"init_values", "projection_dim"}, "StochasticDepth": {"drop_path_rate"}}
+COMMON = {"name", "trainable", "dtype"}
 OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "CustomScaleLayer")
 
 
@@ -61,6 +67,29 @@ def modernise(config: dict[str, Any], version: str | None, path: Path, *, truste
         what = f"{type(error).__name__}: {error}".splitlines()[0][:120]
         writer = f"Keras {show(file.version)[1:-1]}"
         raise InputError(f"{path}: its architecture is not as {writer} writes it ({ascii(what)[1:-1]}); {RESAVE}") from error
+
+
+def without_namespace(value: Any) -> Any:
+    """Take "Custom>" from the names of three layers of keras.applications, which Keras 2 registers as a user would."""
+    if isinstance(value, list):
+        return [without_namespace(child) for child in value]
+    if not isinstance(value, dict):
+        return value
+    result = {key: without_namespace(child) for key, child in value.items()}
+    config = result.get("config")
+    for name, keys in OF_APPLICATIONS.items():
+        if result.get("class_name") in (name, f"Custom>{name}") and isinstance(config, dict) and config.keys() - COMMON == keys:
+            result.update(class_name=name, registered_name=name, module="keras.layers")
+    return result
+
+
+def raise_epsilons(model: keras.Model, version: str) -> None:
+    """Let BatchNormalization use the epsilon that its TensorFlow used: up to 2.11, its kernel for images and clips knew no smaller one."""
+    if not (2, 2) <= File(Path(), version, False, _network).number < (2, 12):
+        return
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.input_spec.ndim in (4, 5):
+            layer.epsilon = max(layer.epsilon, FUSED_EPSILON)
 
 
 def without_compilation(value: Any) -> Any:

@@ -13,7 +13,6 @@ from nc_tf.models.legacy_functions import HARD_SIGMOID_GAIN, SAME_ACTIVATIONS, f
 from nc_tf.models.legacy_settings import DROPPED, DROPPED_EVERYWHERE, drop, rename_keras_1
 
 MODELS = ("Model", "Functional", "Sequential")
-FUSED_EPSILON = 1.001e-5  # the least that TensorFlow before 2.12 used for images and clips
 
 
 def translate(layer: Entry, file: File) -> list[Entry]:
@@ -112,6 +111,9 @@ def _initializer(value: dict[str, Any]) -> dict[str, Any]:
     config = {key: setting for key, setting in value["config"].items() if key != "dtype"}
     if config.get("distribution") == "normal":
         config["distribution"] = "truncated_normal"
+    name = value["class_name"]
+    if name in vars(keras.initializers):  # 2.15 may give TensorFlow's module
+        return {"module": "keras.initializers", "class_name": name, "config": config, "registered_name": None}
     return {**value, "config": config}
 
 
@@ -172,8 +174,10 @@ def _identity(kind: str, config: dict[str, Any], file: File) -> list[Entry]:
 
 
 def _random_crop(kind: str, config: dict[str, Any], file: File) -> list[Entry]:
-    """Outside of training, RandomCrop of Keras 2 cuts to the aspect ratio and resizes; that of Keras 3 cuts out the centre."""
-    del kind, file
+    """Outside of training, RandomCrop of Keras 2.9 and later cuts to the aspect ratio and resizes; before, it did the second first."""
+    if file.number < (2, 9):
+        what = f"is a {kind} of Keras before 2.9, which Keras 3 does not have"
+        raise file.refuse(config.get("name"), what, "leave it out or use Resizing")
     return [entry("Resizing", {**_keep(config, "height", "width"), "crop_to_aspect_ratio": True})]
 
 
@@ -185,8 +189,6 @@ def _batch_normalization(kind: str, config: dict[str, Any], file: File) -> list[
             what = f"normalizes over the axes {show(axis)}, which Keras 3 cannot"
             raise file.refuse(config.get("name"), what, "rebuild it over one axis")
         config["axis"] = axis[0]
-        if axis[0] in (3, 4) and file.number < (2, 12):
-            config["epsilon"] = max(config.get("epsilon", FUSED_EPSILON), FUSED_EPSILON)
     return [entry("BatchNormalization", config)]
 
 

@@ -38,7 +38,7 @@ class Part(NamedTuple):
         variables: those that training changes.
         statistics: those that it does not.
         conversions: by the name of a variable, what becomes of the array in the file; as it is where a name is missing.
-        names: by the name of a variable, that in the file where it differs.
+        names: by the name of a variable, what it may be called in the file where that differs.
     """
 
     place: str
@@ -47,7 +47,7 @@ class Part(NamedTuple):
     variables: list[keras.Variable]
     statistics: list[keras.Variable]
     conversions: "dict[str, Callable[[Any], Any]]"
-    names: dict[str, str]
+    names: dict[str, tuple[str, ...]]
 
 
 def parts(source: dict[str, Any], layer: Any, place: str = "", trainable: bool = True) -> Iterator[Part]:
@@ -101,13 +101,13 @@ def name_of(source: dict[str, Any]) -> Any:
 
 def _part(kind: str, config: dict[str, Any], layer: keras.Layer, place: str, name: str, trainable: bool) -> Part:
     conversions: dict[str, Callable[[Any], Any]] = {}
-    names: dict[str, str] = {}
+    names: dict[str, tuple[str, ...]] = {}
     for variable, gain in (gains(kind, config) or {}).items():
         conversions[variable] = _gain(gain)
     if kind in DEPTHWISE:
-        names = {"kernel": "depthwise_kernel"}
+        names = {"kernel": ("depthwise_kernel",)}
     elif kind == "LayerScale":
-        conversions, names = {"kernel": _to_depthwise}, {"kernel": "gamma"}
+        conversions, names = {"kernel": _to_depthwise}, {"kernel": ("gamma", "Variable")}
     return Part(place, name, trainable, list(layer._trainable_variables), list(layer._non_trainable_variables), conversions, names)
 
 
@@ -166,7 +166,9 @@ def _archive_folders(file: h5py.File) -> dict[str, h5py.Group]:
         if parent.endswith(OLD_FOLDER):
             stem, _, number = name.rpartition("_") if name.rpartition("_")[2].isdigit() else (name, "", "0")
             numbered[parent, stem].append((int(number), path))
-    names = {path: f"{stem}_{rank}" if rank else stem for (_, stem), all_of in numbered.items() for rank, (_, path) in enumerate(sorted(all_of))}
+    names = {}
+    for (_, stem), paths in numbered.items():
+        names.update({path: f"{stem}_{rank}" if rank else stem for rank, (_, path) in enumerate(sorted(paths))})
     renamed = {}
     for path, group in found.items():
         steps = path.split("/")
@@ -246,14 +248,13 @@ def _agree(order: Order, names: list[str]) -> bool:
     """Whether arrays are called as their variables are, and those of one part lie together."""
     if len(order) != len(names):
         return False
-    prefixes: dict[str, str] = {}
+    prefixes: dict[str, tuple[str, str]] = {}
     for (part, variable), name in zip(order, names, strict=True):
         prefix, _, last = name.rpartition("/")
-        word = re.sub(r"(:\d+)$", "", last)
-        known = part.names.get(variable.name, variable.name)
-        if word != known and re.sub(r"_\d+$", "", word) != known:
-            return False
-        if prefixes.setdefault(part.place, prefix) != prefix:
+        last = last.split(":")[0]
+        word = re.sub(r"_\d+$", "", last)
+        owner = (prefix, last[len(word) :])  # cells that share a folder are told apart by numbers
+        if word not in part.names.get(variable.name, (variable.name,)) or prefixes.setdefault(part.place, owner) != owner:
             return False
     # Two parts may share theirs only if one wraps the other.
     pairs = itertools.combinations(prefixes, 2)

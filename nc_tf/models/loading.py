@@ -35,7 +35,7 @@ from nc_tf.models.containers import (
     show,
 )
 from nc_tf.models.inspection import TRUST, check_config, parse_config
-from nc_tf.models.legacy import archive_version, is_legacy, modernise
+from nc_tf.models.legacy import archive_version, is_legacy, modernise, raise_epsilons, without_namespace
 from nc_tf.models.legacy_weights import pair_legacy_archive, pair_legacy_weights
 from nc_tf.models.quantized import as_float, refuse_quantized_h5
 from nc_tf.models.quantized import load_weights as load_quantized_weights
@@ -101,7 +101,8 @@ def _load_hdf5(path: Path, trusted: bool) -> keras.Model:
             what = f"written by Keras {version} with Theano, whose convolutions turn their kernels around"
             raise InputError(f"{path}: {what}; expected TensorFlow's; load it by Keras 2 on TensorFlow and save it there")
         source = parse_config(stored_config(file, path), path)
-        config = modernise(source if is_legacy(version) else with_modules(source), version, path, trusted=trusted)
+        source = without_namespace(source) if is_legacy(version) else with_modules(source)
+        config = modernise(source, version, path, trusted=trusted)
 
         def pairs(model: keras.Model) -> list[Pair]:
             if is_legacy(version):
@@ -119,6 +120,8 @@ def _load_hdf5(path: Path, trusted: bool) -> keras.Model:
             refuse_what_never_fits(model, path)
         mark_unset(model)
         assign(pairs(model))
+        if is_legacy(version):
+            raise_epsilons(model, version or "1")
     finish(model, path)
     return model
 
@@ -129,6 +132,7 @@ def _load_keras(path: Path, trusted: bool) -> keras.Model:
         return _load_trusted(path, ".keras")
     with open_keras_archive(path) as (text, weights):
         source = parse_config(text, path)
+        source = without_namespace(source) if is_legacy(version) else source
         saved = modernise(source, version, path, trusted=trusted)
         config = as_float(saved)
         if not trusted:
@@ -143,7 +147,7 @@ def _load_keras(path: Path, trusted: bool) -> keras.Model:
                 refuse_what_never_fits(model, path)
             mark_unset(model)
             if is_legacy(version):
-                assign(pair_legacy_archive(model, file, source, path))
+                assign(pair_legacy_archive(model, file, source, path))  # Keras 2.12 or later
         try:
             if not is_legacy(version):
                 model.load_weights(weights) if config == saved else load_quantized_weights(model, weights)

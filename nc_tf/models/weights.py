@@ -78,9 +78,7 @@ def _pair_top_level(model: keras.Model, group: h5py.Group, pairs: list[Pair], pa
     return _pair_layer(model, own, top, names_in(top, "weight_names") if isinstance(top, h5py.Group) else [], path)
 
 
-def _pair_layer(
-    layer: keras.Layer, variables: list[keras.Variable], group: h5py.Group | None, arrays: list[str], path: Path
-) -> list[Pair]:
+def _pair_layer(layer: keras.Layer, variables: list[keras.Variable], group: h5py.Group | None, arrays: list[str], path: Path) -> list[Pair]:
     return pair_arrays(layer.name, [(variable, None) for variable in variables], group, arrays, path)
 
 
