@@ -121,6 +121,14 @@ def run(case: str, work: Path, code: Path, memory: str | None) -> dict[str, Any]
     }
 
 
+def write_down(row: dict[str, Any], part: str, memory: str) -> None:
+    """Put a row in the place of the earlier one of its case."""
+    before = json.loads(OUT.read_text()) if OUT.exists() else {}
+    found: dict[str, list[dict[str, Any]]] = {name: before.get(name, []) for name in ("rows", "before")}
+    found[part] = sorted([*(other for other in found[part] if other["case"] != row["case"]), row], key=lambda one: CASES.index(one["case"]))
+    write_json(OUT, {**header(0), "memory": parse_memory(memory), **found})
+
+
 def docs() -> None:
     """Print the results as a table."""
     found = json.loads(OUT.read_text())
@@ -152,11 +160,7 @@ def main() -> int:
         rows.append(run(case, options.work, code, memory))
         took = f"peak {words(rows[-1]['peak_bytes'])}, {rows[-1]['seconds']} s"
         print(f"{case:14} exit {rows[-1]['exit']}, {took}", *rows[-1]["said"], sep="\n  ", flush=True)
-    before = json.loads(OUT.read_text()) if OUT.exists() else {}
-    name = "before" if options.code else "rows"
-    kept = [row for row in before.get(name, []) if row["case"] not in options.cases]
-    found = {"rows": before.get("rows", []), "before": before.get("before", [])} | {name: sorted(kept + rows, key=lambda row: row["case"])}
-    write_json(OUT, {**header(0), "memory": parse_memory(options.memory), **found})
+        write_down(rows[-1], "before" if options.code else "rows", options.memory)
     if any(row["exit"] not in (0, 1, 3) for row in rows):
         return 2
     return int(memory is not None and any(row["peak_bytes"] > parse_memory(options.memory) for row in rows))
