@@ -6,6 +6,9 @@
 Read and compared by `benchmarks/compatibility.py`.
 """
 
+# It runs under an old Keras, which has no types.
+# mypy: disallow-untyped-defs=False, check-untyped-defs=False
+
 import os
 import sys
 

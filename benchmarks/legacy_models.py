@@ -9,6 +9,9 @@ Runs in an environment of its own that holds such a TensorFlow (2.6 to 2.15), ne
 `benchmarks/compatibility.py` reads them with nc_tf and compares. Inputs and weights are drawn by a seed.
 """
 
+# It runs under an old Keras, which has no types.
+# mypy: disallow-untyped-defs=False, check-untyped-defs=False
+
 import argparse
 import os
 from pathlib import Path

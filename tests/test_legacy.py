@@ -18,8 +18,9 @@ import pytest
 from test_loading import write_old_file
 
 from nc_tf.errors import InputError
-from nc_tf.models.frozen_copy import copy_up_to_logits
+from nc_tf.models.frozen_copy import copy_up_to
 from nc_tf.models.loading import load_model
+from nc_tf.models.output_head import UNKNOWN
 from nc_tf.models.saving import save_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +85,7 @@ def test_what_was_translated_stays_when_it_is_copied_and_saved(name: str, writte
     answers = np.asarray(model(images, training=False))
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    logits, _ = copy_up_to_logits(model, "float32")
+    logits = copy_up_to(UNKNOWN, model, "float32")
     save_model(model, tmp_path / "model.keras")
     for other in (copy, logits, load_model(tmp_path / "model.keras")):
         np.testing.assert_allclose(other(images, training=False), answers, rtol=1e-4, atol=2e-5 * np.abs(answers).max())
