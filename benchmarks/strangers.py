@@ -108,7 +108,8 @@ def main() -> int:
             kept.append(tried(path, data))
             write_json(OUT, {**header(0), "networks": kept})
             print(f"{path.name}: {kept[-1].get('verdict', 'refused')}", flush=True)
-    print("| network | classes | range found | accuracy | verdict | chance | load, s | scan, s |\n| --- | ---: | --- | ---: | --- | ---: | ---: | ---: |")
+    print("| network | classes | range found | accuracy | verdict | chance | load, s | scan, s |")
+    print("| --- | ---: | --- | ---: | --- | ---: | ---: | ---: |")
     for row in kept:
         if "refused" in row:
             print(f"| {row['network']} | | | | refused: {row['refused']} | | | |")

@@ -162,12 +162,12 @@ def in_label_order(
     return [replace(data, labels=reorder(data.labels, order, num_classes, name), label_order=order) for data in sets]
 
 
-def at_most(image_shape: Sequence[int | None], share: float = 1.0) -> int | None:
-    """Images of this shape that memory is kept for, or a share of them; None where the shape leaves their size open."""
-    from nc_tf.memory import most_kept
+def at_most(image_shape: Sequence[int | None], share: float = 1.0) -> int:
+    """Images of this shape that memory is kept for, or a share of them; `MOST_KEPT` where the shape leaves their size open."""
+    from nc_tf.memory import MOST_KEPT, most_kept
 
     sides = [side for side in image_shape if side is not None]
-    return max(1, int(share * most_kept(prod(sides)))) if len(sides) == len(image_shape) else None
+    return max(1, int(share * (most_kept(prod(sides)) if len(sides) == len(image_shape) else MOST_KEPT)))
 
 
 def kept(data: "LabelledImages", seed: int, share: float = 1.0) -> "LabelledImages":

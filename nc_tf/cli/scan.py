@@ -225,6 +225,8 @@ def scan_into(
         )
         folder.write_samples(data.images, data.labels)
         facts: dict[str, Any] = {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}
+        if data.available not in (None, len(data.images)):
+            facts["available"] = data.available
         if data.left_out:
             facts["left_out"] = list(data.left_out)
         if data.label_order != "number":
