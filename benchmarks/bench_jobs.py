@@ -33,11 +33,14 @@ def check_steps(asked: Sequence[str], known: Sequence[str]) -> None:
 
 
 def image_preset(preset: "Preset") -> dict[str, Any]:
-    """What a search on images by a preset depends on, so that results of before it had settings for clips still count."""
+    """What a search on images by a preset depends on, so that results of before it had settings for clips, or tried patches, still count.
+
+    A patch that is tried takes the place of a trigger where it is smaller, and changes nothing else.
+    """
     from nc_tf.scan_record import settings_record
 
     values = asdict(preset) | {"settings": settings_record(preset.settings)}
-    del values["clips"]
+    del values["clips"], values["patches"]
     return values
 
 

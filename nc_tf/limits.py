@@ -19,9 +19,11 @@ def limits_of_network(network: FrozenNetwork) -> list[Limit]:
     return [] if network.no_gradient is None else [Limit(network.no_gradient, blocks_suspicion=True)]
 
 
-def limit_of_recognition(recognition: Recognition | None) -> list[Limit]:
-    """Say what a low accuracy on the given images forbids; None where their classes are not known."""
-    if recognition is None or recognition.enough:
+def limit_of_recognition(recognition: Recognition | None, unit: Unit) -> list[Limit]:
+    """Say what a low accuracy on the given images forbids, or one that is not known, None."""
+    if recognition is None:
+        return [Limit(f"the classes of the {unit.many} are not given, so that it is not known how many of them the model recognises")]
+    if recognition.enough:
         return []
     return [Limit(recognition.sentence, blocks_suspicion=recognition.near_chance)]
 

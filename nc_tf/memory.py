@@ -63,7 +63,7 @@ class _Process:
 def allow(size: str | int) -> None:
     """Let this process take so many bytes, `"8GiB"`, whatever of the package it uses; without this call it is `DEFAULT`.
 
-    It decides how much is done at once, not what comes out.
+    It decides how much is done at once, and how many images of a large set are used.
 
     Raises:
         InputError: as `parse_memory`.

@@ -1,4 +1,4 @@
-"""What a measured rate says of the true one: exact binomial bounds."""
+"""What a measured rate says of the true one: an exact binomial bound."""
 
 import math
 
@@ -24,7 +24,3 @@ def at_most(rate: float, count: int | None) -> float:
     hits = round(rate * count)
     return 1.0 if hits == count else float(betaincinv(hits + 1, count - hits, CONFIDENCE))
 
-
-def at_least(rate: float, count: int | None) -> float:
-    """Give the smallest true rate that a measured one is compatible with; 0 where nothing was measured. See `at_most`."""
-    return 0.0 if math.isnan(rate) else 1.0 - at_most(1.0 - rate, count)

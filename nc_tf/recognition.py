@@ -12,7 +12,7 @@ import numpy as np
 
 from nc_tf.datasets.label_order import LABEL_ORDERS
 from nc_tf.errors import InputError
-from nc_tf.evaluation import predict_classes, share
+from nc_tf.evaluation import evaluation_batch, predict_classes, share
 from nc_tf.preprocessing import INTENSITY_RANGES, Preprocessing, preprocessing
 from nc_tf.results import Unit
 
@@ -125,12 +125,13 @@ def choose_range(
         labels: (N,) their classes; without them nothing can be tried, and "auto" is "raw".
 
     Raises:
-        InputError: a range of another name.
+        InputError: a range of another name, or a network that one image does not fit into.
     """
     if isinstance(asked, RangeChoice):
         return asked
     if asked != AUTO or labels is None:
         return RangeChoice(preprocessing("raw" if asked == AUTO else asked))
+    evaluation_batch(model, images.shape[1:])  # refuses a network that is too large for any range
     rows = _some(len(images), RANGE_IMAGES)
     accuracies, chances = {}, {}
     for name, candidate in INTENSITY_RANGES.items():
@@ -188,12 +189,24 @@ def _other_labels(labels: np.ndarray, answers: np.ndarray, num_classes: int) -> 
         if not any(np.array_equal(outputs, others) for others in tried.values()):  # of ten numbers the order as text is the usual one
             tried[f"with --label-order {order}"] = outputs
     tried["with labels that are larger by 1"] = labels + 1
-    # Each class by the answer that most of its images get: right if the classes are merely numbered in some other way.
-    usual = {label: int(np.bincount(answers[labels == label]).argmax()) for label in np.unique(labels).tolist()}
-    permuted = np.array([usual[label] for label in labels.tolist()])
-    if len(set(usual.values())) == len(usual) and share(answers == permuted) > CLEARLY + max(share(answers == t) for t in tried.values()):
+    permuted = _permuted(labels, answers)
+    if share(answers == permuted) > CLEARLY + max(share(answers == outputs) for outputs in tried.values()):
         tried["with its classes numbered in another order"] = permuted
     return tried
+
+
+def _permuted(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Each class by the answer that most of its images get: right if the classes are merely numbered in some other way.
+
+    What one half of the images says is tried on the other half; -1 where a class is in one half only, or two classes get one answer.
+    """
+    outputs = np.full(len(labels), -1)
+    first = np.random.default_rng(1).random(len(labels)) < 0.5
+    for known, tried in ((first, ~first), (~first, first)):
+        usual = {label: int(np.bincount(answers[known & (labels == label)]).argmax()) for label in np.unique(labels[known]).tolist()}
+        if len(set(usual.values())) == len(usual):
+            outputs[tried] = [usual.get(label, -1) for label in labels[tried].tolist()]
+    return outputs
 
 
 def _answers(model: keras.Model, images: np.ndarray, candidate: Preprocessing) -> np.ndarray | None:

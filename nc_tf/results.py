@@ -142,6 +142,7 @@ class LabelResult:
         num_measured: images that the two rates are of; None where that is not known.
         anomaly_index: |norm - median| / MAD among the labels whose norm counts; NaN for the others.
         log_index: (median - log norm) / moderated spread of the logarithms, which the robust rule judges by; NaN elsewhere.
+        broke_down: whether a search of the label, or the model with its trigger, came to NaN or infinity.
         by_patch: whether the trigger is an opaque patch that was tried, smaller than what any search found.
     """
 
@@ -154,6 +155,7 @@ class LabelResult:
     num_measured: int | None = None
     anomaly_index: float = float("nan")
     log_index: float = float("nan")
+    broke_down: bool = False
     by_patch: bool = False
 
     @property

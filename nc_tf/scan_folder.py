@@ -198,6 +198,7 @@ class ScanFolder(ScanCallback):
             starts=result.starts,
             rounds=result.rounds,
             **({} if result.num_measured is None else {"num_measured": result.num_measured}),
+            broke_down=result.broke_down,
             by_patch=result.by_patch,
             history=history,
             history_columns=HISTORY_COLUMNS,
@@ -293,7 +294,7 @@ def _result_of(trigger: Trigger, saved: Mapping[str, np.ndarray]) -> LabelResult
         starts=whole_number(saved["starts"]),
         rounds=whole_number(saved["rounds"]),
         num_measured=whole_number(saved["num_measured"]) if "num_measured" in saved else None,
-        by_patch=bool(whole_number(saved["by_patch"])) if "by_patch" in saved else False,
+        **{name: bool(whole_number(saved[name])) for name in ("broke_down", "by_patch") if name in saved},
     )
     if "history" in saved and len(history_of(saved["history"])) > result.rounds:
         raise ValueError(f"a history of {len(saved['history'])} rounds, where {result.rounds} were run")

@@ -20,11 +20,11 @@ from nc_tf.limits import limit_of_patch, limit_of_recognition, limits_of_images,
 from nc_tf.models.adapting import adapt_to
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import preset_named
-from nc_tf.probing import LEAST_MOVED, probe
+from nc_tf.probing import FIRST, LEAST_MOVED, probe
 from nc_tf.racing import Race, random_arm
 from nc_tf.random_state import random_state_kept
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
-from nc_tf.recognition import AUTO, RangeChoice, Recognition, choose_range, recognise
+from nc_tf.recognition import AUTO, RangeChoice, choose_range, recognise
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Unit
 from nc_tf.scan_state import ScanState, fitting
 from nc_tf.search import Arm, ArmResult, Progress, result_of
@@ -125,11 +125,13 @@ def scan(
     of_search = images, settings, upsample_size, seed, per_frame, labels, searched
     task = Task(model, preprocess, precision or chosen.precision, *of_search)
     kept = images.nbytes + unseen_images.nbytes
-    fit = plan_search(task, lanes or chosen.lanes_for(settings, frames), kept, check=engine == "local")
     network, space = task.network, task.space
-    limits = limits_of_network(network)
-    limits += [*limit_of_recognition(recognition), *limits_of_images(images, searched, labels[searched], network.num_classes)]
+    limits = [*limits_of_network(network), *limit_of_recognition(recognition, unit)]
     pointless = any(limit.blocks_suspicion for limit in limits)
+    limits += limits_of_images(images, searched, labels[searched], network.num_classes)
+    fit = None if pointless else plan_search(task, lanes or chosen.lanes_for(settings, frames), kept, check=engine == "local")
+
+    tries_patches = chosen.patches and upsample_size == 1 and not per_frame and len(np.unique(unseen_labels)) > FIRST
 
     def verdict(results: Sequence[LabelResult], shortlist: Shortlist | None = None) -> ScanResult:
         return judge(
@@ -153,13 +155,13 @@ def scan(
                 "logit_scale": network.logit_scale,
                 "images_searched": len(searched),
                 "images_held_out": len(unseen_images),
-                "memory": fit.record,
+                **({} if fit is None else {"memory": fit.record, "patches_tried": tries_patches}),
                 **(_ranking_settings(shortlist) if shortlist else {}),
             },
             seconds=time.perf_counter() - began,
             limits=limits,
             model_accuracy=float("nan") if recognition is None else recognition.accuracy,
-            warnings=[*network.warnings, *_warnings(recognition, range_choice, wanted, network.num_classes, unit, results)],
+            warnings=[*network.warnings, *_warnings(range_choice, wanted, network.num_classes, results)],
         )
 
     before = fitting(resume or ScanState(), space, settings, starts, unseen_labels, chosen.ranking)
@@ -170,13 +172,14 @@ def scan(
         shortlist = None  # the earlier scan was asked for other labels
     waiting = [label for label in (shortlist.chosen if shortlist else wanted) if label not in done]
     for callback in callbacks:
-        callback.on_plan(fit)
-        callback.on_begin(network, 0 if pointless else len(waiting), starts, settings.max_rounds, fit.in_flight)
-    if pointless:
+        if fit is not None:
+            callback.on_plan(fit)
+        callback.on_begin(network, len(waiting) if fit else 0, starts, settings.max_rounds, fit.in_flight if fit else 0)
+    if fit is None:
         return verdict([_not_searched(label, images.shape[1:]) for label in sorted(wanted)])
     clean_answers = predict_classes(model, unseen_images, preprocess)
     seen: dict[int, Trigger] = {}
-    if chosen.patches and upsample_size == 1 and not per_frame:
+    if tries_patches:
         seen = probe(lambda stamped: predict_classes(model, stamped, preprocess), unseen_images, unseen_labels)
 
     def on_round(arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
@@ -195,7 +198,8 @@ def scan(
         if patch is None or (found.succeeded and found.trigger.l1_norm <= patch.l1_norm):
             return None
         measured = attacked(model, unseen_images, unseen_labels, patch, preprocess)
-        return (patch, measured) if measured.success >= settings.cost.threshold else None
+        moved = measured.success - share(clean_answers[unseen_labels != label] == label)
+        return (patch, measured) if measured.success >= settings.cost.threshold and moved >= LEAST_MOVED else None
 
     def settle(starts_of_label: Sequence[Progress]) -> None:
         """A label is finished: measure its best trigger on unseen images."""
@@ -211,12 +215,13 @@ def scan(
         broke_down = not measured.finite or any(result.status == Status.NONFINITE for result in tried)
         done[label] = LabelResult(
             trigger=trigger,
-            status=Status.NONFINITE if broke_down else status,
+            status=status,
             attack_success_rate=measured.success,
             zero_trigger_rate=share(clean_answers[unseen_labels != label] == label),
             starts=starts,
             rounds=sum(result.rounds for result in tried),
             num_measured=int(np.sum(unseen_labels != label)),
+            broke_down=broke_down,
             by_patch=patch is not None,
         )
         for callback in callbacks:
@@ -268,17 +273,13 @@ def _not_searched(label: int, image_shape: Sequence[int]) -> LabelResult:
 
 
 def _warnings(
-    recognition: Recognition | None,
     range_choice: RangeChoice,
     wanted: Sequence[int],
     num_classes: int,
-    unit: Unit,
     results: Sequence[LabelResult],
 ) -> list[str]:
     """What else has to be known to read the verdict."""
     warnings = []
-    if recognition is None:
-        warnings.append(f"the classes of the {unit.many} are not given: how many of them the model recognises is not known")
     if range_choice.close:
         warnings.append(str(range_choice.sentence))
     if len(wanted) < num_classes:

@@ -42,6 +42,7 @@ def verdict_json(
             "starts": entry.starts,
             "rounds": entry.rounds,
             "num_measured": entry.num_measured,
+            "broke_down": entry.broke_down,
             "by_patch": entry.by_patch,
         }
         if class_names is not None:

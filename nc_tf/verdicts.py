@@ -15,7 +15,7 @@ from nc_tf.outliers import (
     split_groups,
     spread_chance,
 )
-from nc_tf.rates import at_least, at_most
+from nc_tf.rates import at_most
 from nc_tf.results import LabelResult, ScanResult, Status, Unit, Verdict
 
 # With fewer working triggers a median and a MAD say nothing.
@@ -32,6 +32,8 @@ LEAST_NORM = 0.01
 RULES = ("paper", "robust")
 # Norms fall into two groups where fewer than this share of networks without a backdoor split as cleanly, and the groups are this far apart.
 UNUSUAL, GROUPS_APART = 0.01, 2.0
+# Of two groups the lower one is suspicious up to this share of the labels.
+MOST_LOW = 0.75
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def judge(
     if ranked_out:
         out = f"{ranked_out} of {ranked_out + len(labels)} labels were ranked out early, and median and MAD are those of a random sample"
         result = replace(result, reason=f"{result.reason} ({out})")
-    return _limited(result, [*limits, *_limits_of_norms([entry for entry in drawn if _is_compared(entry, rule)], labels)])
+    compared = [entry for entry in drawn if _is_compared(entry, rule)]
+    return _limited(result, [*limits, *_limits_of_labels(labels, rule, unit), *_limits_of_norms(compared)])
 
 
 def _limited(result: ScanResult, limits: Sequence[Limit]) -> ScanResult:
@@ -106,24 +109,37 @@ def _limited(result: ScanResult, limits: Sequence[Limit]) -> ScanResult:
     return replace(result, verdict=Verdict.INCONCLUSIVE, flagged=(), reason=reason)
 
 
-def _limits_of_norms(compared: Sequence[LabelResult], labels: Sequence[LabelResult]) -> list[Limit]:
-    """Why the absence of an outlier would mean nothing: labels that were not searched, and norms that are no single group."""
-    limits = []
-    broken, missed = (
-        [str(entry.label) for entry in labels if entry.status is status and entry.rounds]
-        for status in (Status.NONFINITE, Status.NEVER_SUCCEEDED)
-    )
-    if broken:
-        names = ", ".join(broken)
-        limits.append(Limit(f"label {names} could not be searched, because the model answers NaN or infinity to images with its trigger"))
-    if missed:
-        limits.append(Limit(f"no working trigger was found for label {', '.join(missed)}: more rounds or another seed may find one"))
+def _limits_of_labels(labels: Sequence[LabelResult], rule: str, unit: Unit) -> list[Limit]:
+    """Name the labels of which nothing is known, or whose norms are not compared: any of them may have a backdoor."""
+    searched = [entry for entry in labels if entry.rounds]
+    of = {
+        "was not searched to the end, because the model's answers became NaN or infinity": [
+            entry for entry in searched if entry.broke_down or entry.status is Status.NONFINITE
+        ],
+        "has no working trigger: more rounds or another seed may find one": [
+            entry for entry in searched if entry.status is Status.NEVER_SUCCEEDED
+        ],
+    }
+    if rule == "robust":
+        working = [entry for entry in searched if entry.succeeded]
+        given = [entry for entry in working if _is_given_anyway(entry)]
+        of[f"is given to most {unit.many} of other classes without any trigger"] = given
+        of[f"has a trigger that moves too few unseen {unit.many} to count"] = [
+            entry for entry in working if _moves_too_few(entry) and entry not in given
+        ]
+    return [Limit(f"label {', '.join(str(entry.label) for entry in found)} {what}") for what, found in of.items() if found]
+
+
+def _limits_of_norms(compared: Sequence[LabelResult]) -> list[Limit]:
+    """Why the absence of an outlier would mean nothing: norms that are no single group."""
+    limits: list[Limit] = []
     if len(compared) < FEWEST_LABELS:
         return limits
     logs = np.log(np.maximum([entry.trigger.l1_norm for entry in compared], LEAST_NORM))
     mad = find_outliers(logs).mad
     groups = split_groups(logs) if np.ptp(logs) > 0 else None
-    if groups and groups.chance < UNUSUAL and groups.distance > np.log(GROUPS_APART):
+    few_above = groups is not None and groups.low > MOST_LOW * len(logs)  # a few labels that are hard to reach
+    if groups and not few_above and groups.chance < UNUSUAL and groups.distance > np.log(GROUPS_APART):
         limits.append(
             Limit(
                 f"the norms fall into two groups, {groups.low} labels with norms {np.exp(groups.distance):.1f} times smaller than those of "
@@ -221,7 +237,7 @@ def _moves_too_few(entry: LabelResult) -> bool:
 
 
 def _is_given_anyway(entry: LabelResult) -> bool:
-    return at_least(entry.zero_trigger_rate, entry.num_measured) > MOST_WITHOUT_TRIGGER
+    return entry.zero_trigger_rate > MOST_WITHOUT_TRIGGER
 
 
 def _below(line: float, counted: Sequence[LabelResult], norms: np.ndarray) -> tuple[int, ...]:

@@ -131,10 +131,11 @@ def test_one_clip_a_class_is_enough_and_what_it_is_too_few_for_is_said(tmp_path:
     assert said(capsys, folder) == []
     save_model(clip_network(2), tmp_path / "clips.keras")
     few = "doubtful: 3 clips are too few to keep some from the search: no trigger is measured on unseen ones; give more"
-    for name, flag in (("1_reconstruct_trigger", "--clean_model_path"), ("3_detect_backdoor", "--backdoor_model_path")):
-        flags = ["--data_dir", folder, flag, tmp_path / "clips.keras", "--output_dir", tmp_path / name, "--steps", 32]
-        assert run(name, *flags) in (0, 1, 3)
-        assert said(capsys, folder)[-1] == few
+    flags = ["--data_dir", folder, "--output_dir", tmp_path / "out", "--steps", 32]
+    assert run("1_reconstruct_trigger", "--clean_model_path", tmp_path / "clips.keras", *flags) == 2
+    assert "the model recognises 33% of 3 given clips" in said(capsys, folder)[-1]  # it was made for others
+    assert run("3_detect_backdoor", "--backdoor_model_path", tmp_path / "clips.keras", *flags) == 3
+    assert said(capsys, folder)[-1] == few
     assert few in PAGE
 
 

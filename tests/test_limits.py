@@ -1,6 +1,7 @@
 """What a scan says less for: images that are too few or too much alike, norms in two groups, labels that were not searched."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from quick import QUICK, made_up
 
 from nc_tf.limits import FEWEST_CLASSES, FEWEST_IMAGES, limit_of_recognition, limits_of_images
 from nc_tf.outliers import split_groups, spread_chance
-from nc_tf.rates import at_least, at_most
+from nc_tf.rates import at_most
 from nc_tf.recognition import Recognition
-from nc_tf.results import LabelResult, Status, Verdict
+from nc_tf.results import LabelResult, Status, Unit, Verdict
 from nc_tf.scanning import scan
 from nc_tf.verdicts import Limit, judge
 
@@ -75,7 +76,35 @@ def test_a_label_that_could_not_be_searched_forbids_no_outlier() -> None:
     broken = [*results(*CLEAN), replace(made_up(10, 1.0), status=Status.NONFINITE)]
     result = judge(broken, rule="robust")
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert result.reason.startswith("label 10 could not be searched, because the model answers NaN or infinity to images with its trigger")
+    assert result.reason.startswith("label 10 was not searched to the end, because the model's answers became NaN or infinity")
+
+
+def test_a_search_that_broke_down_does_not_hide_what_another_found() -> None:
+    small = replace(made_up(10, 1.0), broke_down=True)
+    result = judge([*results(*CLEAN), small], rule="robust")
+    assert (result.verdict, result.flagged) == (Verdict.SUSPECTED, (10,))
+    assert result.warnings == ("label 10 was not searched to the end, because the model's answers became NaN or infinity",)
+    assert judge([*results(*CLEAN), replace(small, trigger=made_up(10, 30.0).trigger)], rule="robust").verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"attack_success_rate": 0.5, "num_measured": 600}, "label 10, 11 has a trigger that moves too few unseen images to count"),
+        ({"zero_trigger_rate": 0.7, "num_measured": 600}, "label 10, 11 is given to most images of other classes without any trigger"),
+        ({"zero_trigger_rate": 1.0, "num_measured": 4}, "label 10, 11 is given to most images of other classes without any trigger"),
+    ],
+)
+def test_labels_that_are_left_out_are_named_and_forbid_no_outlier(change: dict[str, Any], reason: str) -> None:
+    left_out = [replace(made_up(label, 30.0), **change) for label in (10, 11)]
+    result = judge([*results(*CLEAN), *left_out], rule="robust")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.reason.startswith(f"{reason}; by the norms alone:")
+
+
+def test_a_few_labels_that_are_hard_to_reach_are_no_second_group() -> None:
+    result = judge(results(*CLEAN, *CLEAN, *CLEAN, 400.0, 410.0), rule="robust")
+    assert result.verdict is Verdict.NO_OUTLIER
 
 
 def test_four_equal_norms_and_a_small_one_are_judged_by_the_moderated_spread() -> None:
@@ -122,15 +151,13 @@ def test_wide_spreads_are_rare() -> None:
 @given(st.integers(1, 500), st.floats(0, 1))
 def test_binomial_bounds_hold_the_measured_rate(count: int, share: float) -> None:
     rate = round(share * count) / count
-    assert at_least(rate, count) <= rate <= at_most(rate, count)
+    assert rate <= at_most(rate, count) <= 1.0
 
 
 def test_binomial_bounds_are_those_of_clopper_and_pearson() -> None:
     assert at_most(0.0, 10) == pytest.approx(1 - 0.05 ** (1 / 10))
     assert at_most(1.0, 10) == 1.0
-    assert at_least(1.0, 10) == pytest.approx(0.05 ** (1 / 10))
-    assert (at_most(float("nan"), 10), at_least(float("nan"), 10), at_most(0.3, 0)) == (1.0, 0.0, 1.0)
-    assert (at_most(0.3, None), at_least(0.3, None)) == (0.3, pytest.approx(0.3))
+    assert (at_most(float("nan"), 10), at_most(0.3, 0), at_most(0.3, None)) == (1.0, 1.0, 0.3)
 
 
 # The images
@@ -153,9 +180,10 @@ def test_images_of_two_classes_say_how_many_there_are() -> None:
 
 @pytest.mark.parametrize(("accuracy", "limits", "blocks"), [(0.95, 0, False), (0.3, 1, False), (0.12, 1, True)])
 def test_how_much_is_recognised_decides_what_may_be_said(accuracy: float, limits: int, blocks: bool) -> None:
-    found = limit_of_recognition(Recognition(accuracy, 0.1, 500))
+    found = limit_of_recognition(Recognition(accuracy, 0.1, 500), Unit.IMAGE)
     assert (len(found), any(limit.blocks_suspicion for limit in found)) == (limits, blocks)
-    assert limit_of_recognition(None) == []
+    [unknown] = limit_of_recognition(None, Unit.CLIP)
+    assert unknown == Limit("the classes of the clips are not given, so that it is not known how many of them the model recognises")
 
 
 # The whole scan

@@ -181,6 +181,7 @@ def test_the_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> None:
         "starts": 1,
         "rounds": 30,
         "num_measured": None,
+        "broke_down": False,
         "by_patch": False,
     }
 

@@ -92,7 +92,7 @@ RULES = pytest.mark.parametrize("rule", ["paper", "robust"])
 def test_failed_searches_stay_out_of_median_and_flags(rule: str) -> None:
     result = judge(hand_made(0.1, 10, 11, 12, 13, 14, failed=[0]), rule=rule)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert result.reason.startswith("no working trigger was found for label 0: more rounds or another seed may find one; by the norms")
+    assert result.reason.startswith("label 0 has no working trigger: more rounds or another seed may find one; by the norms")
     assert result.median == pytest.approx(12)
     assert np.isnan([result.labels[0].anomaly_index, result.labels[0].log_index]).all()
     nonfinite = [replace(entry, status=Status.NONFINITE) if entry.label == 0 else entry for entry in hand_made(0.1, 10, 11, 12, 13, 14)]
@@ -229,7 +229,8 @@ def test_a_small_trigger_that_works_on_too_few_images_is_not_passed_over_in_sile
     of_clips = judge([*clean, replace(smallest, attack_success_rate=0.77)], rule="robust", unit=Unit.CLIP)
     assert of_clips.reason == result.reason.replace("images", "clips")
     *clean, usual = with_smallest(1.0)
-    assert judge([*clean, replace(usual, attack_success_rate=0.77)], rule="robust").verdict is Verdict.NO_OUTLIER
+    left_out = judge([*clean, replace(usual, attack_success_rate=0.77)], rule="robust")
+    assert left_out.reason.startswith("label 43 has a trigger that moves too few unseen images to count; by the norms alone:")
 
 
 def test_too_few_because_the_model_answers_one_label_anyway_says_so() -> None:

@@ -253,7 +253,7 @@ def test_contenders_take_turns(module: Callable[[str], ModuleType], monkeypatch:
     monkeypatch.setattr(speed, "PRECISIONS", ("float32",))
     found = speed.measure(module("bench_work").ClipWork(1, 16, frames=2))
     rows = found["contenders"]
-    assert [row["name"] for row in rows] == ["ours-64-float32", *["torch-1-float32-nchw", "torch-1-float32-channels_last"] * with_torch]
+    assert [row["name"] for row in rows] == ["ours-32-float32", *["torch-1-float32-nchw", "torch-1-float32-channels_last"] * with_torch]
     assert found["missing"] == ([] if with_torch else ["torch not installed: pip install torch"])
     for row in rows:
         assert (row["frames"], row["size"], row["minibatches"], row["labels"]) == (2, 16, 1, 10)

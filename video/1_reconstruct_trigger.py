@@ -49,6 +49,8 @@ def reconstruct(arguments: argparse.Namespace) -> int:
             )
         )
     (found,) = result.labels
+    if not found.rounds:
+        raise InputError(result.reason)
     if not found.succeeded:
         raise InputError(
             f"no trigger for label {arguments.target_label} reached {settings.cost.threshold:.0%}: expected one within "

@@ -36,7 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
     shape, num_classes = model.input_shape[1:], model.output_shape[-1]
     most = at_most(shape)
     clean = kept(read(arguments.data, image_shape=shape, at_most=most), seed=0)
-    [clean] = in_label_order([clean], arguments.label_order, num_classes, arguments.data)
+    poisoned = None
+    if arguments.poisoned:
+        poisoned = kept(read(arguments.poisoned, image_shape=shape, one_class=True, at_most=most), seed=0)
+    sets = [clean] if poisoned is None else [clean, poisoned]
+    clean, *rest = in_label_order(sets, arguments.label_order, num_classes, arguments.data)
+    poisoned = rest[0] if rest else None
     images, labels = check_images(clean.images, clean.labels, image_shape=shape, num_classes=num_classes, name=arguments.data)
     choice = choose_range(range_of(arguments), model, images, labels)
     preprocess = choice.preprocess
@@ -44,9 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
     triggers = {printable(Path(file).stem): load_backdoor(file) for file in arguments.trigger}
     for name, trigger in triggers.items():
         check_backdoor(name, trigger, images.shape[1:], num_classes)
-    poisoned = None
-    if arguments.poisoned:
-        poisoned = kept(read(arguments.poisoned, image_shape=shape, one_class=True, at_most=most), seed=0)
     say_left_out(*filter(None, (clean, poisoned)))
     many = Unit.of(images.shape[1:]).many
     measured = measure(model, images, labels, triggers, preprocess)

@@ -107,7 +107,8 @@ def model_of(arguments: argparse.Namespace) -> "keras.Model":
 
 def add_memory_option(parser: argparse.ArgumentParser) -> None:
     """How much the process may take; `nc_tf.cli.main` sees to it."""
-    bound = f"what the process may take, such as 2GiB or 3500MB (default: {DEFAULT}); it decides how much is done at once"
+    bound = f"what the process may take, such as 2GiB or 3500MB (default: {DEFAULT}); it decides how much is done at once, "
+    bound += "and how many of many images are used"
     parser.add_argument("--memory", default=DEFAULT, metavar="SIZE", help=bound)
 
 

@@ -74,6 +74,8 @@ def repair(
     recognition = recognise(model, *_pair(test), choice.preprocess)
     if recognition.near_chance:  # it would be taught something else than it was made for
         raise InputError(recognition.sentence)
+    if not recognition.enough:
+        print(f"doubtful: {recognition.sentence}", file=sys.stderr)
     mitigation = method(
         model,
         train.images,

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
-from nc_tf.evaluation import measure
+from nc_tf.evaluation import evaluation_batch, measure
 from nc_tf.mitigation.cross_entropy import CrossEntropyOfProbabilities
 from nc_tf.models.adapting import adapt_to, adapted_like, original_form
 from nc_tf.models.frozen_copy import finalize_normalization
-from nc_tf.models.network import MOST_LOOKED_AT, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
+from nc_tf.models.network import MOST_LOOKED_AT, answering, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.recognition import AUTO, RangeChoice, choose_range
 from nc_tf.results import Backdoor, Mitigation, Trigger, fits
@@ -64,8 +64,10 @@ class Repair:
         self.preprocess = self.range_choice.preprocess
         self.preprocess.check_channels(model.input_shape[-1])
         self.image_shape = self.test[0].shape[1:]  # a network may take images of any size
+        evaluation_batch(model, self.image_shape)  # refuses a network that one image does not fit into
         looked_at = evenly_spaced(self.test[0], MOST_LOOKED_AT).astype(np.float32)
-        answers = in_parts(lambda part: model(as_input(model, self.preprocess(part)), training=False), looked_at)
+        with answering(looked_at):
+            answers = in_parts(lambda part: model(as_input(model, self.preprocess(part)), training=False), looked_at)
         self.probabilities = puts_out_probabilities(model, check_finite(answers))
         first = model(as_input(model, self.preprocess(tf.constant(looked_at[:1]))), training=False)
         self._keeps_logits = hasattr(first, "_keras_logits")  # which Keras's losses use in place of a softmax, if that comes last

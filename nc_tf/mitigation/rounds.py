@@ -67,7 +67,7 @@ def unlearn_in_rounds(
         if number or not found:
             result = scan(repaired, *test, intensity_range=range_choice, seed=seed, callbacks=callbacks, **(scan_options or {}))
             norms = [round(trigger.l1_norm, 2) for trigger in result.triggers]
-            scans.append({"verdict": str(result.verdict), "flagged": list(result.flagged), "norms": norms})
+            scans.append({"verdict": str(result.verdict), "flagged": list(result.flagged), "norms": norms, "reason": result.reason})
             if not result.triggers and not found:
                 raise InputError("the scan flags no label: expected a backdoor to unlearn; nothing was done")
             if not result.triggers or number == rounds:
