@@ -19,10 +19,16 @@ def limits_of_network(network: FrozenNetwork) -> list[Limit]:
     return [] if network.no_gradient is None else [Limit(network.no_gradient, blocks_suspicion=True)]
 
 
-def limit_of_recognition(recognition: Recognition | None, unit: Unit) -> list[Limit]:
-    """Say what a low accuracy on the given images forbids, or one that is not known, None."""
-    if recognition is None:
-        return [Limit(f"the classes of the {unit.many} are not given, so that it is not known how many of them the model recognises")]
+def limit_of_unknown_classes(unit: Unit, *, raw_assumed: bool) -> Limit:
+    """Say what is not known where the classes are not given; a range that was merely assumed may be the wrong one."""
+    reason = f"the classes of the {unit.many} are not given, so that it is not known how many of them the model recognises"
+    if raw_assumed:
+        reason += ", and the intensity range raw was assumed: give the classes, or name the range"
+    return Limit(reason, blocks_suspicion=raw_assumed)
+
+
+def limit_of_recognition(recognition: Recognition) -> list[Limit]:
+    """Say what a low accuracy on the given images forbids."""
     if recognition.enough:
         return []
     return [Limit(recognition.sentence, blocks_suspicion=recognition.near_chance)]

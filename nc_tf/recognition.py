@@ -186,7 +186,9 @@ def _other_labels(labels: np.ndarray, answers: np.ndarray, num_classes: int) -> 
     tried = {"": labels}
     for order, rule in LABEL_ORDERS.items():
         outputs = rule(labels, num_classes)
-        if not any(np.array_equal(outputs, others) for others in tried.values()):  # of ten numbers the order as text is the usual one
+        possible = outputs.min() >= 0 and outputs.max() < num_classes
+        # Of ten numbers the order as text is the usual one.
+        if possible and not any(np.array_equal(outputs, others) for others in tried.values()):
             tried[f"with --label-order {order}"] = outputs
     tried["with labels that are larger by 1"] = labels + 1
     permuted = _permuted(labels, answers)

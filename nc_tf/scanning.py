@@ -16,7 +16,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import Attacked, attack_success_rate, attacked, predict_classes, share
 from nc_tf.inversion import RoundLog, Run, SearchSettings
 from nc_tf.lanes import plan_search
-from nc_tf.limits import limit_of_patch, limit_of_recognition, limits_of_images, limits_of_network
+from nc_tf.limits import limit_of_patch, limit_of_recognition, limit_of_unknown_classes, limits_of_images, limits_of_network
 from nc_tf.models.adapting import adapt_to
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import preset_named
@@ -126,8 +126,10 @@ def scan(
     task = Task(model, preprocess, precision or chosen.precision, *of_search)
     kept = images.nbytes + unseen_images.nbytes
     network, space = task.network, task.space
-    limits = [*limits_of_network(network), *limit_of_recognition(recognition, unit)]
+    limits = [*limits_of_network(network), *([] if recognition is None else limit_of_recognition(recognition))]
     pointless = any(limit.blocks_suspicion for limit in limits)
+    if recognition is None:
+        limits.append(limit_of_unknown_classes(unit, raw_assumed=intensity_range == AUTO))
     limits += limits_of_images(images, searched, labels[searched], network.num_classes)
     fit = None if pointless else plan_search(task, lanes or chosen.lanes_for(settings, frames), kept, check=engine == "local")
 

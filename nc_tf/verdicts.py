@@ -233,7 +233,7 @@ def _is_weak(entry: LabelResult) -> bool:
 
 def _moves_too_few(entry: LabelResult) -> bool:
     """Whether the true success rate is too low, as far as the images tell. One that could not be measured speaks against nothing."""
-    return at_most(entry.attack_success_rate, entry.num_measured) < LEAST_SUCCESS
+    return entry.attack_success_rate == 0.0 or at_most(entry.attack_success_rate, entry.num_measured) < LEAST_SUCCESS
 
 
 def _is_given_anyway(entry: LabelResult) -> bool:

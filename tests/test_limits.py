@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from networks import NUM_CLASSES, corner_images, corner_network
 from quick import QUICK, made_up
 
-from nc_tf.limits import FEWEST_CLASSES, FEWEST_IMAGES, limit_of_recognition, limits_of_images
+from nc_tf.limits import FEWEST_CLASSES, FEWEST_IMAGES, limit_of_recognition, limit_of_unknown_classes, limits_of_images
 from nc_tf.outliers import split_groups, spread_chance
 from nc_tf.rates import at_most
 from nc_tf.recognition import Recognition
@@ -180,10 +180,12 @@ def test_images_of_two_classes_say_how_many_there_are() -> None:
 
 @pytest.mark.parametrize(("accuracy", "limits", "blocks"), [(0.95, 0, False), (0.3, 1, False), (0.12, 1, True)])
 def test_how_much_is_recognised_decides_what_may_be_said(accuracy: float, limits: int, blocks: bool) -> None:
-    found = limit_of_recognition(Recognition(accuracy, 0.1, 500), Unit.IMAGE)
+    found = limit_of_recognition(Recognition(accuracy, 0.1, 500))
     assert (len(found), any(limit.blocks_suspicion for limit in found)) == (limits, blocks)
-    [unknown] = limit_of_recognition(None, Unit.CLIP)
-    assert unknown == Limit("the classes of the clips are not given, so that it is not known how many of them the model recognises")
+    words = "the classes of the clips are not given, so that it is not known how many of them the model recognises"
+    assert limit_of_unknown_classes(Unit.CLIP, raw_assumed=False) == Limit(words)
+    assumed = f"{words}, and the intensity range raw was assumed: give the classes, or name the range"
+    assert limit_of_unknown_classes(Unit.CLIP, raw_assumed=True) == Limit(assumed, blocks_suspicion=True)
 
 
 # The whole scan

@@ -209,7 +209,7 @@ def test_every_round_teaches_all_that_was_found(monkeypatch: pytest.MonkeyPatch)
 
     class Found:
         def __init__(self, label: int) -> None:
-            self.verdict, self.flagged, self.triggers = "backdoor suspected", (label,), (square[label],)
+            self.verdict, self.flagged, self.triggers, self.reason = "backdoor suspected", (label,), (square[label],), "it is small"
 
     def scan(model: keras.Model, *_: Any, **__: Any) -> Found:
         scans.append(len(taught))

@@ -179,7 +179,7 @@ def kept(data: "LabelledImages", seed: int, share: float = 1.0) -> "LabelledImag
     most = max(1, int(share * most_kept(data.images[0].nbytes)))
     if len(data.images) > most:
         data = data.sample(most, seed)
-    if data.available is not None and len(data.images) < data.available:
+    if data.available is not None and data.available > most:
         many = Unit.of(data.images.shape[1:]).many
         drawn = f"{len(data.images):,} of {data.available:,} {many} are used, drawn by seed {seed}"
         print(f"{drawn}: more are not kept in {words(allowed())} of memory", file=sys.stderr)

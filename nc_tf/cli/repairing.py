@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nc_tf.results import Measurement, Mitigation, Trigger, Unit
 
 LITTLE = 0.5
+STILL = 0.2  # of the images that a trigger may move after a repair
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, fraction: float) -> None:
@@ -95,7 +96,8 @@ def repair(
     asked, used = settings.get("batch_size"), saved.settings.get("batch_size")
     if used != asked:
         print(f"{used} images an update instead of {asked}: more do not fit into {words(allowed())}, see --memory", file=sys.stderr)
-    for doubt in doubts(saved.before, len(triggers), Unit.of(train.images.shape[1:])):
+    unit = Unit.of(train.images.shape[1:])
+    for doubt in [*doubts(saved.before, len(triggers), unit), *what_is_left(saved.before, saved.after, unit)]:
         print(f"doubtful: {doubt}", file=sys.stderr)
     print(f"written: {printable(arguments.out)}, and mitigation.json beside it")
     return saved
@@ -110,6 +112,14 @@ def doubts(before: "Measurement", num_triggers: int, unit: "Unit") -> list[str]:
         if rate < LITTLE:
             found.append(f"the {name} trigger moves {rate:.0%} of the test {many} in the given model; check that it was found in this one")
     return found
+
+
+def what_is_left(before: "Measurement", after: "Measurement", unit: "Unit") -> list[str]:
+    """What a repair has not taken out: triggers that worked before and still move many."""
+    rates = after.attack_success_rate
+    left = [name for name, rate in before.attack_success_rate.items() if rate >= LITTLE and rates[name] > STILL]
+    more = "repair with more of the images (--fraction), or for longer"
+    return [f"the {name} trigger still moves {rates[name]:.0%} of the test {unit.many}; {more}" for name in left]
 
 
 def found_triggers(arguments: argparse.Namespace, needed: bool) -> Sequence["Trigger"]:

@@ -28,6 +28,7 @@ from nc_tf.cli.options import (
     say_left_out,
     seed,
 )
+from nc_tf.errors import InputError
 from nc_tf.text import printable
 
 if TYPE_CHECKING:
@@ -189,6 +190,8 @@ def scan_into(
     from nc_tf.scan_record import array_hash, model_facts, scan_record
     from nc_tf.scanning import scan
 
+    if Path(data_file).is_dir() and Path(out).resolve().is_relative_to(Path(data_file).resolve()):
+        raise InputError(f"--out {out} lies in DATA, {data_file}, and would be read as a class: expected a folder outside; choose another")
     named = preset_named(preset)
     check_images(data.images, data.labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1], name=str(data_file))
     range_choice = choose_range(intensity_range, model, data.images, data.labels)
@@ -255,6 +258,10 @@ def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> No
     if not math.isnan(result.median):  # otherwise there were too few norms to judge by
         print(f"median {result.median:.2f}, MAD {result.mad:.2f}, anomaly index {result.anomaly_index:.2f}")
     print_recognition(result)
+    if not any(entry.rounds for entry in result.labels):
+        print("no label was searched")
+        print_doubt(result)
+        return
     print("label    norm   index     ASR  without trigger  status" + ("           name" if names else ""))
     for entry in sorted(result.labels, key=lambda entry: (not entry.succeeded, entry.trigger.l1_norm))[:5]:
         mark = "  <- flagged" if entry.label in result.flagged else ""

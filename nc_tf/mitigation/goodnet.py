@@ -8,14 +8,13 @@ import numpy as np
 from keras import ops
 
 from nc_tf.callbacks import ScanCallback
-from nc_tf.errors import InputError
 from nc_tf.evaluation import predict_classes
 from nc_tf.mitigation.filtering import input_filter
 from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.recognition import AUTO, RangeChoice
-from nc_tf.results import ScanResult, Verdict
+from nc_tf.results import ScanResult
 from nc_tf.scanning import scan
 
 
@@ -72,8 +71,6 @@ class GoodNet:
         common: dict[str, Any] = {"intensity_range": repair.range_choice, "seed": seed}
         images, labels = test
         found = scan(badnet, images, labels, callbacks=callbacks, **common, **(scan_options or {}))
-        if found.verdict is Verdict.INCONCLUSIVE:
-            raise InputError(f"the scan is inconclusive: {found.reason}; expected one that suspects a backdoor, or sees no outlier")
         if not found.triggers:
             return cls(_never_poisoned(repair.copy(), repair.probabilities), found, repair.preprocess)
         both = {"test": test, "fraction": 1.0, **common}
