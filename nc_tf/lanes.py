@@ -16,6 +16,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import evaluation_bytes
 from nc_tf.memory import BASE, MARGIN, Footprint, allowed, words
 from nc_tf.models.footprint import footprint_of, weight_bytes
+from nc_tf.models.network import MOST_DIFFERENTIATED
 from nc_tf.results import Unit
 
 # A plan that takes a larger share of the memory than this is checked by running a small batch.
@@ -104,9 +105,13 @@ def search_footprint(task: Task) -> Footprint:
 
 
 def measured_bytes(task: Task) -> int:
-    """What one image more in the network adds to the peak of the process, by running one search, then two; 0 where nothing tells."""
+    """What one image more in the network adds to the peak of the process, by running some searches, then one more; 0 where nothing tells.
+
+    They are as many as have more images than the look at the network had, whose memory the allocator may have kept.
+    """
     batch, peaks = task.settings.batch_size, []
-    for lanes in (1, 2):
+    some = -(-2 * MOST_DIFFERENTIATED // batch)
+    for lanes in (some, some + 1):
         run = task.inversion.start([np.zeros(task.space.mask_shape)] * lanes, [np.zeros(task.space.pattern_shape)] * lanes)
         rows = np.resize(np.arange(batch, dtype=np.int32), (1, lanes, batch))
         images = tf.constant(task.images[task.minibatches.rows[:batch]])

@@ -19,7 +19,7 @@ from nc_tf.preprocessing import Preprocessing
 # Clean images that are looked at for the size of the logits, those of them on which copy and model are compared, and those from which
 # gradients are tried, each towards so many labels.
 MOST_LOOKED_AT, MOST_COMPARED, MOST_DIFFERENTIATED, LABELS_TRIED = 64, 8, 4, 3
-MOST_AT_ONCE = 16  # images in the network
+MOST_AT_ONCE = 4  # images in the network: fewer than a search has, so that measuring what one takes is not misled
 # Answers of a copy may differ by this share of the largest: TensorFloat-32 rounds to a thousandth.
 AGREEING = 0.02
 # What was computed in bfloat16 may differ by this share: of what lies between the classes a hundredth is usual, a tenth with MobileNet.
