@@ -20,7 +20,7 @@ from nc_tf.limits import limit_of_patch, limit_of_recognition, limit_of_unknown_
 from nc_tf.models.adapting import adapt_to
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import preset_named
-from nc_tf.probing import FIRST, LEAST_MOVED, probe
+from nc_tf.probing import FIRST, WORTH_TELLING, probe
 from nc_tf.racing import Race, random_arm
 from nc_tf.random_state import random_state_kept
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
@@ -201,7 +201,7 @@ def scan(
             return None
         measured = attacked(model, unseen_images, unseen_labels, patch, preprocess)
         moved = measured.success - share(clean_answers[unseen_labels != label] == label)
-        return (patch, measured) if measured.success >= settings.cost.threshold and moved >= LEAST_MOVED else None
+        return (patch, measured) if measured.success >= settings.cost.threshold and moved >= WORTH_TELLING else None
 
     def settle(starts_of_label: Sequence[Progress]) -> None:
         """A label is finished: measure its best trigger on unseen images."""
@@ -263,7 +263,7 @@ def scan(
         entry = done.get(label)
         if entry and not entry.by_patch and (not entry.succeeded or patch.l1_norm < entry.trigger.l1_norm):
             rate = attack_success_rate(model, unseen_images, unseen_labels, patch, preprocess)
-            if rate - entry.zero_trigger_rate >= LEAST_MOVED:
+            if rate - entry.zero_trigger_rate >= WORTH_TELLING:
                 limits.append(limit_of_patch(patch, rate, unit))
     return verdict([done[label] for label in sorted(done)], shortlist)
 
