@@ -90,8 +90,7 @@ def visualize(arguments: argparse.Namespace) -> None:
     data_file, model_file = arguments.data, arguments.model
     if not Path(data_file).exists():
         raise InputError(
-            f"{data_file} is missing: expected the GTSRB test images; "
-            "run `nc-tf data gtsrb`, or `make demo`, which needs no data"
+            f"{data_file} is missing: expected the GTSRB test images; run `nc-tf data gtsrb`, or `make demo`, which needs no data"
         )
     print("loading dataset")
     data = read(data_file)

@@ -1,6 +1,6 @@
 """Draw what every attack does to a rendered sign: docs/images/attacks.png.
 
-    python benchmarks/attack_pictures.py
+python benchmarks/attack_pictures.py
 """
 
 import sys

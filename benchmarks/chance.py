@@ -1,6 +1,6 @@
 """The figures of docs/scan-presets.md about chance: how large an index it makes, and how often either rule falls for it.
 
-    python benchmarks/chance.py            seconds
+python benchmarks/chance.py            seconds
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """What a scan needs before its norms mean something: how the stored norms of known networks split, and what few images or few classes do.
 
-    python benchmarks/limits.py split      seconds: how the stored norms of every published scan fall apart
-    python benchmarks/limits.py images     minutes: the shipped clean network scanned with few different images, and with few classes
+python benchmarks/limits.py split      seconds: how the stored norms of every published scan fall apart
+python benchmarks/limits.py images     minutes: the shipped clean network scanned with few different images, and with few classes
 """
 
 import json

@@ -88,13 +88,27 @@ def arguments_of(case: str, work: Path) -> list[str]:
     """The command line of a case."""
     model, few, out = work / "resnet50.keras", work / "few.npz", work / "out"
     short = ["--rounds", "1", "--batches-per-round", "2", "--intensity-range", "raw", "--fresh", "--out", out]
-    return [str(part) for part in {
-        "scan": ["scan", model, few, "--labels", "all", *short],
-        "scan of many": ["scan", model, work / "many", "--labels", "0,1,2,3,4", *short],
-        "evaluate": ["evaluate", model, few, "--trigger", work / "trigger.npz", "--intensity-range", "raw"],
-        "unlearn": ["unlearn", model, few, "--trigger", work / "trigger.npz", "--out", out / "repaired.keras", "--fraction", "0.25",
-                    "--intensity-range", "raw"],
-    }[case]]
+    return [
+        str(part)
+        for part in {
+            "scan": ["scan", model, few, "--labels", "all", *short],
+            "scan of many": ["scan", model, work / "many", "--labels", "0,1,2,3,4", *short],
+            "evaluate": ["evaluate", model, few, "--trigger", work / "trigger.npz", "--intensity-range", "raw"],
+            "unlearn": [
+                "unlearn",
+                model,
+                few,
+                "--trigger",
+                work / "trigger.npz",
+                "--out",
+                out / "repaired.keras",
+                "--fraction",
+                "0.25",
+                "--intensity-range",
+                "raw",
+            ],
+        }[case]
+    ]
 
 
 def run(case: str, work: Path, code: Path, memory: str | None) -> dict[str, Any]:
@@ -104,7 +118,10 @@ def run(case: str, work: Path, code: Path, memory: str | None) -> dict[str, Any]
     with open(log, "wb") as stderr:
         child = subprocess.Popen(  # noqa: S603  # our own command line
             [sys.executable, "-c", "import sys; from nc_tf.cli import main; sys.exit(main())", *command],
-            env=os.environ | {"PYTHONPATH": str(code)}, stdout=subprocess.DEVNULL, stderr=stderr, cwd=work,
+            env=os.environ | {"PYTHONPATH": str(code)},
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            cwd=work,
         )
         _, status, usage = os.wait4(child.pid, 0)
     said = log.read_text(errors="replace").splitlines()

@@ -87,5 +87,3 @@ class Demo:
             self.model, *self.train, self.result.triggers, test=test, known_triggers=known, seed=self.seed, verbose=0, **UNLEARNING
         )
         return save_mitigation(mitigation, self.repaired_file, test, Preprocessing())
-
-

@@ -88,8 +88,7 @@ def preprocessing(
         return intensity_range
     if intensity_range not in INTENSITY_RANGES:
         raise InputError(
-            f"intensity range {intensity_range!r}: expected one of {', '.join(INTENSITY_RANGES)}; "
-            "name what the network was trained on"
+            f"intensity range {intensity_range!r}: expected one of {', '.join(INTENSITY_RANGES)}; name what the network was trained on"
         )
     if mean is None and std is None:
         return INTENSITY_RANGES[intensity_range]

@@ -23,4 +23,3 @@ def at_most(rate: float, count: int | None) -> float:
         return rate
     hits = round(rate * count)
     return 1.0 if hits == count else float(betaincinv(hits + 1, count - hits, CONFIDENCE))
-

@@ -103,9 +103,7 @@ class ScanFolder(ScanCallback):
             # Nothing depends on what an attempt that came to nothing was asked: it may have been refused for that very setting.
             return ScanState()
         if not self._record.exists():
-            raise InputError(
-                f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another"
-            )
+            raise InputError(f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another")
         record = plain(self._record, MOST_BYTES)
         try:
             before = dict(json.loads(record.read_text(encoding="utf-8")))
@@ -232,8 +230,7 @@ class ScanFolder(ScanCallback):
                 found[trigger.label] = _result_of(trigger, saved), real_number(saved.get("seconds", np.zeros(())), most=MOST_SECONDS)
             except (ValueError, KeyError) as error:
                 raise InputError(
-                    f"{file} is no result of a scan ({error}): expected status, rates and rounds; "
-                    "delete it and scan again"
+                    f"{file} is no result of a scan ({error}): expected status, rates and rounds; delete it and scan again"
                 ) from error
         return dict(sorted(found.items()))
 

@@ -48,8 +48,7 @@ class CostSchedule:
             )
         if self.patience < 1 or self.early_stop_patience < 1:
             raise InputError(
-                f"patience {self.patience}, early stop patience {self.early_stop_patience}: expected 1 or more rounds; "
-                "5 and 25 are usual"
+                f"patience {self.patience}, early stop patience {self.early_stop_patience}: expected 1 or more rounds; 5 and 25 are usual"
             )
         if not 0 < self.threshold <= 1:
             raise InputError(f"success threshold {self.threshold}: expected a share in (0, 1]; the paper's is .99")

@@ -184,9 +184,7 @@ def _paper(result: ScanResult, counted: Sequence[LabelResult], norms: np.ndarray
     return replace(result, verdict=Verdict.NO_OUTLIER, reason=reason, flagging_norm=line)
 
 
-def _robust(
-    result: ScanResult, counted: Sequence[LabelResult], norms: np.ndarray, sample: Sequence[float], ranked_out: int
-) -> ScanResult:
+def _robust(result: ScanResult, counted: Sequence[LabelResult], norms: np.ndarray, sample: Sequence[float], ranked_out: int) -> ScanResult:
     logs, sampled = (np.log(np.maximum(values, LEAST_NORM)) for values in (norms, sample))
     outliers = find_outliers(logs, reference=sampled)
     if np.median(sample) <= LEAST_NORM:

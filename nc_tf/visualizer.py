@@ -227,16 +227,14 @@ def _batches(gen: Any, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:
         draw = _again(lambda: iter(gen), lambda: None).__next__
     else:
         raise InputError(
-            f"a generator of type {type(gen).__name__}: expected next(), an iterator, a PyDataset or a tf.data.Dataset; "
-            "wrap it"
+            f"a generator of type {type(gen).__name__}: expected next(), an iterator, a PyDataset or a tf.data.Dataset; wrap it"
         )
     while True:
         try:
             batch = draw()
         except StopIteration:
             raise InputError(
-                "the generator ended before the search did: expected one that repeats; "
-                "loop over the images for ever"
+                "the generator ended before the search did: expected one that repeats; loop over the images for ever"
             ) from None
         images = np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
         if images.shape[1:] != image_shape or not len(images):

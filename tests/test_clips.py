@@ -56,12 +56,15 @@ def test_the_network_and_its_clips_are_what_they_are_said_to_be() -> None:
     assert attack_success_rate(clip_network(2), CLIPS, LABELS, corner_trigger(2)) == 1.0
 
 
-@pytest.mark.parametrize(("preset", "image_shape", "usual", "lanes"), [
-    ("robust", CLIP_SHAPE, (2, True, 0.96), 32),
-    ("low-cost", CLIP_SHAPE, (2, True, 0.96), 32),
-    ("robust", IMAGE_SHAPE, (8, False, 0.97), 32),
-    ("paper", CLIP_SHAPE, (32, False, 0.99), 2),
-])
+@pytest.mark.parametrize(
+    ("preset", "image_shape", "usual", "lanes"),
+    [
+        ("robust", CLIP_SHAPE, (2, True, 0.96), 32),
+        ("low-cost", CLIP_SHAPE, (2, True, 0.96), 32),
+        ("robust", IMAGE_SHAPE, (8, False, 0.97), 32),
+        ("paper", CLIP_SHAPE, (32, False, 0.99), 2),
+    ],
+)
 def test_a_preset_may_have_settings_of_its_own_for_clips(
     preset: str, image_shape: tuple[int, ...], usual: tuple[Any, ...], lanes: int
 ) -> None:
@@ -196,9 +199,7 @@ def test_a_backdoor_in_clips_is_planted_and_unlearned() -> None:
     assert last.attack_success_rate["true"] > 0.9
     assert last.clean_accuracy > 0.9
     before = digest(model.get_weights())
-    repaired = unlearn(
-        model, *train, [trigger], test=test, fraction=1.0, ratio=0.5, epochs=6, learning_rate=0.03, verbose=0
-    )
+    repaired = unlearn(model, *train, [trigger], test=test, fraction=1.0, ratio=0.5, epochs=6, learning_rate=0.03, verbose=0)
     assert repaired.after.attack_success_rate["reversed"] < 0.1
     assert repaired.after.clean_accuracy > 0.9
     assert digest(model.get_weights()) == before
@@ -206,9 +207,7 @@ def test_a_backdoor_in_clips_is_planted_and_unlearned() -> None:
 
 def test_clips_from_a_dataset_are_stamped_and_unlearned() -> None:
     batches = tf.data.Dataset.from_tensor_slices((CLIPS, LABELS)).batch(16)
-    stamped = stamped_batches(
-        batches, None, [corner_trigger()], rate=1.0, relabel=False, batch_size=16, seed=0, preprocess=Preprocessing()
-    )
+    stamped = stamped_batches(batches, None, [corner_trigger()], rate=1.0, relabel=False, batch_size=16, seed=0, preprocess=Preprocessing())
     clips = np.concatenate([clip for clip, _ in stamped])
     assert (clips[..., 6:, 6:, :] == 255.0).all()
     test = CLIPS, LABELS

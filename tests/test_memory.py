@@ -50,15 +50,18 @@ def task(model: keras.Model | None = None, **changes: Any) -> Task:
 # -- sizes ---------------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "number"), [
-    ("4GiB", 4 * 2**30),
-    ("4GB", 4 * 10**9),
-    ("1.5 gib", 3 * 2**29),
-    ("3500MB", 3_500_000_000),
-    ("2g", 2 * 10**9),
-    ("5000000000", 5_000_000_000),
-    (5_000_000_000, 5_000_000_000),
-])
+@pytest.mark.parametrize(
+    ("size", "number"),
+    [
+        ("4GiB", 4 * 2**30),
+        ("4GB", 4 * 10**9),
+        ("1.5 gib", 3 * 2**29),
+        ("3500MB", 3_500_000_000),
+        ("2g", 2 * 10**9),
+        ("5000000000", 5_000_000_000),
+        (5_000_000_000, 5_000_000_000),
+    ],
+)
 def test_a_size_is_read_as_people_write_it(size: str | int, number: int) -> None:
     assert parse_memory(size) == number
 
@@ -227,13 +230,15 @@ def test_what_a_loop_keeps_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def of_a_large_layer() -> tuple[int, int]:
     """What a layer of 32 MiB an image is planned to take, and what it is measured to take."""
-    model = keras.Sequential([
-        keras.Input(IMAGE_SHAPE),
-        layers.UpSampling2D(128),
-        layers.Conv2D(8, 1, activation="relu"),
-        layers.GlobalAveragePooling2D(),
-        layers.Dense(6),
-    ])
+    model = keras.Sequential(
+        [
+            keras.Input(IMAGE_SHAPE),
+            layers.UpSampling2D(128),
+            layers.Conv2D(8, 1, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(6),
+        ]
+    )
     some = task(model, batch_size=4)
     return search_footprint(some).per_image, measured_bytes(some)
 

@@ -91,9 +91,7 @@ def test_super_pixels_are_constant_and_cropped(space: TriggerSpace, seed: int) -
     values = from_tanh(tf.constant(coarse)).numpy()
     for row in range(height):
         for column in range(width):
-            np.testing.assert_array_equal(
-                fine[:, row, column], values[:, row // space.upsample_size, column // space.upsample_size]
-            )
+            np.testing.assert_array_equal(fine[:, row, column], values[:, row // space.upsample_size, column // space.upsample_size])
 
 
 def test_a_size_that_does_not_divide_is_cropped() -> None:

@@ -158,9 +158,7 @@ def planted(kind: str, frame_shape: tuple[int, ...], label: int, seed: int) -> "
     return patch((height, width, channels), label, size=side)
 
 
-def detected(
-    arguments: argparse.Namespace, model: "keras.Model", clips: "LabelledImages", folder: str | Path
-) -> "ScanResult":
+def detected(arguments: argparse.Namespace, model: "keras.Model", clips: "LabelledImages", folder: str | Path) -> "ScanResult":
     """A scan of every class by preset robust, but for what the flags say, kept in the folder; one that was stopped there goes on."""
     from nc_tf.cli.scan import scan_into
 

@@ -42,8 +42,7 @@ def patch(
     height, width, channels = check_image_shape(image_shape)
     if size < 1 or margin < 0 or size + margin > min(height, width):
         raise InputError(
-            f"a square of {size} pixels with a margin of {margin}: expected one that fits into {height}x{width}; "
-            "make it smaller"
+            f"a square of {size} pixels with a margin of {margin}: expected one that fits into {height}x{width}; make it smaller"
         )
     if len(color) not in (1, channels) or not all(0 <= value <= 255 for value in color):
         raise InputError(f"colour {tuple(color)}: expected one value or {channels}, each in [0, 255]; give for example 255 or 255,255,0")

@@ -20,9 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf filter`."""
     from nc_tf.mitigation.filtering import input_filter
 
-    saved = repair(
-        arguments, input_filter, layer=arguments.layer, units=arguments.units, false_positive_rate=arguments.false_positive_rate
-    )
+    saved = repair(arguments, input_filter, layer=arguments.layer, units=arguments.units, false_positive_rate=arguments.false_positive_rate)
     print("images of no trigger rejected, and triggered ones let through:")
     for row in saved.details["rates"]:
         missed = ", ".join(f"{name} {rate:.3f}" for name, rate in row["false_negative_rate"].items())

@@ -96,9 +96,7 @@ def model_of(arguments: argparse.Namespace) -> "keras.Model":
     if arguments.weights_of:
         weights = load_weights(arguments.model, arguments.weights_of, image_shape=arguments.image_shape)
         return adapt(weights, output=arguments.output, name=arguments.model)
-    model = load_model(
-        arguments.model, trust_model=arguments.trust_model, output=arguments.output, image_shape=arguments.image_shape
-    )
+    model = load_model(arguments.model, trust_model=arguments.trust_model, output=arguments.output, image_shape=arguments.image_shape)
     adapted = what_was_adapted(model).get("adapted")
     if adapted:
         print(f"{arguments.model} has {adapted}", file=sys.stderr)
@@ -144,9 +142,7 @@ def add_label_order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-order", choices=tuple(LABEL_ORDERS), help=how)
 
 
-def in_label_order(
-    sets: "Sequence[LabelledImages]", order: str | None, num_classes: int, name: str
-) -> "list[LabelledImages]":
+def in_label_order(sets: "Sequence[LabelledImages]", order: str | None, num_classes: int, name: str) -> "list[LabelledImages]":
     """The sets of one source, whose labels become outputs of the model.
 
     Raises:

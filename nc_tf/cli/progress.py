@@ -88,9 +88,7 @@ class ScanProgress(ScanCallback):
     def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         for arm, number in zip(arms, rounds, strict=True):
             self.rounds[arm.label][arm.start] = number + 1
-        self._show(
-            f"label {arms[0].label} round {rounds[0] + 1} cost {log.cost[0]:.1e} ASR {log.success[0]:.3f} norm {log.reg[0]:.1f}"
-        )
+        self._show(f"label {arms[0].label} round {rounds[0] + 1} cost {log.cost[0]:.1e} ASR {log.success[0]:.3f} norm {log.reg[0]:.1f}")
 
     def on_leg(self, progress: Reached) -> None:
         self.rounds[progress.label][progress.start] = progress.rounds

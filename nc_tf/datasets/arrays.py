@@ -20,8 +20,18 @@ from nc_tf.npz_file import Arrays, Choose
 
 # What the readers raise on damaged files; those of the second line derive from Exception directly.
 DAMAGE = (
-    OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError,
-    zlib.error, lzma.LZMAError, zipfile.BadZipFile, tokenize.TokenError, struct.error, Image.DecompressionBombError,
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    SyntaxError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tokenize.TokenError,
+    struct.error,
+    Image.DecompressionBombError,
 )
 
 BLOCK = 2**20  # bytes; of an array that is not in chunks, read together where some of its rows are wanted

@@ -28,9 +28,7 @@ class Archive(NamedTuple):
     size: int
 
 
-VIDEOS = Archive(
-    "UCF101.rar", "https://www.crcv.ucf.edu/data/UCF101/UCF101.rar", "6463accf4bbc20fa6418ab7f159e6149", 6_932_971_618
-)
+VIDEOS = Archive("UCF101.rar", "https://www.crcv.ucf.edu/data/UCF101/UCF101.rar", "6463accf4bbc20fa6418ab7f159e6149", 6_932_971_618)
 SPLITS = Archive(
     "UCF101TrainTestSplits-RecognitionTask.zip",
     "https://www.crcv.ucf.edu/wp-content/uploads/2019/03/UCF101TrainTestSplits-RecognitionTask.zip",

@@ -200,8 +200,7 @@ class FrozenNetwork:
             reason = reason or "a copy answers otherwise"
         if precision == "bfloat16":
             raise InputError(
-                "precision bfloat16: expected a Sequential or functional model, which can be rebuilt in it; "
-                "leave the precision at float32"
+                "precision bfloat16: expected a Sequential or functional model, which can be rebuilt in it; leave the precision at float32"
             )
         return _Copy(model, kept, "float32", (f"the network is searched as it is, with all that closes it, in float32: {reason}",))
 
