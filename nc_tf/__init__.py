@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from nc_tf._version import __version__
 
 if TYPE_CHECKING:
     from nc_tf.callbacks import ScanCallback
@@ -43,6 +43,7 @@ __all__ = [
     "Trigger",
     "Verdict",
     "Visualizer",
+    "__version__",
     "adapt",
     "load_model",
     "scan",

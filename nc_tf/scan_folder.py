@@ -17,16 +17,16 @@ import numpy as np
 from PIL import Image
 
 from nc_tf.callbacks import ScanCallback
-from nc_tf.errors import InputError
+from nc_tf.errors import InputError, quote
 from nc_tf.files import clear_leftovers, delete, plain, subfolder, whole_file
-from nc_tf.models.containers import show
 from nc_tf.models.network import FrozenNetwork
 from nc_tf.pixels import drawable
 from nc_tf.ranking import Shortlist
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger
 from nc_tf.saved import MOST_SECONDS, history_of, real_number, whole_number
 from nc_tf.scan_record import difference_of
-from nc_tf.scan_state import ScanState, forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
+from nc_tf.scan_state import ScanState
+from nc_tf.scan_state_files import forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.search import HISTORY_COLUMNS, ArmResult, Progress
 from nc_tf.trigger_file import load_trigger, save_trigger
 from nc_tf.verdict_file import log_text, read_verdict, verdict_json
@@ -266,7 +266,7 @@ class ScanFolder(ScanCallback):
                 "anew, give the triggers with --trigger"
             )
         if scanned.get("adapted") != adapted:
-            was, now = (show(words or "a score a class") for words in (scanned.get("adapted"), adapted))
+            was, now = (quote(words or "a score a class") for words in (scanned.get("adapted"), adapted))
             raise InputError(
                 f"{self.path} is the scan of a model with {was}, this one has {now}: expected the same; "
                 "give the same --output and --image-shape"

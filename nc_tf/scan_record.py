@@ -9,14 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from nc_tf import __version__
+from nc_tf._version import __version__
+from nc_tf.errors import printable
 from nc_tf.inversion import SearchSettings
 from nc_tf.models.adapting import what_was_adapted
 from nc_tf.models.network import resolve_precision
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.presets import Preset
-from nc_tf.scan_state import STATE_FORMAT
-from nc_tf.text import printable
+from nc_tf.scan_state_files import STATE_FORMAT
 
 # The mark of `nc-tf demo` in the settings of a scan: all that it has there.
 DEMO = "demo"

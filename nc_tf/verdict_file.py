@@ -12,11 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nc_tf import __version__
-from nc_tf.errors import InputError
+from nc_tf._version import __version__
+from nc_tf.errors import InputError, printable
 from nc_tf.files import plain
 from nc_tf.results import ScanResult
-from nc_tf.text import printable
 
 SCHEMA = 1
 # Whoever reckons with larger numbers comes to infinity.

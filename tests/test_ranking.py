@@ -25,7 +25,8 @@ from nc_tf.racing import CE, REG_BEST, Cut
 from nc_tf.ranking import Ranking, RankingSettings, Shortlist
 from nc_tf.results import LabelResult, ScanResult, Verdict
 from nc_tf.scan_folder import ScanFolder
-from nc_tf.scan_state import ScanState, load_shortlist, save_shortlist, shortlist_file
+from nc_tf.scan_state import ScanState
+from nc_tf.scan_state_files import load_shortlist, save_shortlist, shortlist_file
 from nc_tf.scanning import scan
 from nc_tf.search import HISTORY_COLUMNS, Arm, ArmResult, Leg, Progress
 from nc_tf.verdicts import judge

@@ -28,7 +28,8 @@ from nc_tf.errors import InputError
 from nc_tf.racing import Cut
 from nc_tf.results import Trigger
 from nc_tf.scan_folder import ScanFolder
-from nc_tf.scan_state import ScanState, load_progress, save_progress
+from nc_tf.scan_state import ScanState
+from nc_tf.scan_state_files import load_progress, save_progress
 from nc_tf.search import Progress
 
 pytestmark = pytest.mark.slow

@@ -21,17 +21,8 @@ from nc_tf.preprocessing import Preprocessing
 from nc_tf.racing import random_arm
 from nc_tf.ranking import RankingSettings, Shortlist
 from nc_tf.results import Trigger
-from nc_tf.scan_state import (
-    ScanState,
-    arm_file,
-    fitting,
-    forget_progress,
-    load_progress,
-    load_shortlist,
-    save_progress,
-    save_shortlist,
-    shortlist_file,
-)
+from nc_tf.scan_state import ScanState, fitting
+from nc_tf.scan_state_files import arm_file, forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.search import Leg, Progress, ResidentImages, advance
 from nc_tf.triggers import TriggerSpace
 

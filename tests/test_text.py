@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nc_tf.text import printable
+from nc_tf.errors import printable
 
 
 @pytest.mark.parametrize("text", ["", "stop sign", "Vorfahrt gewähren", "漢字 😀", "C:\\models\\new", "<b>'\""])

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from nc_tf import __version__
+from nc_tf._version import __version__
 from nc_tf.cli import data, demo, evaluate, filter, inject, nft, prune, report, scan, unlearn
 from nc_tf.cli.guard import Parser, guarded
 from nc_tf.cli.quiet import load_tensorflow

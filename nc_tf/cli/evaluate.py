@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from nc_tf.cli.options import add_label_order, add_model_options, at_most, in_label_order, kept, model_of, range_of, say_left_out
-from nc_tf.text import printable
+from nc_tf.errors import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,7 @@ from types import FrameType
 from typing import NoReturn, TypeVar
 
 from nc_tf.cli.streams import lasting_streams
-from nc_tf.errors import InputError
-from nc_tf.text import printable
+from nc_tf.errors import InputError, printable
 
 # The last two are what a shell says of a command that SIGINT or SIGTERM ended.
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143

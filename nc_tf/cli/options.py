@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_tf.bounds import check_plain
-from nc_tf.errors import InputError
+from nc_tf.errors import InputError, printable
 from nc_tf.memory import DEFAULT
-from nc_tf.text import printable
 
 if TYPE_CHECKING:
     import keras

@@ -6,7 +6,7 @@ Exit code 0: the pruned model is written; 2: bad input or failure.
 import argparse
 
 from nc_tf.cli.repairing import add_common_arguments, repair
-from nc_tf.text import printable
+from nc_tf.errors import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

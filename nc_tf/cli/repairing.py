@@ -17,8 +17,7 @@ from nc_tf.cli.options import (
     say_left_out,
     seed,
 )
-from nc_tf.errors import InputError
-from nc_tf.text import printable
+from nc_tf.errors import InputError, printable
 
 if TYPE_CHECKING:
     from nc_tf.datasets.files import LabelledImages

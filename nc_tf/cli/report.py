@@ -5,7 +5,7 @@ Exit code 0: report.html is written; 2: bad input or failure.
 
 import argparse
 
-from nc_tf.text import printable
+from nc_tf.errors import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

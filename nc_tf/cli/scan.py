@@ -28,8 +28,7 @@ from nc_tf.cli.options import (
     say_left_out,
     seed,
 )
-from nc_tf.errors import InputError
-from nc_tf.text import printable
+from nc_tf.errors import InputError, printable
 
 if TYPE_CHECKING:
     import keras

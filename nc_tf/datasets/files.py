@@ -17,10 +17,9 @@ from nc_tf.datasets.conversions import refuse_other, refuse_pickles
 from nc_tf.datasets.labelled import Found, ImageShape, LabelledImages, Loaded, Subset, sample_rows
 from nc_tf.datasets.pairs import pair_found
 from nc_tf.datasets.splits import split_folder
-from nc_tf.errors import InputError
+from nc_tf.errors import InputError, printable
 from nc_tf.npz_file import Arrays, npz_arrays
 from nc_tf.results import Unit
-from nc_tf.text import printable
 
 __all__ = ["LabelledImages", "check_images", "read", "read_both"]
 

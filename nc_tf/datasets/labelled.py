@@ -6,9 +6,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nc_tf.errors import InputError
+from nc_tf.errors import InputError, printable
 from nc_tf.results import Unit
-from nc_tf.text import printable
 
 Subset = Literal["test", "train"]
 FoundSubset = Literal["test", "train", "only"]

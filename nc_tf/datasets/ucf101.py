@@ -23,9 +23,8 @@ from nc_tf.datasets.decoding import ClipFormat, check_decoder
 from nc_tf.datasets.jpegs import JpegArchive
 from nc_tf.datasets.labelled import ImageShape, LabelledImages, Subset
 from nc_tf.datasets.splits import Listing, list_clips
-from nc_tf.errors import InputError
+from nc_tf.errors import InputError, printable
 from nc_tf.npz_file import npz_arrays
-from nc_tf.text import printable
 
 DEFAULT = ClipFormat()
 

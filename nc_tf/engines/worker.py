@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nc_tf import __version__
+from nc_tf._version import __version__
 from nc_tf.engines.task import Task
 from nc_tf.errors import InputError
 from nc_tf.inversion import SearchSettings

@@ -9,8 +9,7 @@ import keras
 from keras import ops, tree
 from keras.src.models import Functional
 
-from nc_tf.errors import InputError
-from nc_tf.models.containers import show
+from nc_tf.errors import InputError, quote
 from nc_tf.models.ends import Ending, ImageShape, check_ends, chosen_output, ending_of, output_names, reshaped_from
 
 
@@ -143,7 +142,7 @@ def what_was_adapted(model: keras.Model) -> dict[str, Any]:
         words.append(f"input {tuple(facts['own_input_shape'])} for images {form.image_shape}")
     if len(form.original.outputs) > 1:
         facts["output"] = output_names(form.original)[form.output]
-        words.append(f"output {show(facts['output'])} of {len(form.original.outputs)}")
+        words.append(f"output {quote(facts['output'])} of {len(form.original.outputs)}")
     return facts | ({"adapted": ", ".join(words)} if words else {})
 
 

@@ -18,8 +18,8 @@ import keras
 import tensorflow as tf
 from keras.src.backend.common.symbolic_scope import SymbolicScope
 
-from nc_tf.errors import InputError
-from nc_tf.models.containers import RESAVE, show
+from nc_tf.errors import InputError, quote
+from nc_tf.models.containers import RESAVE
 
 MAX_VALUES = 1 << 27  # in one tensor, for one image: 512 MiB in float32; the CT classifier of Keras's examples has 63 million
 MAX_CALLS = 50_000  # of layers, for one image; EfficientNet-B7 has 800, on each of 60 frames
@@ -104,7 +104,7 @@ def refuse_large_tensors(tensors: Any, name: str, path: Path, times: int = 1) ->
     for tensor in keras.tree.flatten(tensors):
         values = times * math.prod(side for side in getattr(tensor, "shape", ()) if side)
         if values > MAX_VALUES:
-            raise InputError(f"{path}: layer {show(name)} puts out {values} values an image; the limit is {MAX_VALUES}; {RESAVE}")
+            raise InputError(f"{path}: layer {quote(name)} puts out {values} values an image; the limit is {MAX_VALUES}; {RESAVE}")
 
 
 def refuse_many_parts(operation: keras.Operation, args: tuple[Any, ...], path: Path) -> None:
@@ -114,7 +114,7 @@ def refuse_many_parts(operation: keras.Operation, args: tuple[Any, ...], path: P
         parts.append(args[0].shape[operation.axis] or 0)
     largest = max((part for part in parts if isinstance(part, int)), default=0)
     if largest > MAX_PARTS:
-        raise InputError(f"{path}: layer {show(operation.name)} cuts its input into {largest} tensors; the limit is {MAX_PARTS}; {RESAVE}")
+        raise InputError(f"{path}: layer {quote(operation.name)} cuts its input into {largest} tensors; the limit is {MAX_PARTS}; {RESAVE}")
 
 
 def refuse_long_chain(model: keras.Model, path: Path) -> None:
@@ -164,7 +164,7 @@ def refuse_what_never_fits(model: keras.Model, path: Path) -> None:
         else:
             return
     sizes = f"images of {' or '.join(f'{size}x{size}' for size in USUAL_SIZES)}" if open_sides else "an image"
-    raise InputError(f"{path}: the network cannot be computed for {sizes} ({show(reasons[0])}); expected a fixed size; {RESAVE}")
+    raise InputError(f"{path}: the network cannot be computed for {sizes} ({quote(reasons[0])}); expected a fixed size; {RESAVE}")
 
 
 def _closed(shape: tuple[int | None, ...], size: int) -> tuple[int, ...]:
@@ -244,7 +244,7 @@ class Walk:
         weights = max((math.prod(variable.shape) for variable in getattr(operation, "weights", ())), default=0)
         if times * held > max(MAX_VALUES, weights):
             raise InputError(
-                f"{self.path}: layer {show(operation.name)} holds {times * held} values an image on the way to its output; "
+                f"{self.path}: layer {quote(operation.name)} holds {times * held} values an image on the way to its output; "
                 f"the limit is {MAX_VALUES}; {RESAVE}"
             )
         return keras.tree.map_structure(lambda value: keras.KerasTensor(value.shape, value.dtype) if tf.is_tensor(value) else value, found)
@@ -253,7 +253,7 @@ class Walk:
         """Refuse more calls than any honest network makes for one image."""
         if calls > MAX_CALLS:
             raise InputError(
-                f"{self.path}: at layer {show(operation.name)} one image takes {calls} calls of layers; the limit is {MAX_CALLS}; {RESAVE}"
+                f"{self.path}: at layer {quote(operation.name)} one image takes {calls} calls of layers; the limit is {MAX_CALLS}; {RESAVE}"
             )
 
 

@@ -16,7 +16,7 @@ from typing import Literal, NoReturn
 
 import h5py
 
-from nc_tf.errors import InputError
+from nc_tf.errors import InputError, quote
 
 MAX_BYTES = 8 << 30  # weights, unpacked; the largest networks of keras.applications need 1.5 GiB
 MAX_CONFIG_BYTES = 16 << 20  # EfficientNet-B7 needs about 1 MiB
@@ -28,12 +28,6 @@ CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 BUILT_IN_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 RESAVE = "save the network again with model.save('name.keras')"
 Kind = Literal["hdf5", "zip", "savedmodel"]
-
-
-def show(name: object) -> str:
-    """Quote a name that comes out of a file: one line, no control characters, not endless."""
-    text = ascii(name)
-    return text if len(text) <= 80 else f"{text[:76]}..."
 
 
 def file_kind(path: Path) -> Kind:
@@ -64,7 +58,7 @@ def file_kind(path: Path) -> Kind:
         return "zip"
     if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise InputError(f"{path}: a pickle, which runs code while it is read; refused always, with --trust-model too; {RESAVE}")
-    raise InputError(f"{path}: starts with {show(head)}, so it is neither HDF5 nor a .keras archive; {expected}; {RESAVE}")
+    raise InputError(f"{path}: starts with {quote(head)}, so it is neither HDF5 nor a .keras archive; {expected}; {RESAVE}")
 
 
 @contextmanager
@@ -136,7 +130,7 @@ def check_hdf5(file: h5py.File, label: str | Path, file_bytes: int) -> int:
                 stored += item.id.get_storage_size()
                 elements += 0 if name.split("/")[1].startswith("optimizer") else int(item.size or 0)
             else:
-                raise InputError(f"{label}: {show(name)} is an HDF5 named type; expected groups and arrays only; {RESAVE}")
+                raise InputError(f"{label}: {quote(name)} is an HDF5 named type; expected groups and arrays only; {RESAVE}")
     if logical > MAX_BYTES:
         raise InputError(f"{label}: its arrays need {logical >> 30} GiB; the limit is {MAX_BYTES >> 30} GiB; {RESAVE}, without optimizer")
     if stored > file_bytes:
@@ -157,29 +151,29 @@ def refuse_link(group: h5py.Group, key: str, name: str, label: str | Path) -> No
     link = group.get(key, getlink=True)
     if isinstance(link, h5py.ExternalLink):
         raise InputError(
-            f"{label}: {show(name)} is an external link to {show(link.filename)}, another file of this machine; "
+            f"{label}: {quote(name)} is an external link to {quote(link.filename)}, another file of this machine; "
             f"expected all weights inside; {RESAVE}"
         )
     if isinstance(link, h5py.SoftLink):
-        raise InputError(f"{label}: {show(name)} is a soft link to {show(link.path)}; expected the weights themselves; {RESAVE}")
+        raise InputError(f"{label}: {quote(name)} is a soft link to {quote(link.path)}; expected the weights themselves; {RESAVE}")
 
 
 def refuse_foreign_storage(dataset: h5py.Dataset, name: str, label: str | Path) -> None:
     """Refuse arrays whose values lie elsewhere, need a plug-in to be read, or are no numbers."""
     if dataset.external:
         raise InputError(
-            f"{label}: {show(name)} keeps its values in the external file {show(dataset.external[0][0])}; "
+            f"{label}: {quote(name)} keeps its values in the external file {quote(dataset.external[0][0])}; "
             f"expected all weights inside; {RESAVE}"
         )
     if dataset.is_virtual:
-        raise InputError(f"{label}: {show(name)} is a virtual dataset, assembled from other files; expected all weights inside; {RESAVE}")
+        raise InputError(f"{label}: {quote(name)} is a virtual dataset, assembled from other files; expected all weights inside; {RESAVE}")
     if dataset.dtype.kind not in "fiubSV" or dataset.dtype.names or dataset.dtype.itemsize > MAX_CONFIG_BYTES:
-        raise InputError(f"{label}: {show(name)} holds {show(str(dataset.dtype))} values; expected plain numbers; {RESAVE}")
+        raise InputError(f"{label}: {quote(name)} holds {quote(str(dataset.dtype))} values; expected plain numbers; {RESAVE}")
     settings = dataset.id.get_create_plist()
     for index in range(settings.get_nfilters()):
         code, *_ = settings.get_filter(index)
         if code not in BUILT_IN_FILTERS:  # HDF5 would look for a shared library to run
-            raise InputError(f"{label}: {show(name)} needs the HDF5 plug-in filter {code}; expected gzip or no filter; {RESAVE}")
+            raise InputError(f"{label}: {quote(name)} needs the HDF5 plug-in filter {code}; expected gzip or no filter; {RESAVE}")
 
 
 def refuse_bomb(dataset: h5py.Dataset, name: str, label: str | Path, file_bytes: int) -> None:
@@ -190,7 +184,7 @@ def refuse_bomb(dataset: h5py.Dataset, name: str, label: str | Path, file_bytes:
         chunk *= side
     if max(dataset.nbytes, chunk) > FREE_BYTES + MAX_RATIO * stored:
         raise InputError(
-            f"{label}: {show(name)} unpacks {stored} stored bytes to {max(dataset.nbytes, chunk)}, more than {MAX_RATIO} times as many: "
+            f"{label}: {quote(name)} unpacks {stored} stored bytes to {max(dataset.nbytes, chunk)}, more than {MAX_RATIO} times as many: "
             f"a decompression bomb, or a file cut short; {RESAVE}"
         )
 
@@ -212,7 +206,7 @@ def count_attributes(item: h5py.Group | h5py.Dataset, name: str, label: str | Pa
             texts = max(texts, points)
         foreign = kind.get_class() not in plain  # an array of texts is one value, and a sequence may hold sequences
         if foreign or points * kind.get_size() > file_bytes:
-            where = show(f"{name}@{attribute.name.decode(errors='replace')}")
+            where = quote(f"{name}@{attribute.name.decode(errors='replace')}")
             what = "holds lists or records" if foreign else f"declares {points} values that {file_bytes} bytes cannot hold"
             raise InputError(f"{label}: the attribute {where} {what}; expected texts, numbers and short lists of names; {RESAVE}")
     return attributes, texts
@@ -297,26 +291,26 @@ def refuse_member(member: zipfile.ZipInfo, names: list[str], path: Path) -> None
     name = member.orig_filename
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or parts[0] == "" or ":" in parts[0]:
-        raise InputError(f"{path}: member {show(name)} points outside the archive; expected {CONFIG} and {WEIGHTS}; {RESAVE}")
+        raise InputError(f"{path}: member {quote(name)} points outside the archive; expected {CONFIG} and {WEIGHTS}; {RESAVE}")
     if names.count(name) > 1:
-        raise InputError(f"{path}: member {show(name)} occurs {names.count(name)} times, so readers may disagree; {RESAVE}")
+        raise InputError(f"{path}: member {quote(name)} occurs {names.count(name)} times, so readers may disagree; {RESAVE}")
     if parts[-1].endswith((".pkl", ".pickle")):
-        raise InputError(f"{path}: holds the pickle {show(name)}, which runs code while it is read; refused always; {RESAVE}")
+        raise InputError(f"{path}: holds the pickle {quote(name)}, which runs code while it is read; refused always; {RESAVE}")
     if name == "model.weights.npz":
-        raise InputError(f"{path}: keeps its weights in {show(name)}, which nc_tf does not read; expected {WEIGHTS}; {RESAVE}")
+        raise InputError(f"{path}: keeps its weights in {quote(name)}, which nc_tf does not read; expected {WEIGHTS}; {RESAVE}")
     if parts[0] == "assets" and parts[1:] not in ([], [""]):
-        raise InputError(f"{path}: holds the asset {show(name)}, a file for a layer to read; expected no assets; {RESAVE}")
+        raise InputError(f"{path}: holds the asset {quote(name)}, a file for a layer to read; expected no assets; {RESAVE}")
     if name not in (CONFIG, METADATA, WEIGHTS, "assets/"):
-        raise InputError(f"{path}: unexpected member {show(name)}; expected {CONFIG}, {METADATA} and {WEIGHTS}; {RESAVE}")
+        raise InputError(f"{path}: unexpected member {quote(name)}; expected {CONFIG}, {METADATA} and {WEIGHTS}; {RESAVE}")
     if member.flag_bits & 1:
-        raise InputError(f"{path}: member {show(name)} is encrypted; expected a plain archive; unpack it and {RESAVE}")
+        raise InputError(f"{path}: member {quote(name)} is encrypted; expected a plain archive; unpack it and {RESAVE}")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"{path}: member {show(name)} is packed by method {member.compress_type}; expected stored or deflated; {RESAVE}")
+        raise InputError(f"{path}: member {quote(name)} is packed by method {member.compress_type}; expected stored or deflated; {RESAVE}")
     limit = MAX_BYTES if name == WEIGHTS else MAX_CONFIG_BYTES
     if member.file_size > limit:
-        raise InputError(f"{path}: member {show(name)} has {member.file_size} bytes; the limit is {limit}; {RESAVE}")
+        raise InputError(f"{path}: member {quote(name)} has {member.file_size} bytes; the limit is {limit}; {RESAVE}")
     if member.file_size > FREE_BYTES + MAX_RATIO * member.compress_size:
         raise InputError(
-            f"{path}: member {show(name)} unpacks {member.compress_size} bytes to {member.file_size}, "
+            f"{path}: member {quote(name)} unpacks {member.compress_size} bytes to {member.file_size}, "
             f"more than {MAX_RATIO} times as many: a zip bomb; {RESAVE}"
         )

@@ -8,8 +8,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from nc_tf.errors import InputError
-from nc_tf.models.containers import show
+from nc_tf.errors import InputError, quote
 
 ImageShape = tuple[int, ...]
 
@@ -69,14 +68,14 @@ def chosen_output(model: keras.Model, output: str | None, name: str) -> int:
         if output is not None and known.count(output) == 1:
             return known.index(output)
     shapes = [tuple(tensor.shape) for tensor in model.outputs]
-    listed = ", ".join(f"{number}: {show(names[number])} {shape}" for number, shape in enumerate(shapes[:LISTED]))
+    listed = ", ".join(f"{number}: {quote(names[number])} {shape}" for number, shape in enumerate(shapes[:LISTED]))
     listed += ", ..." if len(shapes) > LISTED else ""
     if output is None:
         raise InputError(
             f"{name}: the network has {len(names)} outputs; expected one, of class scores; "
             f"choose with --output (output= of nc_tf.adapt) one of {listed}"
         )
-    raise InputError(f"{name}: the network has no single output {show(output)}; expected one of {listed}; name it, or give its number")
+    raise InputError(f"{name}: the network has no single output {quote(output)}; expected one of {listed}; name it, or give its number")
 
 
 def reshaped_from(model: keras.Model, image_shape: ImageShape | None, name: str) -> ImageShape | None:
@@ -149,7 +148,7 @@ def ending_of(model: keras.Model, output: int, name: str) -> Ending | None:
     if activation == "softmax":
         raise InputError(f"{name}: the network puts out one value, through softmax, which is always 1; {SCORES}; train it again so")
     if activation is not None:
-        raise InputError(f"{name}: the network puts out one value, through {show(activation)}, which is no class score; {SCORES}")
+        raise InputError(f"{name}: the network puts out one value, through {quote(activation)}, which is no class score; {SCORES}")
     answers = _random_answers(model, output)
     if answers is None or answers.min() < 0 or answers.max() > 1:
         seen = "cannot be tried" if answers is None else f"answers {answers.min():.3g} to {answers.max():.3g} for random images"

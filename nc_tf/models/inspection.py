@@ -13,9 +13,9 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
-from nc_tf.errors import InputError
+from nc_tf.errors import InputError, quote
 from nc_tf.models.allowed import ALLOWED, DTYPES, allowed_word, full_name, is_operation, keras_has, kind_of
-from nc_tf.models.containers import MAX_CONFIG_BYTES, RESAVE, show
+from nc_tf.models.containers import MAX_CONFIG_BYTES, RESAVE
 
 MAX_DEPTH = 100
 MAX_INTEGER = 1 << 24
@@ -104,12 +104,12 @@ def check_config(config: dict[str, Any], path: Path) -> None:
             refuse_registered_string(value, layer, path, custom)
             if not allowed_word(key, value):
                 raise InputError(
-                    f"{path}: layer {show(layer)} has {key}={show(value)}, which is none of Keras's; expected a name of its documentation; "
+                    f"{path}: layer {quote(layer)} has {key}={quote(value)}, which is none of Keras's; expected a name it documents; "
                     f"{RESAVE}"
                 )
         elif isinstance(value, int) and abs(value) > MAX_INTEGER and key not in NOT_SIZES:
             raise InputError(
-                f"{path}: layer {show(layer)} asks for {show(key)} = {show(value)}; no size above {MAX_INTEGER} is accepted; {RESAVE}"
+                f"{path}: layer {quote(layer)} asks for {quote(key)} = {quote(value)}; no size above {MAX_INTEGER} is accepted; {RESAVE}"
             )
         if key == "layers" and isinstance(value, dict):
             num_layers += 1
@@ -126,7 +126,7 @@ def check_config(config: dict[str, Any], path: Path) -> None:
 def refuse_odd_name(name: str, path: Path) -> None:
     """Refuse names that some message, file or HDF5 group cannot hold: control characters, lone surrogates, dots alone, endless ones."""
     if not name.isprintable() or len(name) > MAX_NAME or (name and not name.strip(".")):
-        raise InputError(f"{path}: a layer is named {show(name)}; expected at most {MAX_NAME} printable characters; rename it")
+        raise InputError(f"{path}: a layer is named {quote(name)}; expected at most {MAX_NAME} printable characters; rename it")
 
 
 def refuse_unreached_layer(settings: dict[str, Any], path: Path) -> None:
@@ -141,7 +141,7 @@ def refuse_unreached_layer(settings: dict[str, Any], path: Path) -> None:
                 pending.append(nodes[name])
     unreached = sorted(nodes.keys() - reached)
     if unreached:
-        raise InputError(f"{path}: layer {show(unreached[0])} leads to no output; expected layers that are used; {RESAVE}")
+        raise InputError(f"{path}: layer {quote(unreached[0])} leads to no output; expected layers that are used; {RESAVE}")
 
 
 def _called(node: Any) -> Iterator[str]:
@@ -163,7 +163,7 @@ def refuse_other_shape(value: dict[str, Any], layer: str, path: Path) -> None:
     own, other = (item.get("build_config") if isinstance(item, dict) else None for item in (value, inner))
     if own and other and own != other:
         raise InputError(
-            f"{path}: layer {show(layer)} is built for {show(own)}, the one that it holds for {show(other)}; expected the same; {RESAVE}"
+            f"{path}: layer {quote(layer)} is built for {quote(own)}, the one that it holds for {quote(other)}; expected the same; {RESAVE}"
         )
 
 
@@ -175,27 +175,27 @@ def custom_objects() -> set[str]:
 def refuse_unknown_object(value: dict[str, Any], layer: str, path: Path) -> None:
     """Refuse a serialized object unless it is plain data or resolves to an allowed class, as Keras itself would resolve it."""
     name, module = value["class_name"], value.get("module", "")
-    where = f"{path}: layer {show(layer)}"
+    where = f"{path}: layer {quote(layer)}"
     if not isinstance(name, str):
-        raise InputError(f"{where} has the class_name {show(name)}; expected a text; {RESAVE}")
+        raise InputError(f"{where} has the class_name {quote(name)}; expected a text; {RESAVE}")
     if name in DATA and not value.get("module"):
         refuse_odd_data(value, where)
         return
     if name in CODE:
-        what = f"names the function {show(value.get('config'))}" if name == "function" else f"is a {name}, which can run any code"
+        what = f"names the function {quote(value.get('config'))}" if name == "function" else f"is a {name}, which can run any code"
         advice = TRUST if name == "__lambda__" else REGISTER
         raise InputError(f"{where} {what}; expected layers of Keras that hold data only; {advice}")
     registered = value.get("registered_name")
     if module is None or (registered is not None and registered != name):
         advice = TRUST if registered in custom_objects() else REGISTER
-        raise InputError(f"{where} is the custom class {show(registered or name)}; expected built-in layers of Keras only; {advice}")
+        raise InputError(f"{where} is the custom class {quote(registered or name)}; expected built-in layers of Keras only; {advice}")
     if not isinstance(module, str) or (module and module != "keras" and not module.startswith("keras.")):
-        raise InputError(f"{where} comes from the Python module {show(module)}; expected built-in layers of Keras only; {REGISTER}")
+        raise InputError(f"{where} comes from the Python module {quote(module)}; expected built-in layers of Keras only; {REGISTER}")
     kind = kind_of(module, name)
     if kind not in ALLOWED:
         raise InputError(f"{where} {_why_not(kind, module, name, value.get('config'))}")
     if not keras_has(module, name):
-        raise InputError(f"{where} is a {show(name)}, which Keras {keras.__version__} does not have; expected its layers; use a newer one")
+        raise InputError(f"{where} is a {quote(name)}, which Keras {keras.__version__} does not have; expected its layers; use a newer one")
 
 
 def _why_not(kind: str | None, module: str, name: str, settings: Any) -> str:
@@ -211,25 +211,25 @@ def _why_not(kind: str | None, module: str, name: str, settings: Any) -> str:
     if kind == "takes-function":
         return f"is the operation {name}, which calls functions; expected pure operations; {advice}"
     if kind == "quantized":
-        return f"names {show(full_name(module, name))}, a quantization that nc_tf does not undo; expected float or int8; {TRUST}"
+        return f"names {quote(full_name(module, name))}, a quantization that nc_tf does not undo; expected float or int8; {TRUST}"
     if not module and is_operation(name):
-        return f"is the operation {show(name)}, which .h5 files cannot describe; expected a .keras file; {RESAVE}"
-    whole = show(full_name(module, name))
+        return f"is the operation {quote(name)}, which .h5 files cannot describe; expected a .keras file; {RESAVE}"
+    whole = quote(full_name(module, name))
     if kind == "no-layer" or (keras_has(module, name) and not module.startswith("keras.layers")):
         return f"names {whole}, which is no layer for images; expected layers, not tools; {advice}"
     if keras_has(module, name):  # of a Keras newer than the list
         return f"names {whole}, which nc_tf has not been told of; expected a layer of its list; {TRUST}"
-    return f"is {article} {show(name)}, which Keras {keras.__version__} does not have; expected its built-in layers; {REGISTER}"
+    return f"is {article} {quote(name)}, which Keras {keras.__version__} does not have; expected its built-in layers; {REGISTER}"
 
 
 def refuse_odd_data(value: dict[str, Any], where: str) -> None:
     """Refuse constants whose dtype is not numeric: Keras hands the name to NumPy or TensorFlow."""
     settings = value.get("config")
     if isinstance(settings, dict) and "dtype" in settings and str(settings["dtype"]) not in DTYPES:
-        raise InputError(f"{where} holds a constant of dtype {show(settings['dtype'])}; expected a number type; {RESAVE}")
+        raise InputError(f"{where} holds a constant of dtype {quote(settings['dtype'])}; expected a number type; {RESAVE}")
 
 
 def refuse_registered_string(value: str, layer: str, path: Path, custom: set[str]) -> None:
     """Refuse words that Keras would replace by a custom object, because this process registered one of that name."""
     if value in custom:
-        raise InputError(f"{path}: layer {show(layer)} names {show(value)}, a custom object that this process registered; {TRUST}")
+        raise InputError(f"{path}: layer {quote(layer)} names {quote(value)}, a custom object that this process registered; {TRUST}")

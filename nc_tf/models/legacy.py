@@ -14,8 +14,8 @@ from typing import Any
 
 import keras
 
-from nc_tf.errors import InputError
-from nc_tf.models.containers import FREE_BYTES, METADATA, RESAVE, show
+from nc_tf.errors import InputError, quote
+from nc_tf.models.containers import FREE_BYTES, METADATA, RESAVE
 from nc_tf.models.legacy_file import Entry, File, entry, new_name
 from nc_tf.models.legacy_layers import MODELS, translate
 from nc_tf.models.legacy_op_writers import keras_tensor
@@ -65,7 +65,7 @@ def modernise(config: dict[str, Any], version: str | None, path: Path, *, truste
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, LookupError) as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-        writer = f"Keras {show(file.version)[1:-1]}"
+        writer = f"Keras {quote(file.version)[1:-1]}"
         raise InputError(f"{path}: its architecture is not as {writer} writes it ({ascii(what)[1:-1]}); {RESAVE}") from error
 
 
@@ -255,17 +255,17 @@ class _Graph:
         function = kind if kind == "CustomScaleLayer" else config["function"]
         instead = "rebuild that part from layers of Keras"
         if len(calls) != 1:
-            raise self.file.refuse(layer["name"], f"calls TensorFlow's {show(function)} {len(calls)} times", instead)
+            raise self.file.refuse(layer["name"], f"calls TensorFlow's {quote(function)} {len(calls)} times", instead)
         first, others = calls[0]
         if kind == "CustomScaleLayer":
             others = {"scale": config["scale"]}
         try:
             return translate_operation(function, new_name(layer["name"]), first, others)
         except LookupError as error:
-            what = f"calls TensorFlow's {show(function)}, an operation that nc_tf does not translate"
+            what = f"calls TensorFlow's {quote(function)}, an operation that nc_tf does not translate"
             raise self.file.refuse(layer["name"], what, instead) from error
         except (TypeError, ValueError) as error:
-            what = f"calls TensorFlow's {show(function)} in a way that nc_tf does not translate ({ascii(str(error))[1:-1][:80]})"
+            what = f"calls TensorFlow's {quote(function)} in a way that nc_tf does not translate ({ascii(str(error))[1:-1][:80]})"
             raise self.file.refuse(layer["name"], what, instead) from error
 
     def ends(self, ends: Any, layers: list[Entry]) -> Any:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nc_tf.errors import InputError
-from nc_tf.models.containers import RESAVE, show
+from nc_tf.errors import InputError, quote
+from nc_tf.models.containers import RESAVE
 
 Entry = dict[str, Any]
 
@@ -36,7 +36,7 @@ class File:
     def refuse(self, layer: object, what: str, instead: str) -> InputError:
         """The error for what Keras 3 lacks. `--trust-model` is not mentioned: it does not help."""
         return InputError(
-            f"{self.path}: layer {show(layer)} {what}; the file is of Keras {self.version}; {instead} in the TensorFlow that wrote it, "
+            f"{self.path}: layer {quote(layer)} {what}; the file is of Keras {self.version}; {instead} in the TensorFlow that wrote it, "
             f"or in Keras 3 with the same weights, then {RESAVE}"
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from nc_tf.models.containers import show
+from nc_tf.errors import quote
 from nc_tf.models.legacy_file import Entry, File, entry, new_name
 from nc_tf.models.legacy_functions import HARD_SIGMOID_GAIN, SAME_ACTIVATIONS, function_name, gains
 from nc_tf.models.legacy_settings import DROPPED, DROPPED_EVERYWHERE, drop, rename_keras_1
@@ -42,7 +42,7 @@ def translate(layer: Entry, file: File) -> list[Entry]:
             return [layer]
         raise file.refuse(
             config.get("name"),
-            f"is a {show(layer.get('registered_name') or kind)}, which Keras {keras.__version__} does not have",
+            f"is a {quote(layer.get('registered_name') or kind)}, which Keras {keras.__version__} does not have",
             "rebuild the network from built-in layers",
         )
     for key in (DROPPED.get(kind, set()) | DROPPED_EVERYWHERE) & config.keys():
@@ -62,7 +62,7 @@ def translate_one(layer: Entry, file: File) -> Entry:
     """
     chain = translate(layer, file)
     if len(chain) != 1:
-        raise file.refuse(layer["config"].get("name"), f"is a {show(layer['class_name'])} inside another layer", "take it out of there")
+        raise file.refuse(layer["config"].get("name"), f"is a {quote(layer['class_name'])} inside another layer", "take it out of there")
     return chain[0]
 
 
@@ -127,7 +127,7 @@ def _activation(kind: str, key: str, value: Any, config: dict[str, Any], file: F
         if file.trusted:
             return value
         raise file.refuse(
-            config.get("name"), f"uses the function {show(name)}, which is none of Keras's own", "rebuild the network with built-in ones"
+            config.get("name"), f"uses the function {quote(name)}, which is none of Keras's own", "rebuild the network with built-in ones"
         )
     if kind == "Activation" or gains(kind, {key: name}) is not None:
         return name
@@ -186,7 +186,7 @@ def _batch_normalization(kind: str, config: dict[str, Any], file: File) -> list[
     axis = config.get("axis", -1)
     if isinstance(axis, list):
         if len(axis) != 1:
-            what = f"normalizes over the axes {show(axis)}, which Keras 3 cannot"
+            what = f"normalizes over the axes {quote(axis)}, which Keras 3 cannot"
             raise file.refuse(config.get("name"), what, "rebuild it over one axis")
         config["axis"] = axis[0]
     return [entry("BatchNormalization", config)]
@@ -241,7 +241,7 @@ def _separable_1d(kind: str, config: dict[str, Any], file: File) -> list[Entry]:
 
 def _resizing(kind: str, config: dict[str, Any], file: File) -> list[Entry]:
     if config.get("interpolation", "bilinear") not in ("bilinear", "nearest", "bicubic", "area", "lanczos3", "lanczos5"):
-        raise file.refuse(config.get("name"), f"resizes by {show(config['interpolation'])}, which Keras 3 cannot", "resize by 'bilinear'")
+        raise file.refuse(config.get("name"), f"resizes by {quote(config['interpolation'])}, which Keras 3 cannot", "resize by 'bilinear'")
     return [entry(kind, config)]
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from nc_tf.errors import InputError
-from nc_tf.models.containers import RESAVE, show
+from nc_tf.errors import InputError, quote
+from nc_tf.models.containers import RESAVE
 from nc_tf.models.legacy_file import File
 
 # Keras 1 names of settings; None: a setting that no longer exists and does not change what the network computes.
@@ -54,7 +54,7 @@ def drop(key: str, config: dict[str, Any], file: File) -> None:
     neutral = NEUTRAL[key]
     if neutral and config[key] not in neutral:
         raise InputError(
-            f"{file.path}: layer {show(config.get('name'))} has {key}={show(config[key])}, which Keras 3 cannot express; "
+            f"{file.path}: layer {quote(config.get('name'))} has {key}={quote(config[key])}, which Keras 3 cannot express; "
             f"expected {key}={neutral[0]}; rebuild it without, then {RESAVE}"
         )
     del config[key]
@@ -67,17 +67,17 @@ def rename_keras_1(kind: str, config: dict[str, Any], file: File) -> None:
         InputError: another layer than `KERAS_1_LAYERS`, channels first, or a BatchNormalization by the statistics of the batch.
     """
     if kind not in KERAS_1_LAYERS:
-        what = f"is a {show(kind)} of Keras 1, which nc_tf does not translate"
+        what = f"is a {quote(kind)} of Keras 1, which nc_tf does not translate"
         raise file.refuse(config.get("name"), what, "load it by Keras 2 and save it")
     ordering = config.pop("dim_ordering", "tf")
     if ordering not in ("tf", "default"):
         raise InputError(
-            f"{file.path}: layer {show(config.get('name'))} orders its dimensions {show(ordering)} (channels first); "
+            f"{file.path}: layer {quote(config.get('name'))} orders its dimensions {quote(ordering)} (channels first); "
             f"expected 'tf'; {RESAVE}"
         )
     if config.get("mode", 0) != 0:  # BatchNormalization by the statistics of the batch, or of each image
         raise InputError(
-            f"{file.path}: layer {show(config.get('name'))} has mode={show(config['mode'])}, which Keras 3 cannot express; "
+            f"{file.path}: layer {quote(config.get('name'))} has mode={quote(config['mode'])}, which Keras 3 cannot express; "
             f"expected mode=0; rebuild it without, then {RESAVE}"
         )
     if "nb_row" in config:

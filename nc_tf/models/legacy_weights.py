@@ -15,8 +15,8 @@ import h5py
 import keras
 import numpy as np
 
-from nc_tf.errors import InputError
-from nc_tf.models.containers import RESAVE, show
+from nc_tf.errors import InputError, quote
+from nc_tf.models.containers import RESAVE
 from nc_tf.models.legacy import OPERATIONS
 from nc_tf.models.legacy_file import new_name
 from nc_tf.models.legacy_functions import DEPTHWISE, gains
@@ -215,16 +215,16 @@ def pair_legacy_weights(model: keras.Model, file: h5py.File, config: dict[str, A
     pairs: list[Pair] = []
     for name, found in needed.items():
         if name not in stored:
-            raise InputError(f"{path}: no weights for layer {show(name)}, found {', '.join(map(show, stored))}: wrong weights; {RESAVE}")
+            raise InputError(f"{path}: no weights for layer {quote(name)}, found {', '.join(map(quote, stored))}: wrong weights; {RESAVE}")
         orders = [_order(found, by) for by in (lambda part: part.trainable, lambda _: True, lambda _: False)]
         fitting = [order for order in orders if not named or _agree(order, stored[name])]
         chosen = fitting[0] if fitting else orders[0]
         variables = [(variable, part.conversions.get(variable.name)) for part, variable in chosen]
         pairs += pair_arrays(name, variables, group[name], stored[name], path)
         if not fitting:
-            called = ", ".join(map(show, stored[name][:4]))
+            called = ", ".join(map(quote, stored[name][:4]))
             raise InputError(
-                f"{path}: the arrays of layer {show(name)} are called {called}, ..., which does not agree with its architecture: "
+                f"{path}: the arrays of layer {quote(name)} are called {called}, ..., which does not agree with its architecture: "
                 f"wrong weights; {RESAVE}"
             )
     return pairs

@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras.src.saving.serialization_lib import ObjectSharingScope
 
-from nc_tf.errors import InputError
+from nc_tf.errors import InputError, quote
 from nc_tf.models.adapting import adapt
 from nc_tf.models.allowed import with_modules
 from nc_tf.models.bounds import built_within_bounds, refuse_many_classes, refuse_what_never_fits
@@ -32,7 +32,6 @@ from nc_tf.models.containers import (
     open_keras_archive,
     refuse_damaged_archive,
     scratch_folder,
-    show,
 )
 from nc_tf.models.inspection import TRUST, check_config, parse_config
 from nc_tf.models.legacy import archive_version, is_legacy, modernise, raise_epsilons, without_namespace
@@ -177,7 +176,7 @@ def stored_config(file: h5py.File, path: Path) -> str | bytes:
             f"{path}: this file has weights and no architecture; expected a whole model; save with model.save('name.keras'), "
             "or name the network that it is of, if nc-tf has it, with --weights-of"
         )
-    found = ", ".join(show(key) for key in list(file)[:5]) or "nothing"
+    found = ", ".join(quote(key) for key in list(file)[:5]) or "nothing"
     raise InputError(f"{path}: an HDF5 file without a model (it holds {found}); expected the attribute model_config; {RESAVE}")
 
 
@@ -255,7 +254,7 @@ def finish(model: keras.Model, path: Path) -> None:
                 unset = tf.cast(UNSET, variable.dtype)
                 if bool(tf.reduce_all(tf.equal(variable.value, unset))):
                     raise InputError(
-                        f"{path}: layer {show(layer.name)} has no stored values for {variable.name}: missing weights; {RESAVE}"
+                        f"{path}: layer {quote(layer.name)} has no stored values for {variable.name}: missing weights; {RESAVE}"
                     )
         if hasattr(layer, "finalize_state") and layer.weights:
             layer.finalize_state()
@@ -270,7 +269,7 @@ def refuse_nonfinite_weights(model: keras.Model, path: Path) -> None:
                 if not bool(tf.reduce_all(tf.math.is_finite(values))):
                     kind = "NaN" if bool(tf.reduce_any(tf.math.is_nan(values))) else "infinity"
                     raise InputError(
-                        f"{path}: weights contain {kind}: layer {show(layer.name)}, {variable.name}; expected finite weights; "
+                        f"{path}: weights contain {kind}: layer {quote(layer.name)}, {variable.name}; expected finite weights; "
                         "take an earlier checkpoint"
                     )
 

@@ -8,8 +8,8 @@ import h5py
 import keras
 import numpy as np
 
-from nc_tf.errors import InputError
-from nc_tf.models.containers import RESAVE, show
+from nc_tf.errors import InputError, quote
+from nc_tf.models.containers import RESAVE
 
 Conversion = Callable[[Any], Any]  # of an array in a file to the values of a variable
 
@@ -55,8 +55,8 @@ def pair_by_name(model: keras.Model, file: h5py.File, path: Path) -> list[Pair]:
         if layer.weights:
             if layer.name not in stored:
                 raise InputError(
-                    f"{path}: no weights for layer {show(layer.name)}: expected the layers of {show(model.name)}, found "
-                    f"{', '.join(map(show, stored)) or 'none'}; choose the file that belongs to this network"
+                    f"{path}: no weights for layer {quote(layer.name)}: expected the layers of {quote(model.name)}, found "
+                    f"{', '.join(map(quote, stored)) or 'none'}; choose the file that belongs to this network"
                 )
             pairs += _pair_layer(layer, layer.trainable_weights + layer.non_trainable_weights, group[layer.name], stored[layer.name], path)
     return pairs
@@ -99,16 +99,16 @@ def pair_arrays(
     """
     if len(arrays) != len(variables):
         raise InputError(
-            f"{path}: layer {show(layer)} needs {len(variables)} weight arrays, the file stores {len(arrays)}: wrong weights; {RESAVE}"
+            f"{path}: layer {quote(layer)} needs {len(variables)} weight arrays, the file stores {len(arrays)}: wrong weights; {RESAVE}"
         )
     pairs = []
     for (variable, conversion), name in zip(variables, arrays, strict=True):
         array = group.get(name) if group is not None else None
         if not isinstance(array, h5py.Dataset):
-            raise InputError(f"{path}: layer {show(layer)} lists the weight array {show(name)}, which is not there; {RESAVE}")
+            raise InputError(f"{path}: layer {quote(layer)} lists the weight array {quote(name)}, which is not there; {RESAVE}")
         if _shape_after(conversion, array) != tuple(variable.shape):
             raise InputError(
-                f"{path}: layer {show(layer)} needs {variable.name} of shape {tuple(variable.shape)}, "
+                f"{path}: layer {quote(layer)} needs {variable.name} of shape {tuple(variable.shape)}, "
                 f"the file stores {tuple(array.shape)}: architecture and weights do not match; {RESAVE}"
             )
         pairs.append(Pair(layer, variable, array, conversion))

@@ -11,11 +11,11 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from nc_tf.errors import printable
 from nc_tf.report.charts import LineChart, counts, history_charts, norm_chart
 from nc_tf.report.commands import Command
 from nc_tf.report.pictures import GRAY, Picture, colour_words, mask_words, stamped_pair, stamped_strip, trigger_pictures
 from nc_tf.results import Trigger, Unit, Verdict
-from nc_tf.text import printable
 from nc_tf.verdict_file import flat
 
 # Triggers that are shown; the table has all labels.
