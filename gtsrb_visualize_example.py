@@ -76,16 +76,16 @@ def main(argv: list[str] | None = None) -> int:
 def visualize(arguments: argparse.Namespace) -> None:
     """Search the chosen labels, the target first."""
     from nc_tf.cli.progress import ScanProgress
-    from nc_tf.datasets.files import read
-    from nc_tf.folder_lock import locked
-    from nc_tf.inversion import SearchSettings
-    from nc_tf.models.loading import load_model
+    from nc_tf.datasets.read import read
+    from nc_tf.inversion.cost_schedule import CostSchedule
+    from nc_tf.inversion.step import SearchSettings
+    from nc_tf.models.loading.load import load_model
     from nc_tf.preprocessing import preprocessing
-    from nc_tf.presets import PRESETS
-    from nc_tf.scan_folder import ScanFolder
-    from nc_tf.scan_record import array_hash, scan_record, sha256_of
-    from nc_tf.scanning import scan
-    from nc_tf.schedule import CostSchedule
+    from nc_tf.scan_folder.folder import ScanFolder
+    from nc_tf.scan_folder.settings_record import array_hash, scan_record, sha256_of
+    from nc_tf.scanning.presets import PRESETS
+    from nc_tf.scanning.scan import scan
+    from nc_tf.storage.folder_lock import locked
 
     data_file, model_file = arguments.data, arguments.model
     if not Path(data_file).exists():

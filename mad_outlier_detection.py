@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from nc_tf.cli.guard import Parser, guarded
+from nc_tf.detection.outliers import find_outliers
 from nc_tf.errors import InputError
-from nc_tf.outliers import find_outliers
 from nc_tf.results import Status
-from nc_tf.trigger_file import load_trigger
+from nc_tf.storage.trigger_file import load_trigger
 
 RESULT_DIR = "results"
 IMG_FILENAME_TEMPLATE = "gtsrb_visualize_%s_label_%d.png"

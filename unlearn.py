@@ -14,8 +14,8 @@ from pathlib import Path
 from mad_outlier_detection import read_norms
 from nc_tf.cli.guard import Parser, guarded
 from nc_tf.cli.quiet import load_tensorflow
+from nc_tf.detection.outliers import find_outliers
 from nc_tf.errors import InputError
-from nc_tf.outliers import find_outliers
 
 DATA_FILE = "data/gtsrb_dataset.h5"
 MODEL_FILE = "models/gtsrb_bottom_right_white_4_target_33.h5"
@@ -54,10 +54,10 @@ def main(argv: list[str] | None = None) -> int:
 def repair(arguments: argparse.Namespace) -> None:
     """The work, once the options are read."""
     from nc_tf.attacks.patch import patch
-    from nc_tf.datasets.files import read
+    from nc_tf.datasets.read import read
     from nc_tf.mitigation.saving import save_mitigation, table
     from nc_tf.mitigation.unlearning import unlearn
-    from nc_tf.models.loading import load_model
+    from nc_tf.models.loading.load import load_model
     from nc_tf.models.saving import check_model_file
     from nc_tf.preprocessing import preprocessing
 
@@ -91,7 +91,7 @@ def repair(arguments: argparse.Namespace) -> None:
 
 def flagged_triggers(folder: Path) -> list:
     """The lossless triggers of the labels that mad_outlier_detection.py flags, most anomalous first."""
-    from nc_tf.trigger_file import load_trigger
+    from nc_tf.storage.trigger_file import load_trigger
 
     norms = read_norms(folder)
     flagged = [list(norms)[position] for position in find_outliers(list(norms.values())).flagged]

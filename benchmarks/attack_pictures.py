@@ -9,7 +9,7 @@ import numpy as np
 from bench_record import ROOT
 
 from nc_tf.cli.quiet import load_tensorflow
-from nc_tf.files import whole_file
+from nc_tf.storage.files import whole_file
 
 OUT = ROOT / "docs" / "images" / "attacks.png"
 TARGET, SEED = 33, 0
@@ -22,7 +22,7 @@ def main() -> int:
 
     from nc_tf.attacks.patch import patch
     from nc_tf.attacks.poison_types import POISON_TYPES
-    from nc_tf.datasets import signs
+    from nc_tf.datasets.rendered import signs
 
     _, (images, labels) = signs.load_data(num_train=1, num_test=43, seed=SEED)
     clean = images[labels == 14][:1].astype(np.float32)

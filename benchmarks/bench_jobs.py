@@ -12,7 +12,7 @@ from bench_record import RESULTS, ROOT, header, read_json, write_json
 from nc_tf.errors import InputError
 
 if TYPE_CHECKING:
-    from nc_tf.presets import Preset
+    from nc_tf.scanning.presets import Preset
 
 RUNS = ROOT / "runs"
 SPLIT_SEED = 0  # of a test set, where the data has none of its own
@@ -37,7 +37,7 @@ def image_preset(preset: "Preset") -> dict[str, Any]:
 
     A patch that is tried takes the place of a trigger where it is smaller, and changes nothing else.
     """
-    from nc_tf.scan_record import settings_record
+    from nc_tf.scan_folder.settings_record import settings_record
 
     values = asdict(preset) | {"settings": settings_record(preset.settings)}
     del values["clips"], values["patches"]
@@ -82,7 +82,7 @@ def published(benchmark: str, steps: Sequence[str]) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def both_sets(data: Path) -> tuple[Pair, Pair]:
     """Training and test set, (images, labels) each."""
-    from nc_tf.datasets.files import read_both
+    from nc_tf.datasets.read import read_both
 
     train, test = read_both(data, seed=SPLIT_SEED)
     return (train.images, train.labels), (test.images, test.labels)
@@ -91,12 +91,12 @@ def both_sets(data: Path) -> tuple[Pair, Pair]:
 def scanned(model_file: Path, data: Path, out: Path, seed: int) -> dict[str, Any]:
     """A scan by preset robust, kept in a folder; one that was stopped there goes on."""
     from nc_tf.cli.progress import ScanProgress
-    from nc_tf.models.loading import load_model
+    from nc_tf.models.loading.load import load_model
     from nc_tf.preprocessing import Preprocessing
-    from nc_tf.presets import PRESETS
-    from nc_tf.scan_folder import ScanFolder
-    from nc_tf.scan_record import model_facts, scan_record, sha256_of
-    from nc_tf.scanning import scan
+    from nc_tf.scan_folder.folder import ScanFolder
+    from nc_tf.scan_folder.settings_record import model_facts, scan_record, sha256_of
+    from nc_tf.scanning.presets import PRESETS
+    from nc_tf.scanning.scan import scan
 
     folder, model = ScanFolder(out), load_model(model_file)
     _, (images, labels) = both_sets(data)
@@ -132,7 +132,7 @@ def repaired(
     from nc_tf.mitigation.pruning import prune
     from nc_tf.mitigation.saving import save_mitigation
     from nc_tf.mitigation.unlearning import unlearn
-    from nc_tf.models.loading import load_model
+    from nc_tf.models.loading.load import load_model
     from nc_tf.preprocessing import Preprocessing
 
     model = load_model(model_file)

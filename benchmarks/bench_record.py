@@ -13,7 +13,7 @@ from typing import Any
 
 from nc_tf import __version__
 from nc_tf.errors import InputError
-from nc_tf.files import whole_file
+from nc_tf.storage.files import whole_file
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

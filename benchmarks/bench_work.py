@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nc_tf.datasets.signs import render
+from nc_tf.datasets.rendered.signs import render
 from nc_tf.errors import InputError
 
 # A label-round of the paper: minibatches, and images in each.
@@ -47,12 +47,12 @@ class Work:
         return pictures.repeat(self.size // 32, axis=1).repeat(self.size // 32, axis=2)
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mask (H, W) and pattern (H, W, 3) of label 0's first start, as `nc_tf.racing.random_arm` draws them."""
+        """Mask (H, W) and pattern (H, W, 3) of label 0's first start, as `nc_tf.scanning.halving.random_arm` draws them."""
         rng = np.random.default_rng([self.seed, 0, 0])
         return rng.random(self.image_shape[:2]), rng.random(self.image_shape) * 255.0
 
     def rows(self, round_: int) -> np.ndarray:
-        """(K, B) rows of the images in label 0's round, as `nc_tf.search.ResidentImages` shuffles them."""
+        """(K, B) rows of the images in label 0's round, as `nc_tf.inversion.loop.ResidentImages` shuffles them."""
         order = np.random.default_rng([self.seed, 0, 0, round_]).permutation(len(self.images))
         return order.reshape(self.minibatches, self.batch)
 

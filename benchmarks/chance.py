@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nc_tf.outliers import CONSISTENCY, DRAWS, PAPER_INDEX, largest_by_chance, moderated_spread
-from nc_tf.verdicts import SUSPECT_BELOW
+from nc_tf.detection.outliers import CONSISTENCY, DRAWS, PAPER_INDEX, largest_by_chance, moderated_spread
+from nc_tf.detection.verdict import SUSPECT_BELOW
 
 LABELS = (5, 6, 8, 10, 20, 43, 100, 200, 1283)
 FEW, SPREADS = (5, 10, 43), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0)

@@ -59,7 +59,7 @@ def measure(files: Sequence[Path], frames: int, size: int, repeats: int) -> dict
     Raises:
         InputError: a file gives no clip.
     """
-    from nc_tf.datasets.decoding import ClipFormat
+    from nc_tf.datasets.ucf101.decoding import ClipFormat
 
     contenders = _contenders(ClipFormat(frames, size, size))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -76,8 +76,8 @@ def measure(files: Sequence[Path], frames: int, size: int, repeats: int) -> dict
 
 
 def _contenders(form: Any) -> dict[str, Contender]:
-    from nc_tf.datasets.clips import clip_dataset, jpeg_dataset
-    from nc_tf.datasets.decoding import decode
+    from nc_tf.datasets.ucf101.decoding import decode
+    from nc_tf.datasets.ucf101.pipeline import clip_dataset, jpeg_dataset
 
     def pipeline(files: Sequence[Path]) -> None:
         _consume(clip_dataset(files, form))
@@ -115,8 +115,8 @@ def with_pyav(path: Path, form: Any) -> np.ndarray:
     """
     from PIL import Image
 
-    from nc_tf.datasets.decoding import frame_numbers, load_pyav
-    from nc_tf.datasets.pictures import RESIZE_FILTER
+    from nc_tf.datasets.formats.pictures import RESIZE_FILTER
+    from nc_tf.datasets.ucf101.decoding import frame_numbers, load_pyav
 
     with load_pyav().open(str(path)) as container:
         container.streams.video[0].thread_count = 1
@@ -135,7 +135,7 @@ def with_opencv(path: Path, form: Any) -> np.ndarray:
     """
     import cv2
 
-    from nc_tf.datasets.decoding import frame_numbers
+    from nc_tf.datasets.ucf101.decoding import frame_numbers
 
     video, frames = cv2.VideoCapture(str(path)), []
     while True:

@@ -120,15 +120,15 @@ def search(engine: str, labels: Sequence[int], rounds: int) -> dict[str, float]:
     Returns:
         seconds in all, seconds until the first leg was back, and label-rounds a second after that (see `WARM_SHARE`).
     """
-    from nc_tf.datasets import signs
+    from nc_tf.datasets.rendered import signs
     from nc_tf.demo import INFECTED, shipped_model
-    from nc_tf.engines.choice import engine_named
-    from nc_tf.engines.task import Task
-    from nc_tf.inversion import Loss, SearchSettings
-    from nc_tf.models.loading import load_model
+    from nc_tf.inversion.cost_schedule import CostSchedule
+    from nc_tf.inversion.step import Loss, SearchSettings
+    from nc_tf.models.loading.load import load_model
     from nc_tf.preprocessing import preprocessing
-    from nc_tf.racing import Race, random_arm
-    from nc_tf.schedule import CostSchedule
+    from nc_tf.scanning.engines.choice import engine_named
+    from nc_tf.scanning.engines.task import Task
+    from nc_tf.scanning.halving import Race, random_arm
 
     _, (images, _) = signs.load_data(num_train=43, num_test=2150, seed=1)
     settings = SearchSettings(

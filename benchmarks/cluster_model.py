@@ -58,8 +58,8 @@ class Worker:
 
 def play(plan: Any, lanes: int, round_seconds: Callable[[int], float], label_seconds: float) -> dict[str, float]:
     """Run a `Race` or a `Ranking` to its end on `GPUS` workers: seconds, those of the driver, legs."""
-    from nc_tf.engines.dealing import Dealer
-    from nc_tf.search import Progress
+    from nc_tf.inversion.loop import Progress
+    from nc_tf.scanning.engines.dealing import Dealer
 
     rng = np.random.default_rng(0)
     dealer: Any = Dealer(plan, lanes)
@@ -102,10 +102,10 @@ def play(plan: Any, lanes: int, round_seconds: Callable[[int], float], label_sec
 
 def scan(name: str, labels: int, tflops: float, flop_an_image: float, label_seconds: float) -> dict[str, float]:
     """All phases of a scan, each with its start-up."""
-    from nc_tf.presets import PRESETS
-    from nc_tf.racing import Race
-    from nc_tf.ranking import Ranking
-    from nc_tf.search import Arm
+    from nc_tf.inversion.loop import Arm
+    from nc_tf.scanning.halving import Race
+    from nc_tf.scanning.prescreening import Ranking
+    from nc_tf.scanning.presets import PRESETS
 
     preset = PRESETS[name]
     nothing = np.zeros(0)
@@ -142,7 +142,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     load_tensorflow()
-    from nc_tf.presets import PRESETS
+    from nc_tf.scanning.presets import PRESETS
 
     flop_an_image = speed["floor"]["flops"] / (speed["minibatches"] * speed["batch"])
     rates = {

@@ -22,8 +22,8 @@ from bench_record import RESULTS, read_json, write_json
 from legacy_models import APPLICATIONS, images, nested_models
 
 from nc_tf.errors import InputError
-from nc_tf.models.containers import file_kind
-from nc_tf.models.loading import load_model
+from nc_tf.models.loading.containers import file_kind
+from nc_tf.models.loading.load import load_model
 
 TOLERANCE = 2e-5
 NESTED = nested_models()

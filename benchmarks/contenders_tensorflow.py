@@ -8,14 +8,14 @@ import numpy as np
 import tensorflow as tf
 from bench_work import COST, LEARNING_RATE, Work
 
-from nc_tf.engines.task import Task
-from nc_tf.inversion import LINEAR_SCALE, SearchSettings
-from nc_tf.models.architectures import gtsrb_network
-from nc_tf.models.loading import load_model
+from nc_tf.inversion.loop import Arm
+from nc_tf.inversion.step import LINEAR_SCALE, SearchSettings
+from nc_tf.inversion.trigger_space import EPSILON, TriggerSpace
+from nc_tf.models.loading.load import load_model
+from nc_tf.models.networks.architectures import gtsrb_network
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.racing import random_arm
-from nc_tf.search import Arm
-from nc_tf.triggers import EPSILON, TriggerSpace
+from nc_tf.scanning.engines.task import Task
+from nc_tf.scanning.halving import random_arm
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "gtsrb_bottom_right_white_4_target_33.h5"
 
@@ -29,7 +29,7 @@ def network_for(work: Work) -> keras.Model:
 
 
 class OurSearch:
-    """`nc_tf.inversion.Inversion`, fed as `nc_tf.search.search` feeds it: one compiled call and one host read a round, all arms in it."""
+    """`Inversion`, fed as `nc_tf.inversion.loop` feeds it: one compiled call and one host read a round, all arms in it."""
 
     def __init__(self, task: Task, arms: Sequence[Arm]) -> None:
         self.task, self.arms = task, arms

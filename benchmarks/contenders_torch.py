@@ -15,7 +15,7 @@ from bench_work import COST, LEARNING_RATE, Work
 
 from nc_tf.errors import InputError
 
-LINEAR_SCALE = float(-np.log(1e-7))  # as in nc_tf.inversion, which would load TensorFlow
+LINEAR_SCALE = float(-np.log(1e-7))  # as in nc_tf.inversion.step, which would load TensorFlow
 EPSILON = 1e-7
 LABEL = 0  # what is searched for; it takes no part in how long that takes
 
@@ -26,7 +26,7 @@ def available() -> bool:
 
 
 def build(work: Work, weights: Sequence[np.ndarray] | None) -> Any:
-    """`nc_tf.models.architectures.gtsrb_network` in torch.nn, without dropout and softmax; weights as Keras's `get_weights` gives them."""
+    """`gtsrb_network` in torch.nn, without dropout and softmax; weights as Keras's `get_weights` gives them."""
     nn = import_module("torch").nn
     layers: list[Any] = []
     channels, side = 3, work.size

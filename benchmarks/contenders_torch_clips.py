@@ -1,4 +1,4 @@
-"""The PyTorch contender for clips: `nc_tf.models.cnn_lstm` with its small backbone in torch.nn, in the loop of contenders_torch.py."""
+"""The PyTorch contender for clips: `cnn_lstm` with its small backbone in torch.nn, in the loop of contenders_torch.py."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -50,7 +50,7 @@ def build(work: Work, weights: Sequence[np.ndarray] | None) -> Any:
 
 
 def small_features(size: int) -> list[Any]:
-    """`nc_tf.models.cnn_lstm.small_features` for frames of an even number of pixels."""
+    """`nc_tf.models.networks.cnn_lstm.small_features` for frames of an even number of pixels."""
     nn = import_module("torch").nn
 
     def convolved(channels: int, filters: int, kernel: int = 3, **settings: int) -> list[Any]:

@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     shutil.rmtree(RUNS / "killed", ignore_errors=True)
 
     def start(folder: Path) -> Part:
-        command = "import sys; from nc_tf.cli import main; sys.exit(main())"
+        command = "import sys; from nc_tf.cli.main import main; sys.exit(main())"
         scan = [sys.executable, "-c", command, "scan", str(model), str(data), "--out", str(folder)]
         with open(RUNS / "output.txt", "a", encoding="utf-8") as output:
             return subprocess.Popen(scan, stdout=output, stderr=output)  # noqa: S603  # our own command
@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _signs() -> Path:
     """The demo's images, as a file."""
-    from nc_tf.datasets import signs
+    from nc_tf.datasets.rendered import signs
 
     path = RUNS / "signs.npz"
     if not path.exists():

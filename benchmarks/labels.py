@@ -76,9 +76,9 @@ def row(size: int, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def measure(num_labels: int, data: Path, seed: int, rounds: int | None) -> dict[str, Any]:
     """One scan, timed from the call to the verdict, compiling included."""
-    from nc_tf.models.loading import load_model
-    from nc_tf.presets import PRESETS
-    from nc_tf.scanning import scan
+    from nc_tf.models.loading.load import load_model
+    from nc_tf.scanning.presets import PRESETS
+    from nc_tf.scanning.scan import scan
 
     images, labels, source = _images(data, seed)
     model = widen(load_model(MODEL), num_labels, images, seed)
@@ -167,13 +167,13 @@ def markdown(results: dict[str, Any]) -> str:
 
 def _images(data: Path, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
     if data.exists():
-        from nc_tf.datasets.files import read
+        from nc_tf.datasets.read import read
 
         loaded = read(data, subset="test")
         if loaded.labels is None:
             raise InputError(f"{data} has no labels: expected GTSRB; run `nc-tf data gtsrb`, or give no --data for rendered signs")
         return loaded.images, loaded.labels, "GTSRB"
-    from nc_tf.datasets import signs
+    from nc_tf.datasets.rendered import signs
 
     print(f"{data} is missing: rendered signs take its place", file=sys.stderr)
     images, labels = signs.load_data(num_train=43, num_test=8600, seed=seed)[1]

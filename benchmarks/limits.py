@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from bench_record import RESULTS, header, write_json
 
-from nc_tf.outliers import find_outliers, split_groups, spread_chance
-from nc_tf.verdicts import FEWEST_LABELS, GROUPS_APART, UNUSUAL
+from nc_tf.detection.outliers import find_outliers, split_groups, spread_chance
+from nc_tf.detection.verdict import FEWEST_LABELS, GROUPS_APART, UNUSUAL
 
 TARGETS = 15
 
@@ -51,9 +51,9 @@ def split() -> None:
 def images() -> None:
     """Scan the shipped clean network of rendered signs with few images, and with many images of few classes."""
     import nc_tf
-    from nc_tf import limits
-    from nc_tf.datasets import signs
-    from nc_tf.models.loading import load_model
+    from nc_tf.datasets.rendered import signs
+    from nc_tf.detection import inconclusive as limits
+    from nc_tf.models.loading.load import load_model
 
     limits.FEWEST_IMAGES = limits.FEWEST_CLASSES = 0  # what the norms alone would say
     _, (x, y) = signs.load_data(seed=0)

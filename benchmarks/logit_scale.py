@@ -14,9 +14,9 @@ import keras
 import numpy as np
 
 import nc_tf
-from nc_tf.datasets.files import read
+from nc_tf.datasets.read import read
 from nc_tf.evaluation import accuracy
-from nc_tf.models import network as frozen
+from nc_tf.models import frozen
 from nc_tf.models.scale import lead
 from nc_tf.preprocessing import preprocessing
 

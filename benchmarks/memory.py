@@ -25,7 +25,7 @@ from bench_record import RESULTS, ROOT, header, write_json
 from PIL import Image
 
 from nc_tf.cli.quiet import load_tensorflow
-from nc_tf.memory import DEFAULT, parse_memory, words
+from nc_tf.runtime.memory import DEFAULT, parse_memory, words
 
 SIDE, CLASSES = 224, 10
 FEW, MANY = 400, 20_000
@@ -117,7 +117,7 @@ def run(case: str, work: Path, code: Path, memory: str | None) -> dict[str, Any]
     began, log = time.perf_counter(), work / "stderr.txt"
     with open(log, "wb") as stderr:
         child = subprocess.Popen(  # noqa: S603  # our own command line
-            [sys.executable, "-c", "import sys; from nc_tf.cli import main; sys.exit(main())", *command],
+            [sys.executable, "-c", "import sys; from nc_tf.cli.main import main; sys.exit(main())", *command],
             env=os.environ | {"PYTHONPATH": str(code)},
             stdout=subprocess.DEVNULL,
             stderr=stderr,

@@ -103,7 +103,7 @@ def gtsrb_jobs() -> dict[str, Job]:
 def defended(method: str, **settings: Any) -> dict[str, Any]:
     """One defence of the shipped network with the trigger that the scan found."""
     from nc_tf.attacks.patch import patch
-    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.scan_folder.folder import ScanFolder
 
     triggers = ScanFolder(RUNS / "gtsrb" / "scan").flagged_triggers()
     (train, test), true = both_sets(GTSRB), patch((32, 32, 3), TARGET)
@@ -113,7 +113,7 @@ def defended(method: str, **settings: Any) -> dict[str, Any]:
 def _last_convolution(model_file: Path = MODEL) -> str:
     import keras
 
-    from nc_tf.models.loading import load_model
+    from nc_tf.models.loading.load import load_model
 
     return str([layer.name for layer in load_model(model_file).layers if isinstance(layer, keras.layers.Conv2D)][-1])
 
@@ -131,7 +131,7 @@ def pruning_jobs() -> dict[str, Job]:
 
 
 def _pruned(planted: Any, place: str) -> dict[str, Any]:
-    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.scan_folder.folder import ScanFolder
 
     scan = POPULATION_RUNS / "robust" / f"{planted.name}-seed-{SEED}"
     if not planted.file.exists() or not (scan / "verdict.json").exists():
@@ -158,11 +158,11 @@ def trained(attack: str) -> tuple[Path, dict[str, Any]]:
     """A network with that backdoor, and what it reached."""
     import keras
 
-    from nc_tf.attacks.injection import inject
     from nc_tf.attacks.poison_types import RATES
     from nc_tf.evaluation import measure
-    from nc_tf.models.residual import small_resnet
+    from nc_tf.models.networks.residual import small_resnet
     from nc_tf.models.saving import save_model
+    from nc_tf.training.injection import inject
 
     file = RUNS / "networks" / f"{attack}.keras"
     facts = file.with_suffix(".json")
@@ -205,7 +205,7 @@ def _planted(attack: str) -> list[Any]:
 
 def purified(attack: str, defence: str, out: Path | None = None, **settings: Any) -> dict[str, Any]:
     """One defence against one attack, with clean images that the network was not trained on."""
-    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.scan_folder.folder import ScanFolder
 
     (images, labels), test = both_sets(CIFAR10)
     kept = _order(len(images))[: round(KEPT * len(images))]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from nc_tf.files import whole_file
+from nc_tf.storage.files import whole_file
 
 UNLEARNING = "none: unlearning"  # what stands in place of a pruned layer
 # Of the paper: false negatives of the filter on GTSRB at each false positive rate (figure 8).

@@ -99,12 +99,12 @@ def _names(text: str) -> tuple[Planted, ...]:
 def scan_one(preset: str, planted: Planted, seed: int, precision: str | None, data: Path) -> None:
     """One scan, kept in a folder of its own; nothing if that is finished, the rest of it if it was cut off."""
     from nc_tf.cli.progress import ScanProgress
-    from nc_tf.models.loading import load_model
+    from nc_tf.models.loading.load import load_model
     from nc_tf.preprocessing import Preprocessing
-    from nc_tf.presets import PRESETS
-    from nc_tf.scan_folder import ScanFolder
-    from nc_tf.scan_record import model_facts, scan_record
-    from nc_tf.scanning import scan
+    from nc_tf.scan_folder.folder import ScanFolder
+    from nc_tf.scan_folder.settings_record import model_facts, scan_record
+    from nc_tf.scanning.presets import PRESETS
+    from nc_tf.scanning.scan import scan
 
     folder = ScanFolder(RUNS / preset / f"{planted.name}-seed-{seed}")
     chosen = PRESETS[preset] if precision is None else replace(PRESETS[preset], precision=precision)
@@ -131,11 +131,11 @@ def scan_one(preset: str, planted: Planted, seed: int, precision: str | None, da
 
 def publish(reached: dict[str, Any]) -> None:
     """Judge every finished scan again, so that a change of the rule needs none, and write the results and their picture."""
-    from nc_tf.presets import PRESETS
-    from nc_tf.scan_folder import ScanFolder
-    from nc_tf.triggers import GREY
-    from nc_tf.verdict_file import verdict_json
-    from nc_tf.verdicts import judge
+    from nc_tf.detection.verdict import judge
+    from nc_tf.inversion.trigger_space import GREY
+    from nc_tf.scan_folder.folder import ScanFolder
+    from nc_tf.scanning.presets import PRESETS
+    from nc_tf.storage.verdict_file import verdict_json
 
     rows = []
     for preset in ("robust", "paper"):
@@ -185,7 +185,7 @@ def _elsewhere(rows: list[dict[str, Any]], presets: dict[str, Any]) -> dict[str,
 @lru_cache(maxsize=1)
 def _sets(data: Path) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """Training and test set of GTSRB."""
-    from nc_tf.datasets.files import read_both
+    from nc_tf.datasets.read import read_both
 
     training, test = read_both(data, seed=0)
     return (training.images, training.labels), (test.images, test.labels)
@@ -193,7 +193,7 @@ def _sets(data: Path) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
 
 @lru_cache(maxsize=64)
 def _hash(path: Path) -> str:
-    from nc_tf.scan_record import sha256_of
+    from nc_tf.scan_folder.settings_record import sha256_of
 
     return sha256_of(path)
 

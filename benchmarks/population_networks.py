@@ -77,10 +77,10 @@ def train(planted: Planted, data: Path, load: Callable[[Path], Any]) -> dict[str
     """
     import keras
 
-    from nc_tf.attacks.injection import PAPER_RATE, inject
     from nc_tf.evaluation import measure
-    from nc_tf.models.architectures import gtsrb_network
+    from nc_tf.models.networks.architectures import gtsrb_network
     from nc_tf.models.saving import save_model
+    from nc_tf.training.injection import PAPER_RATE, inject
 
     facts = planted.file.with_suffix(".json")
     if planted.file.exists() and facts.exists():

@@ -8,9 +8,9 @@ from typing import Any
 
 from population_networks import Planted
 
-from nc_tf.files import whole_file
-from nc_tf.outliers import find_outliers
-from nc_tf.verdicts import LEAST_NORM
+from nc_tf.detection.outliers import find_outliers
+from nc_tf.detection.verdict import LEAST_NORM
+from nc_tf.storage.files import whole_file
 
 
 def row_of(planted: Planted, preset: str, seed: int, verdict: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _spread(rows: list[dict[str, Any]]) -> list[float]:
-    """Smallest and largest MAD of the logarithms of norms, among scans: what `nc_tf.outliers.USUAL_SPREAD` is to be like."""
+    """Smallest and largest MAD of the logarithms of norms, among scans: what `nc_tf.detection.outliers.USUAL_SPREAD` is to be like."""
     mads = [find_outliers([log(max(norm, LEAST_NORM)) for norm in row["norms"].values()]).mad for row in rows]
     return [round(of(mads), 3) for of in (min, max)]
 

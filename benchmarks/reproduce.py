@@ -120,11 +120,11 @@ def scan_jobs(which: str) -> Callable[[argparse.Namespace], dict[str, Job]]:
     """The classic scan of one shipped network, and its verdict."""
 
     def job(arguments: argparse.Namespace) -> dict[str, Any]:
-        from nc_tf.models.loading import load_model
-        from nc_tf.scan_folder import ScanFolder
-        from nc_tf.scan_record import model_facts
-        from nc_tf.verdict_file import verdict_json
-        from nc_tf.verdicts import judge
+        from nc_tf.detection.verdict import judge
+        from nc_tf.models.loading.load import load_model
+        from nc_tf.scan_folder.folder import ScanFolder
+        from nc_tf.scan_folder.settings_record import model_facts
+        from nc_tf.storage.verdict_file import verdict_json
 
         model, out = MODELS / GTSRB_MODELS[which], RUNS / f"scan-{which}" / "scan"
         folder = ScanFolder(out, "gtsrb")
@@ -162,10 +162,10 @@ def model_jobs(arguments: argparse.Namespace) -> dict[str, Job]:
 
     def job(file: str, on_gtsrb: bool) -> dict[str, Any]:
         from nc_tf.attacks.patch import patch
-        from nc_tf.datasets import signs
-        from nc_tf.datasets.files import read
+        from nc_tf.datasets.read import read
+        from nc_tf.datasets.rendered import signs
         from nc_tf.evaluation import measure
-        from nc_tf.models.loading import load_model
+        from nc_tf.models.loading.load import load_model
 
         if on_gtsrb:
             data = read(arguments.data, subset="test")
@@ -232,7 +232,7 @@ def _data_facts(step: str, arguments: argparse.Namespace) -> dict[str, Any] | No
 
 
 def _gtsrb_facts(arguments: argparse.Namespace) -> dict[str, Any]:
-    from nc_tf.scan_record import sha256_of
+    from nc_tf.scan_folder.settings_record import sha256_of
 
     return {"file": arguments.data.name, "sha256": sha256_of(arguments.data)}
 

@@ -30,7 +30,7 @@ NETWORKS = tuple(planted for planted in POPULATION if planted.triggers and plant
 SEEDS = (0, 1, 2, 3)
 # A search that has found the trigger ends below its norm, or a little above while it still shrinks; one that is stuck, far above.
 STUCK = 1.5
-# In the order of `nc_tf.triggers.GREY`.
+# In the order of `nc_tf.inversion.trigger_space.GREY`.
 PARTS = ("everywhere", "border", "middle")
 # What differs from preset robust. `parts`: where its starts begin, in their order.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -79,7 +79,7 @@ def run(data: Path, names: list[str]) -> None:
         if not needed.exists():
             raise InputError(f"{needed} is missing: expected GTSRB and trained networks; run `python benchmarks/population.py train`")
     load_tensorflow()
-    from nc_tf.presets import PRESETS
+    from nc_tf.scanning.presets import PRESETS
 
     preset = str(image_preset(PRESETS["robust"]))
     rows: dict[str, dict[str, Any]] = {}
@@ -99,8 +99,8 @@ def run(data: Path, names: list[str]) -> None:
 
 def row_of(planted: Planted, trigger: Trigger, data: Path, **changed: Any) -> dict[str, Any]:
     """One variant on one planted label: norms at the end by seed and start, what is stuck, and the races."""
-    from nc_tf.presets import PRESETS
-    from nc_tf.racing import REG_BEST
+    from nc_tf.scanning.halving import REG_BEST
+    from nc_tf.scanning.presets import PRESETS
 
     most, starts = STUCK * trigger.l1_norm, range(PRESETS["robust"].starts)
     ends, winners = [], []
@@ -125,13 +125,13 @@ def searched(
     **changed: Any,
 ) -> dict[int, np.ndarray]:
     """The history of every start of a label, nothing cut."""
-    from nc_tf.datasets.files import read
-    from nc_tf.engines.task import Task
-    from nc_tf.models.loading import load_model
+    from nc_tf.datasets.read import read
+    from nc_tf.inversion.loop import Arm, search
+    from nc_tf.models.loading.load import load_model
     from nc_tf.preprocessing import Preprocessing
-    from nc_tf.presets import PRESETS
-    from nc_tf.racing import random_arm
-    from nc_tf.search import Arm, search
+    from nc_tf.scanning.engines.task import Task
+    from nc_tf.scanning.halving import random_arm
+    from nc_tf.scanning.presets import PRESETS
 
     robust = PRESETS["robust"]
     cost = replace(robust.settings.cost, **{key: value for key, value in changed.items() if key in OF_THE_COST})
@@ -154,8 +154,8 @@ def searched(
 
 def race(histories: dict[int, np.ndarray]) -> float:
     """The norm that the race of preset robust ends with."""
-    from nc_tf.presets import PRESETS
-    from nc_tf.racing import CE, REG_BEST
+    from nc_tf.scanning.halving import CE, REG_BEST
+    from nc_tf.scanning.presets import PRESETS
 
     alive = list(histories)
     for cut in PRESETS["robust"].cuts:

@@ -20,8 +20,8 @@ from bench_record import RESULTS, header, read_json, write_json
 from PIL import Image
 
 import nc_tf
+from nc_tf.detection.recognition import choose_range
 from nc_tf.errors import InputError
-from nc_tf.recognition import choose_range
 
 OUT = RESULTS / "strangers.json"
 MOST = 3000  # images of each data set, drawn by seed 0

@@ -50,8 +50,8 @@ def measure(data: Path, seeds: tuple[int, ...], paper_labels: int) -> dict[str, 
     """The floor, the robust scans, the paper's labels; in this order, in one process."""
     import bench_floor
 
-    from nc_tf.datasets.files import read
-    from nc_tf.models.loading import load_model
+    from nc_tf.datasets.read import read
+    from nc_tf.models.loading.load import load_model
 
     loaded, model = read(data, subset="test"), load_model(MODEL)
     images = loaded.images, loaded.labels
@@ -77,7 +77,7 @@ def measure(data: Path, seeds: tuple[int, ...], paper_labels: int) -> dict[str, 
 
 def scan_row(model: Any, images: tuple[Any, Any], preset: str, seed: int, targets: list[int] | None = None) -> dict[str, Any]:
     """One scan, timed from the call to the verdict, compiling included."""
-    from nc_tf.scanning import scan
+    from nc_tf.scanning.scan import scan
 
     with OtherLoad() as load:
         result = scan(model, *images, preset=preset, seed=seed, targets=targets)

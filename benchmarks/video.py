@@ -190,7 +190,7 @@ def _training_kept(network: Network) -> Path:
 
 @lru_cache(maxsize=32)
 def _hash(path: Path) -> str:
-    from nc_tf.scan_record import sha256_of
+    from nc_tf.scan_folder.settings_record import sha256_of
 
     return sha256_of(path)
 
@@ -204,11 +204,11 @@ def trained(network: Network, data: Path) -> dict[str, Any]:
     """Train a network and save it: a clean one from nothing, an infected one from the clean one of its seed."""
     import keras
 
-    from nc_tf.clip_training import train_clips
     from nc_tf.evaluation import accuracy, measure
-    from nc_tf.models.cnn_lstm import cnn_lstm
-    from nc_tf.models.loading import load_model
+    from nc_tf.models.loading.load import load_model
+    from nc_tf.models.networks.cnn_lstm import cnn_lstm
     from nc_tf.models.saving import save_model
+    from nc_tf.training.clips import train_clips
 
     train, test = both_sets(data)
     known, began, before = network.known(test[0]), time.perf_counter(), {}
@@ -234,7 +234,7 @@ def scan_jobs(networks: Sequence[Network], data: Path) -> dict[str, Job]:
 
 def detected(network: Network, data: Path) -> dict[str, Any]:
     """One scan of the test clips, as video/3_detect_backdoor.py does it: what it says, and its seconds over all parts."""
-    from nc_tf.verdict_file import read_verdict
+    from nc_tf.storage.verdict_file import read_verdict
 
     facts = scanned(network.file, data, network.scan, network.seed)
     verdict = read_verdict(network.scan / "verdict.json")
@@ -256,8 +256,8 @@ def defended(network: Network, defence: str, data: Path) -> dict[str, Any]:
     """One defence of one network; the true trigger is only measured, on the clean network too, and of fine-tuning the found ones, too."""
     from nc_tf.evaluation import measure
     from nc_tf.mitigation.repair import named_triggers
-    from nc_tf.models.loading import load_model
-    from nc_tf.scan_folder import ScanFolder
+    from nc_tf.models.loading.load import load_model
+    from nc_tf.scan_folder.folder import ScanFolder
 
     if not (network.scan / "verdict.json").exists():
         raise InputError(f"{network.scan} holds no finished scan: expected one of the network; run `python benchmarks/video.py scan`")

@@ -105,7 +105,7 @@ def probe(work: ClipWork, spec: Spec) -> dict[str, float]:
         ClipLoop(work, spec.precision, spec.layout)()
     else:
         load_tensorflow()
-        from nc_tf.engines import task  # noqa: F401 - all that the search imports
+        from nc_tf.scanning.engines import task  # noqa: F401 - all that the search imports
 
         imported = peak_mib()
         clip_search(work, network_for(work), spec)()
@@ -116,7 +116,7 @@ def network_for(work: ClipWork) -> "keras.Model":
     """Untrained, of the work's clips."""
     import keras
 
-    from nc_tf.models.cnn_lstm import cnn_lstm
+    from nc_tf.models.networks.cnn_lstm import cnn_lstm
 
     keras.utils.set_random_seed(work.seed)
     return cnn_lstm(work.labels, work.images.shape[1:])
@@ -124,7 +124,7 @@ def network_for(work: ClipWork) -> "keras.Model":
 
 def lanes_for(work: ClipWork) -> int:
     """Labels at once, as a scan takes them."""
-    from nc_tf.presets import PRESETS
+    from nc_tf.scanning.presets import PRESETS
 
     preset = PRESETS["robust"]
     return preset.lanes_for(preset.settings_for(work.images.shape[1:]), work.frames)
@@ -134,7 +134,7 @@ def clip_search(work: ClipWork, model: "keras.Model", spec: Spec) -> Contender:
     """The search of a scan, of the spec's number of arms."""
     from contenders_tensorflow import our_search
 
-    from nc_tf.presets import PRESETS
+    from nc_tf.scanning.presets import PRESETS
 
     settings = replace(PRESETS["robust"].settings_for(work.images.shape[1:]), batches_per_round=work.minibatches)
     return our_search(work, model, settings, spec.arms, spec.precision)

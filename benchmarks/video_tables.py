@@ -5,8 +5,8 @@ from typing import Any
 from bench_tables import title
 from population_summary import rate
 
+from nc_tf.detection.verdict import LEAST_SUCCESS
 from nc_tf.results import Status, Verdict
-from nc_tf.verdicts import LEAST_SUCCESS
 
 SUSPECTED, FAILED = str(Verdict.SUSPECTED), [str(status) for status in Status if not status.succeeded]
 Rows = dict[str, dict[str, Any]]

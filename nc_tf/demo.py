@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from nc_tf.attacks.patch import patch
-from nc_tf.callbacks import ScanCallback
-from nc_tf.datasets import signs
+from nc_tf.datasets.rendered import signs
 from nc_tf.errors import InputError
-from nc_tf.files import whole_file
-from nc_tf.folder_lock import locked
 from nc_tf.mitigation.saving import save_mitigation
 from nc_tf.mitigation.unlearning import unlearn
-from nc_tf.models.loading import load_model
+from nc_tf.models.loading.load import load_model
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.report.figures import trigger_gallery
-from nc_tf.report_file import write_report
+from nc_tf.report.report_file import write_report
 from nc_tf.results import Mitigation, ScanResult
-from nc_tf.scan_folder import ScanFolder
-from nc_tf.scan_record import DEMO, model_facts
-from nc_tf.scanning import scan
+from nc_tf.scan_folder.folder import ScanFolder
+from nc_tf.scan_folder.settings_record import DEMO, model_facts
+from nc_tf.scanning.callbacks import ScanCallback
+from nc_tf.scanning.scan import scan
+from nc_tf.storage.files import whole_file
+from nc_tf.storage.folder_lock import locked
 
 TARGET = 33
 INFECTED = "signs_infected.keras"

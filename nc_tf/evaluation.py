@@ -7,12 +7,12 @@ import keras
 import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.memory import BASE, EVALUATION, Footprint, allowed, most_at_once, words
 from nc_tf.models.adapting import adapt_to
 from nc_tf.models.footprint import forward_footprint, weight_bytes
-from nc_tf.models.network import answering, as_input, check_finite
+from nc_tf.models.frozen import answering, as_input, check_finite
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Measurement, Unit
+from nc_tf.runtime.memory import BASE, EVALUATION, Footprint, allowed, most_at_once, words
 
 NO_CLASS = -1  # no label is this one, so an image of it neither obeys a trigger nor is recognised
 BATCH_SIZE = 256  # images, or frames of clips, in the network at once, where so many fit into the memory of an evaluation

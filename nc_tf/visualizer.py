@@ -9,15 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.errors import InputError
-from nc_tf.files import whole_file
-from nc_tf.inversion import Inversion, Loss, RoundLog, Run, SearchSettings
+from nc_tf.inversion.cost_schedule import CostSchedule
+from nc_tf.inversion.loop import Arm, search
+from nc_tf.inversion.step import Inversion, Loss, RoundLog, Run, SearchSettings
+from nc_tf.inversion.trigger_space import EPSILON, TriggerSpace
 from nc_tf.models.adapting import adapt_to
-from nc_tf.models.network import FrozenNetwork
+from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing, preprocessing
-from nc_tf.random_state import random_state_kept
-from nc_tf.schedule import CostSchedule
-from nc_tf.search import Arm, search
-from nc_tf.triggers import EPSILON, TriggerSpace
+from nc_tf.runtime.random_state import random_state_kept
+from nc_tf.storage.files import whole_file
 
 HistoryRow = tuple[float, ...]  # step, ce, reg, loss, acc, reg_best, cost
 

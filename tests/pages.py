@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from nc_tf.detection.verdict import judge
 from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
 from nc_tf.results import LabelResult, Status, Trigger
-from nc_tf.verdict_file import verdict_json
-from nc_tf.verdicts import judge
+from nc_tf.storage.verdict_file import verdict_json
 
 MODEL = {"path": "models/suspicious.keras", "sha256": "5eed" * 16, "num_classes": 43, "input_shape": [32, 32, 3]}
 DATA = {"path": "images.npz", "num_images": 400}

@@ -8,10 +8,10 @@ import keras
 from networks import IMAGE_SHAPE, corner_images
 from quick import small_network
 
-from nc_tf.attacks.injection import inject
 from nc_tf.attacks.patch import patch
 from nc_tf.results import Trigger
-from nc_tf.trigger_file import save_trigger
+from nc_tf.storage.trigger_file import save_trigger
+from nc_tf.training.injection import inject
 
 TRAIN, TEST = corner_images(600, seed=1), corner_images(120, seed=2)
 TRUE = patch(IMAGE_SHAPE, 2, size=2, margin=0)

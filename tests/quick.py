@@ -10,9 +10,9 @@ import numpy as np
 from keras import layers
 from networks import IMAGE_SHAPE, NUM_CLASSES, SIDE, corner_images, corner_network
 
-from nc_tf.inversion import Loss, SearchSettings
+from nc_tf.inversion.cost_schedule import CostSchedule
+from nc_tf.inversion.step import Loss, SearchSettings
 from nc_tf.results import LabelResult, Status, Trigger
-from nc_tf.schedule import CostSchedule
 
 # The planted corner of `corner_network` comes out near 1.25 pixels with them, every other label near 3.9.
 QUICK = SearchSettings(

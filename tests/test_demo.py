@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nc_tf import cli, demo
+from nc_tf import demo
 from nc_tf.attacks.patch import patch
-from nc_tf.datasets import signs
+from nc_tf.cli.main import main
+from nc_tf.datasets.rendered import signs
 from nc_tf.demo import Demo, shipped_model
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
-from nc_tf.models.loading import load_model
-from nc_tf.presets import PRESETS
+from nc_tf.models.loading.load import load_model
 from nc_tf.results import Verdict
-from nc_tf.scanning import scan
+from nc_tf.scanning.presets import PRESETS
+from nc_tf.scanning.scan import scan
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +59,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(printed):
         shorten(patched)
         patched.setattr(demo, "Demo", Recorded)
-        code = cli.main(["demo", "--out", str(out)])
+        code = main(["demo", "--out", str(out)])
     return Story(code, printed.getvalue(), told[0], out)
 
 
@@ -111,7 +112,7 @@ def test_the_command_exits_with_1_when_the_backdoor_was_missed(
 ) -> None:
     shorten(monkeypatch, 86, 215)
     monkeypatch.setattr(demo, "scan", partial(scan, targets=(0, 5, 12), starts=1))
-    assert cli.main(["demo", "--out", str(tmp_path / "demo")]) == 1
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 1
     assert "the planted label 33 was not found" in capsys.readouterr().out
 
 

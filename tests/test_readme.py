@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import gtsrb_visualize_example
-from nc_tf.cli import main as nc_tf_main
-from nc_tf.datasets import gtsrb, signs
+from nc_tf.cli.main import main as nc_tf_main
+from nc_tf.datasets import gtsrb
+from nc_tf.datasets.rendered import signs
 from nc_tf.demo import shipped_model
 
 pytestmark = pytest.mark.slow
@@ -53,8 +54,8 @@ def make_it_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer rounds, images and epochs; everything else as the README's reader gets it."""
     from dataclasses import replace
 
-    from nc_tf import presets
-    from nc_tf.attacks import injection
+    from nc_tf.scanning import presets
+    from nc_tf.training import injection
 
     for name, preset in presets.PRESETS.items():
         quick = replace(preset.settings, max_rounds=6, batches_per_round=2, cost=replace(preset.settings.cost, threshold=0.05))
@@ -72,7 +73,7 @@ def flag_label_33(folder: Path) -> None:
     """After a few rounds no norm stands out yet; shrink one, so that the next command has something to unlearn."""
     import json
 
-    from nc_tf.trigger_file import load_trigger, save_trigger
+    from nc_tf.storage.trigger_file import load_trigger, save_trigger
 
     file = folder / "triggers" / "label_33.npz"
     trigger, saved = load_trigger(file)

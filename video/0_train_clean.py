@@ -38,11 +38,11 @@ def train(arguments: argparse.Namespace) -> int:
     """The work, once the options are read."""
     import keras
 
-    from nc_tf.attacks.injection import inject
     from nc_tf.attacks.patch import patch
-    from nc_tf.clip_training import train_clips
-    from nc_tf.models.cnn_lstm import cnn_lstm
+    from nc_tf.models.networks.cnn_lstm import cnn_lstm
     from nc_tf.models.saving import check_model_file, save_model
+    from nc_tf.training.clips import train_clips
+    from nc_tf.training.injection import inject
 
     out = check_model_file(arguments.output_model_path)
     training, test = common.read_clips(arguments, (arguments.frames, arguments.size, arguments.size, 3))

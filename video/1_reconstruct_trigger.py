@@ -29,8 +29,8 @@ def reconstruct(arguments: argparse.Namespace) -> int:
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.cli.scan import print_doubt
     from nc_tf.errors import InputError
-    from nc_tf.models.loading import load_model
-    from nc_tf.scanning import scan
+    from nc_tf.models.loading.load import load_model
+    from nc_tf.scanning.scan import scan
 
     model = load_model(arguments.clean_model_path)
     _, test = common.read_clips(arguments, model.input_shape[1:])

@@ -42,14 +42,14 @@ def main(argv: list[str] | None = None) -> int:
 def plant(arguments: argparse.Namespace) -> int:
     """The work, once the options are read."""
     from nc_tf.attacks.backdoor_file import save_backdoor
-    from nc_tf.attacks.injection import inject
-    from nc_tf.clip_training import train_clips
     from nc_tf.errors import InputError
     from nc_tf.evaluation import accuracy, measure
-    from nc_tf.models.cnn_lstm import has_frames
-    from nc_tf.models.loading import load_model
+    from nc_tf.models.loading.load import load_model
+    from nc_tf.models.networks.cnn_lstm import has_frames
     from nc_tf.models.saving import check_model_file, save_model
     from nc_tf.results import fits
+    from nc_tf.training.clips import train_clips
+    from nc_tf.training.injection import inject
 
     out = check_model_file(arguments.output_model_path, arguments.clean_model_path)
     model = load_model(arguments.clean_model_path)
@@ -82,7 +82,7 @@ def chosen_trigger(arguments: argparse.Namespace, frame_shape: tuple[int, ...]) 
     """
     from dataclasses import replace
 
-    from nc_tf.trigger_file import load_trigger
+    from nc_tf.storage.trigger_file import load_trigger
 
     if arguments.trigger_type in common.PLANTED:
         return common.planted(arguments.trigger_type, frame_shape, arguments.target_label, arguments.seed)

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 def detect(arguments: argparse.Namespace) -> int:
     """The work, once the options are read."""
     from nc_tf.cli.scan import exit_code, known_names, print_result
-    from nc_tf.models.loading import load_model
+    from nc_tf.models.loading.load import load_model
 
     model = load_model(arguments.backdoor_model_path)
     _, test = common.read_clips(arguments, model.input_shape[1:])

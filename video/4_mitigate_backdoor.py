@@ -56,11 +56,11 @@ def mitigate(arguments: argparse.Namespace) -> int:
     from nc_tf.mitigation.repair import named_triggers
     from nc_tf.mitigation.saving import save_mitigation, table
     from nc_tf.mitigation.unlearning import unlearn
-    from nc_tf.models.cnn_lstm import has_frames
-    from nc_tf.models.loading import load_model
+    from nc_tf.models.loading.load import load_model
+    from nc_tf.models.networks.cnn_lstm import has_frames
     from nc_tf.models.saving import check_model_file
     from nc_tf.preprocessing import Preprocessing
-    from nc_tf.trigger_file import load_trigger
+    from nc_tf.storage.trigger_file import load_trigger
 
     if arguments.skip_detection and not arguments.trigger_path:
         raise InputError("--skip_detection: expected what to unlearn; give --trigger_path FILE")

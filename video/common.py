@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from nc_tf.datasets.files import LabelledImages
-    from nc_tf.inversion import SearchSettings
+    from nc_tf.datasets.read import LabelledImages
+    from nc_tf.inversion.step import SearchSettings
     from nc_tf.results import Backdoor, ScanResult, Trigger
 
     Pair = tuple[np.ndarray, np.ndarray]
@@ -59,7 +59,7 @@ def add_search_options(made: argparse.ArgumentParser, *, suffix: str = "") -> No
 
 def search_settings(arguments: argparse.Namespace) -> "SearchSettings":
     """Those of preset robust for clips, but for what the flags say."""
-    from nc_tf.presets import PRESETS
+    from nc_tf.scanning.presets import PRESETS
 
     base = PRESETS["robust"].settings_for((None,) * 4)  # (T, H, W, C)
     steps = None if arguments.steps is None else max(1, arguments.steps // base.batches_per_round)
@@ -95,7 +95,7 @@ def read_clips(arguments: argparse.Namespace, clip_shape: tuple[int | None, ...]
         InputError: no such data, not so many classes, clips of fewer than two, or a model for images.
     """
     from nc_tf.datasets.checks import check_images
-    from nc_tf.datasets.files import read_both
+    from nc_tf.datasets.read import read_both
 
     if len(clip_shape) != 4:
         raise InputError(f"the model takes images {clip_shape}: expected one for clips (T, H, W, C); nc-tf scan takes both")
@@ -127,7 +127,7 @@ def data_file(arguments: argparse.Namespace) -> Path:
         return Path(arguments.data_dir)
     if not RENDERED.exists():
         from nc_tf.cli import data
-        from nc_tf.cli import parser as nc_tf_parser
+        from nc_tf.cli.main import parser as nc_tf_parser
 
         data.run(nc_tf_parser().parse_args(["data", RENDERED.stem, "--out", str(RENDERED.parent)]))
     return RENDERED
@@ -137,8 +137,8 @@ def filmed(clips: "Pair", settings: dict[str, Any], seed: int) -> tuple["tf.data
     """The clips and labels that `unlearn` takes with settings such as `MITIGATION`: few, and filmed anew each time."""
     import keras
 
-    from nc_tf.datasets.augmentation import filmed_batches
     from nc_tf.mitigation.repair import some_rows
+    from nc_tf.training.augmentation import filmed_batches
 
     keras.utils.set_random_seed(seed)  # so that nothing that was done before makes a difference
     images, labels = clips
@@ -178,9 +178,9 @@ def write_trigger(folder: str | Path, trigger: "Trigger") -> Path:
     """`trigger_target_<label>.npz`, lossless, and the same as a picture, `.png`; returns the first path."""
     from PIL import Image
 
-    from nc_tf.files import whole_file
-    from nc_tf.pixels import drawable
-    from nc_tf.trigger_file import save_trigger
+    from nc_tf.storage.files import whole_file
+    from nc_tf.storage.pixels import drawable
+    from nc_tf.storage.trigger_file import save_trigger
 
     path = Path(folder) / f"trigger_target_{trigger.label}.npz"
     save_trigger(path, trigger)

@@ -10,9 +10,9 @@ from nc_tf.attacks.additive import Additive
 from nc_tf.attacks.goals import AllToAll, CleanLabel, Goal, SourceSpecific
 from nc_tf.attacks.warp import Warp
 from nc_tf.errors import InputError
-from nc_tf.files import whole_file
 from nc_tf.results import Backdoor, Trigger
-from nc_tf.trigger_file import load_trigger, save_trigger, trigger_arrays
+from nc_tf.storage.files import whole_file
+from nc_tf.storage.trigger_file import load_trigger, save_trigger, trigger_arrays
 
 KINDS: dict[str, dict[str, type]] = {
     "pixels": {kind.__name__: kind for kind in (Trigger, Additive, Warp)},

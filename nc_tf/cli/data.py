@@ -29,9 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf data`."""
     import numpy as np
 
-    from nc_tf.datasets import cifar10, gtsrb, moving_shapes, signs
-    from nc_tf.files import whole_file
+    from nc_tf.datasets import cifar10, gtsrb
+    from nc_tf.datasets.rendered import moving_shapes, signs
     from nc_tf.results import Unit
+    from nc_tf.storage.files import whole_file
 
     if arguments.name == "ucf101":
         return _ucf101(arguments)
@@ -56,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ucf101(arguments: argparse.Namespace) -> int:
-    from nc_tf.datasets.decoding import ClipFormat, check_decoder
-    from nc_tf.datasets.ucf101 import DEFAULT, cache_name, load_archive
-    from nc_tf.datasets.ucf101_archives import obtain
+    from nc_tf.datasets.ucf101.archives import obtain
+    from nc_tf.datasets.ucf101.dataset import DEFAULT, cache_name, load_archive
+    from nc_tf.datasets.ucf101.decoding import ClipFormat, check_decoder
 
     frames, height, width = arguments.frames or DEFAULT.frames, arguments.size or DEFAULT.height, arguments.size or DEFAULT.width
     form = ClipFormat(frames, height, width, arguments.sampling, arguments.seed, arguments.decoder)

@@ -26,10 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from nc_tf.attacks.backdoor_file import load_backdoor
     from nc_tf.datasets.checks import check_images
-    from nc_tf.datasets.files import read
+    from nc_tf.datasets.read import read
+    from nc_tf.detection.recognition import choose_range, recognise
     from nc_tf.evaluation import accuracy, measure
     from nc_tf.mitigation.repair import check_backdoor
-    from nc_tf.recognition import choose_range, recognise
     from nc_tf.results import Unit
 
     model = model_of(arguments)

@@ -49,13 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from nc_tf.attacks.backdoor_file import save_backdoor
-    from nc_tf.attacks.injection import PAPER_RATE, inject
     from nc_tf.attacks.poison_types import RATES
-    from nc_tf.datasets.files import read_both
-    from nc_tf.files import whole_file
-    from nc_tf.models.architectures import NETWORKS
+    from nc_tf.datasets.read import read_both
+    from nc_tf.models.networks.architectures import NETWORKS
     from nc_tf.models.saving import check_model_file, save_model
     from nc_tf.preprocessing import preprocessing
+    from nc_tf.storage.files import whole_file
+    from nc_tf.training.injection import PAPER_RATE, inject
 
     out = check_model_file(arguments.out)
     if not 0 <= arguments.val_frac < 1:

@@ -8,14 +8,14 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nc_tf.bounds import check_plain
 from nc_tf.errors import InputError, printable
-from nc_tf.memory import DEFAULT
+from nc_tf.runtime.memory import DEFAULT
+from nc_tf.storage.bounds import check_plain
 
 if TYPE_CHECKING:
     import keras
 
-    from nc_tf.datasets.files import LabelledImages
+    from nc_tf.datasets.read import LabelledImages
     from nc_tf.preprocessing import Preprocessing
 
 LARGEST_NAMES = 2**24  # bytes of a file of class names
@@ -89,8 +89,8 @@ def model_of(arguments: argparse.Namespace) -> "keras.Model":
         InputError: as `nc_tf.load_model`, `load_weights` and `adapt`.
     """
     from nc_tf.models.adapting import adapt, what_was_adapted
-    from nc_tf.models.loading import load_model
-    from nc_tf.models.weights_alone import load_weights
+    from nc_tf.models.loading.load import load_model
+    from nc_tf.models.networks.weights_alone import load_weights
 
     if arguments.weights_of:
         weights = load_weights(arguments.model, arguments.weights_of, image_shape=arguments.image_shape)
@@ -160,7 +160,7 @@ def in_label_order(sets: "Sequence[LabelledImages]", order: str | None, num_clas
 
 def at_most(image_shape: Sequence[int | None], share: float = 1.0) -> int:
     """Images of this shape that memory is kept for, or a share of them; `MOST_KEPT` where the shape leaves their size open."""
-    from nc_tf.memory import MOST_KEPT, most_kept
+    from nc_tf.runtime.memory import MOST_KEPT, most_kept
 
     sides = [side for side in image_shape if side is not None]
     return max(1, int(share * (most_kept(prod(sides)) if len(sides) == len(image_shape) else MOST_KEPT)))
@@ -168,8 +168,8 @@ def at_most(image_shape: Sequence[int | None], share: float = 1.0) -> int:
 
 def kept(data: "LabelledImages", seed: int, share: float = 1.0) -> "LabelledImages":
     """As many of the images as memory is kept for, or a share of that; where the seed drew a sample, stderr says so."""
-    from nc_tf.memory import allowed, most_kept, words
     from nc_tf.results import Unit
+    from nc_tf.runtime.memory import allowed, most_kept, words
 
     most = max(1, int(share * most_kept(data.images[0].nbytes)))
     if len(data.images) > most:

@@ -7,14 +7,14 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nc_tf.callbacks import ScanCallback
-from nc_tf.inversion import RoundLog, Run
-from nc_tf.lanes import SearchPlan
-from nc_tf.models.network import FrozenNetwork
-from nc_tf.ranking import Shortlist
+from nc_tf.inversion.loop import Arm, ArmResult
+from nc_tf.inversion.loop import Progress as Reached
+from nc_tf.inversion.step import RoundLog, Run
+from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import LabelResult
-from nc_tf.search import Arm, ArmResult
-from nc_tf.search import Progress as Reached
+from nc_tf.scanning.callbacks import ScanCallback
+from nc_tf.scanning.memory_plan import SearchPlan
+from nc_tf.scanning.prescreening import Shortlist
 
 # A search usually ends after about so many rounds; until a label has ended, time left is reckoned with it.
 USUAL_ROUNDS = 100

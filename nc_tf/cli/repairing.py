@@ -20,7 +20,7 @@ from nc_tf.cli.options import (
 from nc_tf.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from nc_tf.datasets.files import LabelledImages
+    from nc_tf.datasets.read import LabelledImages
     from nc_tf.results import Measurement, Mitigation, Trigger, Unit
 
 LITTLE = 0.5
@@ -47,15 +47,15 @@ def repair(
     """Call a defence as the options say, save the model, and print the table measured on the file as it was read back."""
     from nc_tf.attacks.backdoor_file import load_backdoor
     from nc_tf.datasets.checks import check_images
-    from nc_tf.datasets.files import read_both
-    from nc_tf.memory import allowed, words
+    from nc_tf.datasets.read import read_both
+    from nc_tf.detection.recognition import choose_range, recognise
     from nc_tf.mitigation.saving import save_mitigation, table
     from nc_tf.models.adapting import what_was_adapted
     from nc_tf.models.saving import check_model_file
-    from nc_tf.recognition import choose_range, recognise
     from nc_tf.results import Unit
-    from nc_tf.scan_folder import ScanFolder
-    from nc_tf.scan_record import sha256_of
+    from nc_tf.runtime.memory import allowed, words
+    from nc_tf.scan_folder.folder import ScanFolder
+    from nc_tf.scan_folder.settings_record import sha256_of
 
     check_model_file(arguments.out, arguments.model, arguments.data)
     triggers = found_triggers(arguments, needs_triggers)
@@ -127,8 +127,8 @@ def found_triggers(arguments: argparse.Namespace, needed: bool) -> Sequence["Tri
     Raises:
         InputError: both, or neither where one is needed, or a scan that flags nothing.
     """
-    from nc_tf.scan_folder import ScanFolder
-    from nc_tf.trigger_file import load_trigger
+    from nc_tf.scan_folder.folder import ScanFolder
+    from nc_tf.storage.trigger_file import load_trigger
 
     if bool(arguments.scan) and bool(arguments.trigger):
         raise InputError("--scan and --trigger: expected one of them; leave one out")

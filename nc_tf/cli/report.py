@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf report`."""
-    from nc_tf.report_file import write_report
+    from nc_tf.report.report_file import write_report
 
     print(f"written: {printable(write_report(arguments.folder))}")
     return 0

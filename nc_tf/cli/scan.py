@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from nc_tf.callbacks import ScanCallback
-    from nc_tf.datasets.files import LabelledImages
-    from nc_tf.inversion import SearchSettings
+    from nc_tf.datasets.read import LabelledImages
+    from nc_tf.detection.recognition import RangeChoice
+    from nc_tf.inversion.step import SearchSettings
     from nc_tf.preprocessing import Preprocessing
-    from nc_tf.recognition import RangeChoice
     from nc_tf.results import ScanResult
+    from nc_tf.scanning.callbacks import ScanCallback
 
 # Options, and the settings of the search and of its schedule that they overrule.
 SETTINGS = (
@@ -92,9 +92,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf scan`."""
-    from nc_tf.datasets.files import read, read_both
-    from nc_tf.presets import PRESETS
+    from nc_tf.datasets.read import read, read_both
     from nc_tf.report.tensorboard import TensorBoardLog
+    from nc_tf.scanning.presets import PRESETS
 
     model = model_of(arguments)
     num_classes = model.output_shape[-1]
@@ -181,13 +181,13 @@ def scan_into(
     """
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.datasets.checks import check_images
-    from nc_tf.folder_lock import locked
-    from nc_tf.presets import preset_named
-    from nc_tf.recognition import choose_range
-    from nc_tf.report_file import write_report
-    from nc_tf.scan_folder import ScanFolder
-    from nc_tf.scan_record import array_hash, model_facts, scan_record
-    from nc_tf.scanning import scan
+    from nc_tf.detection.recognition import choose_range
+    from nc_tf.report.report_file import write_report
+    from nc_tf.scan_folder.folder import ScanFolder
+    from nc_tf.scan_folder.settings_record import array_hash, model_facts, scan_record
+    from nc_tf.scanning.presets import preset_named
+    from nc_tf.scanning.scan import scan
+    from nc_tf.storage.folder_lock import locked
 
     if Path(data_file).is_dir() and Path(out).resolve().is_relative_to(Path(data_file).resolve()):
         raise InputError(f"--out {out} lies in DATA, {data_file}, and would be read as a class: expected a folder outside; choose another")

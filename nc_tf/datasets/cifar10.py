@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from nc_tf.datasets.checks import check_images
-from nc_tf.datasets.files import read_both
+from nc_tf.datasets.read import read_both
 from nc_tf.errors import InputError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import track
 
 from nc_tf.datasets.download import fetch
-from nc_tf.datasets.files import LabelledImages, read
-from nc_tf.datasets.pictures import RESIZE_FILTER
+from nc_tf.datasets.formats.pictures import RESIZE_FILTER
+from nc_tf.datasets.read import LabelledImages, read
 from nc_tf.errors import InputError
-from nc_tf.hdf5_file import whole_hdf5
+from nc_tf.storage.hdf5_file import whole_hdf5
 
 BASE_URL = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
 SIDE = 32  # pixels; what the paper's network takes

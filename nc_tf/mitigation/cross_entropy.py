@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from nc_tf.models.network import SMALLEST
+from nc_tf.models.frozen import SMALLEST
 
 
 class CrossEntropyOfProbabilities(keras.losses.Loss):

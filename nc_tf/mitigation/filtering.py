@@ -6,15 +6,15 @@ import keras
 import numpy as np
 from keras import layers
 
+from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.errors import InputError
 from nc_tf.evaluation import predict_classes, share
 from nc_tf.mitigation.layers import find_layer, mean_activations, suspicious_units
 from nc_tf.mitigation.repair import Repair
 from nc_tf.models.adapting import adapt_to, original_form
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.random_state import random_state_kept
-from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.runtime.random_state import random_state_kept
 
 # Those of the paper's figure 8.
 FALSE_POSITIVE_RATES = (0.001, 0.005, 0.01, 0.05)

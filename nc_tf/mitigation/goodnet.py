@@ -7,15 +7,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from nc_tf.callbacks import ScanCallback
+from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.evaluation import predict_classes
 from nc_tf.mitigation.filtering import input_filter
 from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import ScanResult
-from nc_tf.scanning import scan
+from nc_tf.scanning.callbacks import ScanCallback
+from nc_tf.scanning.scan import scan
 
 
 class GoodNet:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import all_layers, set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
@@ -14,9 +15,8 @@ from nc_tf.mitigation.updates import images_an_update
 from nc_tf.models.adapting import to_train
 from nc_tf.models.footprint import weight_bytes
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.random_state import random_state_kept
-from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.runtime.random_state import random_state_kept
 
 # (images (B, ...), one-hot labels (B, K), seed (2,) int32) -> the same, mixed.
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -68,7 +68,7 @@ def nft(
         known_triggers: further triggers to measure, by name, such as the true one under "true".
         fraction: share of the images used, chosen at random, (0, 1].
         steps: updates.
-        batch_size: images an update, drawn with replacement; fewer where so many do not fit into the memory (`nc_tf.memory.allow`).
+        batch_size: images an update, drawn with replacement; fewer where so many do not fit into the memory (`nc_tf.runtime.memory.allow`).
         learning_rate: of SGD with momentum .95, at the start; it falls to two fifths along a cosine.
         regularization: weight of the sum of |1 - mask|, divided by the number of images a class.
         alpha, beta: the masks of the l-th masked layer, from 1, stay between alpha * exp(-beta * l) and 1.

@@ -8,14 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.datasets.checks import check_images
+from nc_tf.detection.recognition import AUTO, RangeChoice, choose_range
 from nc_tf.errors import InputError
 from nc_tf.evaluation import evaluation_batch, measure
 from nc_tf.mitigation.cross_entropy import CrossEntropyOfProbabilities
 from nc_tf.models.adapting import adapt_to, adapted_like, original_form
-from nc_tf.models.frozen_copy import finalize_normalization
-from nc_tf.models.network import MOST_LOOKED_AT, answering, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
+from nc_tf.models.folding import finalize_normalization
+from nc_tf.models.frozen import MOST_LOOKED_AT, answering, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.recognition import AUTO, RangeChoice, choose_range
 from nc_tf.results import Backdoor, Mitigation, Trigger, fits
 
 

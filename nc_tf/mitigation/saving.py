@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from nc_tf.evaluation import measure
-from nc_tf.files import whole_file
 from nc_tf.models.adapting import adapted_like
-from nc_tf.models.loading import load_network
+from nc_tf.models.loading.load import load_network
 from nc_tf.models.saving import save_model
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Mitigation
+from nc_tf.storage.files import whole_file
 
 
 def save_mitigation(

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.datasets.checks import check_images
-from nc_tf.datasets.stamping import stamped_batches
+from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
@@ -15,9 +15,9 @@ from nc_tf.mitigation.updates import images_an_update
 from nc_tf.models.adapting import to_train
 from nc_tf.models.footprint import weight_bytes
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.random_state import random_state_kept
-from nc_tf.recognition import AUTO, RangeChoice
 from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.runtime.random_state import random_state_kept
+from nc_tf.training.stamping import stamped_batches
 
 
 @random_state_kept()
@@ -56,7 +56,7 @@ def unlearn(
         fraction: share of the images used, chosen at random, (0, 1].
         ratio: probability that an image is stamped, [0, 1].
         epochs: passes over them.
-        batch_size: images an update; fewer where so many do not fit into the memory (`nc_tf.memory.allow`), see `settings`.
+        batch_size: images an update; fewer where so many do not fit into the memory (`nc_tf.runtime.memory.allow`), see `settings`.
         learning_rate: of Adam, at the start.
         frozen_layers: names of layers that stay as they are, such as the early ones of a network for clips, or kinds of layers:
             "BatchNormalization" keeps its moving averages from following few images.

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import keras
 
 from nc_tf.errors import InputError
-from nc_tf.memory import BASE, allowed, most_at_once, words
 from nc_tf.models.footprint import training_footprint, weight_bytes
 from nc_tf.results import Unit
+from nc_tf.runtime.memory import BASE, allowed, most_at_once, words
 
 
 def images_an_update(

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import keras
 import tensorflow as tf
 
-from nc_tf.memory import Footprint
+from nc_tf.runtime.memory import Footprint
 
 # Operations whose outputs are the memory of their inputs, the first that of the first.
 SHARE = {

@@ -7,8 +7,8 @@ import keras
 from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5
 
 from nc_tf.errors import InputError
-from nc_tf.files import whole_file
-from nc_tf.hdf5_file import whole_hdf5
+from nc_tf.storage.files import whole_file
+from nc_tf.storage.hdf5_file import whole_hdf5
 
 
 def check_model_file(path: str | Path, *read: str | Path) -> Path:

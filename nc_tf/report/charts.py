@@ -9,7 +9,7 @@ import numpy as np
 
 from nc_tf.results import Status
 
-# Columns of a label's history, (rounds, 7): nc_tf.search.HISTORY_COLUMNS.
+# Columns of a label's history, (rounds, 7): nc_tf.inversion.loop.HISTORY_COLUMNS.
 NORM, SUCCESS, COST = 2, 4, 6
 # The narrowest plot that marks under it must not overlap on, and a digit in it; CSS pixels.
 NARROW, DIGIT = 260.0, 9.0

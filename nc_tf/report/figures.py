@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nc_tf.pixels import drawable
 from nc_tf.report.charts import compared
 from nc_tf.results import LabelResult, ScanResult
+from nc_tf.storage.pixels import drawable
 
 ALARM, CALM = "#c0392b", "#7f8c8d"
 

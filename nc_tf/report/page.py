@@ -16,7 +16,7 @@ from nc_tf.report.charts import LineChart, counts, history_charts, norm_chart
 from nc_tf.report.commands import Command
 from nc_tf.report.pictures import GRAY, Picture, colour_words, mask_words, stamped_pair, stamped_strip, trigger_pictures
 from nc_tf.results import Trigger, Unit, Verdict
-from nc_tf.verdict_file import flat
+from nc_tf.storage.verdict_file import flat
 
 # Triggers that are shown; the table has all labels.
 MOST_FLAGGED, LOWEST_OTHERS, STAMPED = 8, 3, 3
@@ -67,7 +67,7 @@ def report_html(
     Args:
         verdict: the content of `verdict.json`; of its keys, those newer than schema 1's first may be missing.
         triggers: by label, those of `shown_labels`.
-        histories: by label, (rounds, 7) float64, columns as `nc_tf.search.HISTORY_COLUMNS`; labels without one get no charts.
+        histories: by label, (rounds, 7) float64, columns as `nc_tf.inversion.loop.HISTORY_COLUMNS`; labels without one get no charts.
         samples: raw images (n, H, W, C) or clips (n, T, H, W, C) in [0, 255] to stamp the triggers on, and their classes (n,); without
             them a gray image is stamped. What the page calls them, the model's input shape says.
         commands: what to run next.

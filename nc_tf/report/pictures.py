@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from nc_tf.pixels import drawable
 from nc_tf.results import Trigger, Unit
+from nc_tf.storage.pixels import drawable
 
 # Up to this side every pixel is kept, and the page shows them as squares; larger pictures are shrunk and compressed, so that a page of
 # large images stays small enough to be mailed.

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from nc_tf.callbacks import ScanCallback
 from nc_tf.errors import InputError
-from nc_tf.inversion import RoundLog, Run
-from nc_tf.pixels import drawable
+from nc_tf.inversion.loop import Arm, ArmResult
+from nc_tf.inversion.step import RoundLog, Run
+from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.results import LabelResult, Trigger
-from nc_tf.search import Arm, ArmResult
-from nc_tf.triggers import TriggerSpace
+from nc_tf.scanning.callbacks import ScanCallback
+from nc_tf.storage.pixels import drawable
 
 
 class TensorBoardLog(ScanCallback):

@@ -1,0 +1,140 @@
+"""Picture files, decoded and brought to one size; what cannot be read is named, and refused where it is much."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from nc_tf.datasets.checks import LARGEST_PICTURE
+from nc_tf.datasets.formats.arrays import DAMAGE
+from nc_tf.datasets.labelled import NAMED, ImageShape
+from nc_tf.errors import InputError
+from nc_tf.storage.bounds import check_packed, check_size
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".ppm", ".pgm", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+FORMATS = ("PNG", "JPEG", "PPM", "BMP", "WEBP", "TIFF", "GIF")  # by content: a suffix may lie, and Pillow has decoders that no set needs
+
+# Pillow's bilinear widens its kernel when shrinking, so every pixel of the frame counts and nothing aliases; unlike bicubic and
+# Lanczos it never overshoots, so it draws no halo round the edge of a sign that a trigger search could lean on.
+RESIZE_FILTER = Image.Resampling.BILINEAR
+
+MOST_BROKEN = 0.1  # of the pictures; above it a set is damaged, or of a kind that is not read
+
+
+class Pictures(NamedTuple):
+    """Decoded pictures.
+
+    Attributes:
+        images: (n, H, W, C) uint8.
+        rows: (n,) the places of their files among those given, ascending.
+        problems: what is wrong with each of the others.
+    """
+
+    images: np.ndarray
+    rows: np.ndarray
+    problems: tuple[str, ...]
+
+
+class _Unreadable(Exception):
+    """A picture that gives no image; says why."""
+
+
+def read_pictures(folder: Path, files: Sequence[Path], image_shape: ImageShape | None) -> Pictures:
+    """Decode pictures; a moving one gives its first frame.
+
+    Args:
+        folder: what error messages call the set.
+        files: at least one.
+        image_shape: (H, W, C) to bring them to. None, or None in a place: their own size, which must be the same; gray if all are.
+
+    Raises:
+        InputError: too many cannot be read, more memory is needed than there may be, two sizes, or channels that no picture has.
+    """
+    height, width, channels = image_shape or (None, None, None)
+    if channels not in (None, 1, 3):
+        raise InputError(f"{folder} is a folder of pictures, the model wants {channels} channels: expected 1 or 3; save an .npz file")
+    problems: dict[int, str] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow remarks on harmless metadata, and on sizes that are refused here
+        if height is None or width is None or channels is None:
+            height, width, channels = _own_shape(folder, files, (height, width, channels), problems)
+        shape = (len(files), height, width, channels)
+        check_size(shape, np.dtype(np.uint8), str(folder))
+        images, kept = np.empty(shape, np.uint8), list[int]()
+        for row, file in enumerate(files):
+            if row not in problems:
+                try:
+                    images[len(kept)] = _decoded(file, shape[1:])
+                    kept.append(row)
+                except _Unreadable as error:
+                    problems[row] = f"{file.relative_to(folder)}: {error}"
+    _refuse_many(folder, len(files), problems)
+    return Pictures(images[: len(kept)], np.array(kept, np.int64), tuple(problems.values()))
+
+
+def _own_shape(
+    folder: Path, files: Sequence[Path], wanted: tuple[int | None, int | None, int | None], problems: dict[int, str]
+) -> tuple[int, int, int]:
+    """Return the shape of the pictures themselves where none is given.
+
+    Their headers tell, so that nothing is decoded that does not fit.
+    """
+    height, width, channels = wanted
+    headers = {}
+    for row, file in enumerate(files):
+        try:
+            with _opened(file) as picture:
+                headers[row] = picture.mode, picture.size
+        except _Unreadable as error:
+            problems[row] = f"{file.relative_to(folder)}: {error}"
+    _refuse_many(folder, len(files), problems)
+    if height is None or width is None:
+        _, first = next(iter(headers.values()))
+        for row, (_, size) in headers.items():
+            if size != first:  # and there is no telling which of them to follow
+                raise InputError(
+                    f"{files[row]} is {size[0]}x{size[1]} pixels, the first picture {first[0]}x{first[1]}: "
+                    "expected one size; resize the pictures"
+                )
+        width, height = width or first[0], height or first[1]
+        check_packed(len(files) * prod(first), sum(file.stat().st_size for file in files), str(folder))
+    gray = all(mode in ("L", "1") for mode, _ in headers.values())
+    return height, width, channels or (1 if gray else 3)
+
+
+def _decoded(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    height, width, channels = shape
+    with _opened(file) as picture:
+        scaled = picture.convert("L" if channels == 1 else "RGB")
+        if scaled.size != (width, height):
+            scaled = scaled.resize((width, height), RESIZE_FILTER)
+        return np.asarray(scaled).reshape(shape)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """Open a picture by its header, without decoding a pixel."""
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            if picture.width * picture.height > LARGEST_PICTURE:
+                raise _Unreadable(f"{picture.width}x{picture.height} pixels, more than {LARGEST_PICTURE:,}")
+            if picture.mode.startswith(("I", "F")):
+                raise _Unreadable(f"more than 8 bits a pixel ({picture.mode})")
+            yield picture
+    except DAMAGE as error:
+        raise _Unreadable(f"no readable picture ({type(error).__name__})") from error
+
+
+def _refuse_many(folder: Path, number: int, problems: dict[int, str]) -> None:
+    if len(problems) <= MOST_BROKEN * number:
+        return
+    first = "; ".join(list(problems.values())[:NAMED])
+    raise InputError(
+        f"{folder}: {len(problems):,} of {number:,} pictures cannot be read: expected at most {MOST_BROKEN:.0%}, "
+        f"whole and of 8 bits a pixel; replace or remove them: {first}{'; ...' if len(problems) > NAMED else ''}"
+    )

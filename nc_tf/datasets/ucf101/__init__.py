@@ -1,0 +1,1 @@
+"""UCF-101: archives, splits, decoding, clips."""

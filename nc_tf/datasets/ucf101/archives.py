@@ -1,0 +1,147 @@
+"""The official archives of UCF-101: downloaded, or found on the disk, and unpacked into the layout that `splits` reads.
+
+The videos come as a RAR, a format whose inventor licenses no free unpacker: a program of the machine does it.
+"""
+
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from nc_tf.datasets.download import fetch, md5_of
+from nc_tf.datasets.formats.arrays import DAMAGE
+from nc_tf.datasets.ucf101.splits import LARGEST_LIST, SPLIT_FOLDERS, TRAIN_LIST, VIDEO_FOLDERS, split_folder, video_folder
+from nc_tf.errors import InputError
+from nc_tf.storage.files import whole_file
+
+
+class Archive(NamedTuple):
+    """One of the two files."""
+
+    name: str
+    url: str
+    md5: str
+    size: int
+
+
+VIDEOS = Archive("UCF101.rar", "https://www.crcv.ucf.edu/data/UCF101/UCF101.rar", "6463accf4bbc20fa6418ab7f159e6149", 6_932_971_618)
+SPLITS = Archive(
+    "UCF101TrainTestSplits-RecognitionTask.zip",
+    "https://www.crcv.ucf.edu/wp-content/uploads/2019/03/UCF101TrainTestSplits-RecognitionTask.zip",
+    "4426308e815a5108ba976f4a2bb47c5e",
+    113_943,
+)
+
+# How each program is told to unpack everything to a folder and to ask nothing; the first that is installed is taken. bsdtar comes last
+# because it stops at RARs of the solid kind.
+UNPACKERS: dict[str, Callable[[Path, Path], list[str]]] = {
+    "unar": lambda archive, folder: ["-quiet", "-force-overwrite", "-no-directory", "-output-directory", str(folder), str(archive)],
+    "unrar": lambda archive, folder: ["x", "-idq", "-y", "-p-", str(archive), f"{folder}/"],
+    "bsdtar": lambda archive, folder: ["-x", "-f", str(archive), "-C", str(folder)],
+}
+
+
+def obtain(folder: str | Path, source: str | Path | None = None) -> Path:
+    """Find or make a folder with the videos and the split files.
+
+    Args:
+        folder: where archives are downloaded to (6.9 GB) and unpacked (as much again); what is unpacked there already is taken as it is.
+        source: instead of a download: a folder in the layout of `splits`, which is taken as it is, or one with the two archives.
+
+    Returns:
+        The folder for `ucf101.load_archive`.
+
+    Raises:
+        InputError: no such folder, or neither videos nor archives in it; others than the official archives; no program to unpack a RAR; a
+            failed download or unpacking.
+    """
+    folder, where = Path(folder), Path(source or folder)
+    if source is not None and not where.is_dir():
+        raise InputError(f"{where} is not a folder: expected UCF-101, or its two archives; check the path")
+    if source is not None and split_folder(where):
+        return where
+    if split_folder(folder) and video_folder(folder) != folder:
+        return folder
+    if source is None:
+        _unpacker()  # before the download, not after
+    for archive in (VIDEOS, SPLITS):
+        if source is None:
+            fetch(archive.url, folder / archive.name, md5=archive.md5, size=archive.size)
+        else:
+            _check_archive(where, archive)
+    # The lists last: a folder that has them is taken for whole.
+    if not (folder / VIDEO_FOLDERS[1]).is_dir():
+        _unpack_videos(where / VIDEOS.name, folder)
+    _unpack_splits(where / SPLITS.name, folder)
+    return folder
+
+
+def _check_archive(folder: Path, archive: Archive) -> None:
+    path = folder / archive.name
+    if not path.is_file():
+        raise InputError(
+            f"{folder} has neither {SPLIT_FOLDERS[0]}/ nor {archive.name}: expected UCF-101, or its two archives; "
+            "check the path, or leave --from out for a download"
+        )
+    try:
+        right = path.stat().st_size == archive.size and md5_of(path) == archive.md5  # the size first: the sum takes its time
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): expected the official archive; check the path") from error
+    if not right:
+        raise InputError(
+            f"{path} is not the official archive: expected {archive.size:,} bytes with MD5 {archive.md5}; copy or download it again"
+        )
+
+
+def _unpacker() -> str:
+    found = next((name for name in UNPACKERS if shutil.which(name)), None)
+    if found is None:
+        raise InputError(
+            f"{VIDEOS.name} needs a program that unpacks RAR: expected {', '.join(UNPACKERS)}; install one "
+            "(on Debian and Ubuntu: unar), or unpack it yourself and name the folder with --from"
+        )
+    return found
+
+
+def _unpack_videos(archive: Path, folder: Path) -> None:
+    """Unpack to a folder on the side first, so that half of the videos are never taken for all."""
+    program, side = _unpacker(), folder / f".{VIDEO_FOLDERS[1]}.part"
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"{program} unpacks {archive}; it takes a few minutes")
+    try:
+        shutil.rmtree(side, ignore_errors=True)
+        side.mkdir(parents=True)
+        done = subprocess.run(  # noqa: S603 (a list of arguments, no shell; the program is one of three)
+            [program, *UNPACKERS[program](archive.absolute(), side.absolute())], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if done.returncode:
+            said = next((line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()), "no reason given")
+            raise InputError(
+                f"{program} could not unpack {archive} ({said}): expected the whole archive, and room on the disk; "
+                "mend that, or install another unpacker"
+            )
+        if not (side / VIDEO_FOLDERS[1]).is_dir():
+            raise InputError(f"{archive} holds no folder {VIDEO_FOLDERS[1]}: expected the official archive; download it again")
+        (side / VIDEO_FOLDERS[1]).rename(folder / VIDEO_FOLDERS[1])
+    except OSError as error:
+        raise InputError(f"{archive} cannot be unpacked to {folder} ({error.strerror}): expected a writable folder; choose one") from error
+    finally:
+        shutil.rmtree(side, ignore_errors=True)
+
+
+def _unpack_splits(archive: Path, folder: Path) -> None:
+    """Unpack the lists alone, by their own names: a path out of the zip file can lead nowhere else."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            lists = [info for info in opened.infolist() if info.filename.endswith(".txt") and info.file_size <= LARGEST_LIST]
+            for info in sorted(lists, key=lambda info: Path(info.filename).name == TRAIN_LIST):  # last: by it such a folder is known
+                content = opened.read(info)
+                with whole_file(folder / SPLIT_FOLDERS[1] / Path(info.filename).name) as temporary:
+                    temporary.write_bytes(content)
+    except InputError:
+        raise
+    except DAMAGE as error:
+        raise InputError(f"{archive} cannot be unpacked to {folder} ({error}): expected the split files; download them again") from error

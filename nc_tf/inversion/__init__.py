@@ -1,0 +1,1 @@
+"""The optimisation of one trigger (paper section V-A): trigger space, cost schedule, step, loop."""

@@ -1,0 +1,185 @@
+"""The search for the smallest trigger: many arms at once, one compiled call a round.
+
+An arm is one (label, start) pair. Everything an arm owns has a leading arm axis and nothing crosses it, so that adding an arm
+changes no other arm's result. Paper section V-A; the defaults of the loss are what the original's code minimises.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from nc_tf.errors import InputError
+from nc_tf.inversion import cost_schedule
+from nc_tf.inversion.trigger_space import TriggerSpace
+
+Network = Callable[[tf.Tensor], tf.Tensor]  # raw images (N, H, W, C) or clips (N, T, H, W, C) float32 -> logits (N, K) float32
+
+# The original hands its two arguments to Keras's cross-entropy in the wrong order: the one-hot vector is clipped to 1e-7 and logged.
+LINEAR_SCALE = float(-np.log(1e-7))
+
+
+class Loss(StrEnum):
+    """What drives an image towards the label: linear, 16.118 * (1 - p), is the original's code; cross-entropy, -log p, the paper's text."""
+
+    LINEAR = "linear"
+    CROSS_ENTROPY = "cross_entropy"
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What stays the same during a search.
+
+    Attributes:
+        loss: see `Loss`.
+        regularization: "l1", "l2" or None: the norm of the mask that the cost weighs.
+        learning_rate: of Adam(.5, .9) in tanh space.
+        batch_size: images a minibatch.
+        batches_per_round: minibatches, and updates, between two looks of the schedule.
+        max_rounds: rounds after which an arm ends whatever its state.
+        save_last: keep the trigger of the last round instead of the smallest working one.
+        cost: the schedule.
+        exclude_target: leave the images of an arm's own label out of its minibatches: without a trigger they count as successes.
+    """
+
+    loss: Loss | str = Loss.LINEAR
+    regularization: str | None = "l1"
+    learning_rate: float = 0.1
+    batch_size: int = 32
+    batches_per_round: int = 31
+    max_rounds: int = 1000
+    save_last: bool = False
+    cost: cost_schedule.CostSchedule = cost_schedule.CostSchedule()
+    exclude_target: bool = False
+
+    def __post_init__(self) -> None:
+        if self.loss not in list(Loss):
+            raise InputError(f"loss {self.loss!r}: expected one of {', '.join(Loss)}; choose one")
+        if self.regularization not in ("l1", "l2", None):
+            raise InputError(f"regularization {self.regularization!r}: expected 'l1', 'l2' or None; choose one")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning rate {self.learning_rate}: expected a finite number above 0; the paper's is .1")
+        if min(self.batch_size, self.batches_per_round, self.max_rounds) < 1:
+            raise InputError(
+                f"batch size {self.batch_size}, batches a round {self.batches_per_round}, rounds {self.max_rounds}: "
+                "expected 1 or more of each; the paper's are 32, 31 and 1000"
+            )
+
+
+class Run(NamedTuple):
+    """All that a search in progress consists of, (A, ...) each."""
+
+    # every minibatch
+    z: tuple[tf.Tensor, tf.Tensor]  # z_mask (A, h, w, 1), z_pattern (A, H, W, C)
+    first_moment: tuple[tf.Tensor, tf.Tensor]
+    second_moment: tuple[tf.Tensor, tf.Tensor]
+    updates: tf.Tensor  # (A,) int32
+    # every round
+    cost: cost_schedule.ScheduleState
+    best: tuple[tf.Tensor, tf.Tensor]  # z at the end of the best round so far
+
+
+class RoundLog(NamedTuple):
+    """What the host reads after a round, (A,) each: means over the round's minibatches, measured before each update."""
+
+    ce: np.ndarray
+    reg: np.ndarray
+    loss: np.ndarray
+    success: np.ndarray
+    reg_best: np.ndarray
+    cost: np.ndarray  # in force during the round
+    stopped: np.ndarray
+    finite: np.ndarray
+
+
+class Inversion:
+    """The compiled search of one network: `start` makes the state of some arms, `advance` runs one round of all of them."""
+
+    def __init__(self, network: Network, space: TriggerSpace, settings: SearchSettings) -> None:
+        self.network, self.space, self.settings = network, space, settings
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        # XLA pays on a GPU; on a CPU it was measured more than ten times slower than the plain graph. The arm axis is left open there,
+        # so that a batch of arms may shrink without a new trace.
+        self.advance = tf.function(self._advance, jit_compile=on_gpu, reduce_retracing=True, autograph=False)
+
+    def start(self, masks: Sequence[np.ndarray], patterns: Sequence[np.ndarray]) -> Run:
+        """A fresh state for arms that begin at these masks (h, w) in [0, 1] and patterns (H, W, C) in [0, 255]."""
+        pairs = [self.space.encode(mask, pattern) for mask, pattern in zip(masks, patterns, strict=True)]
+        z_mask, z_pattern = (tf.constant(np.stack(part)) for part in zip(*pairs, strict=True))
+        z, zeros = (z_mask, z_pattern), (tf.zeros_like(z_mask), tf.zeros_like(z_pattern))
+        return Run(z, zeros, zeros, tf.zeros([len(pairs)], tf.int32), cost_schedule.init(len(pairs), self.settings.cost), z)
+
+    def _advance(self, run: Run, targets: tf.Tensor, images: tf.Tensor, indices: tf.Tensor) -> tuple[Run, tf.Tensor]:
+        """One round.
+
+        Args:
+            run: the state.
+            targets: (A,) int32, each arm's label.
+            images: (N, H, W, C) raw, clips (N, T, H, W, C), uint8 or float32, resident on the device.
+            indices: (K, A, B) int32, the images of each minibatch of each arm.
+
+        Returns:
+            The next state, and the fields of a `RoundLog` as one (8, A) float32 tensor, so that the host reads once.
+        """
+        steps = tf.shape(indices)[0]
+
+        def one_minibatch(step: tf.Tensor, run: Run, totals: tf.Tensor) -> tuple[tf.Tensor, Run, tf.Tensor]:
+            batch = tf.cast(tf.gather(images, indices[step]), tf.float32)
+            run, means = self.update(run, targets, batch)
+            return step + 1, run, totals + means
+
+        nothing = tf.zeros([4, tf.shape(targets)[0]])
+        _, run, totals = tf.while_loop(lambda step, *_: step < steps, one_minibatch, (tf.constant(0), run, nothing))
+        means = totals / tf.cast(steps, tf.float32)
+        _, reg, _, success = tf.unstack(means)
+        cost, improved = cost_schedule.update(run.cost, success, reg, self.settings.cost)
+        finite = tf.reduce_all(tf.math.is_finite(means), axis=0)
+        for part in run.z:
+            finite &= tf.reduce_all(tf.math.is_finite(part), axis=list(range(1, part.shape.rank)))
+        best = tuple(tf.where(_beside(improved & finite, new), new, old) for new, old in zip(run.z, run.best, strict=True))
+        flags = tf.cast(tf.stack([cost.stopped, finite]), tf.float32)
+        report = tf.concat([means, tf.stack([cost.reg_best, run.cost.cost]), flags], axis=0)
+        return run._replace(cost=cost, best=best), report
+
+    def update(self, run: Run, targets: tf.Tensor, batch: tf.Tensor) -> tuple[Run, tf.Tensor]:
+        """One update on one minibatch (A, B, H, W, C) or (A, B, T, H, W, C); returns (4, A): ce, reg, loss, success before it."""
+        per_arm = tf.shape(batch)[:2]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(run.z)
+            masks, patterns = self.space.masks(run.z[0]), self.space.patterns(run.z[1])
+            stamped = self.space.stamp(batch, masks, patterns)
+            logits = self.network(tf.reshape(stamped, tf.concat([[-1], tf.shape(stamped)[2:]], 0)))
+            wanted = tf.repeat(targets, per_arm[1])
+            ce = tf.reshape(self._class_loss(logits, wanted), per_arm)
+            reg = self.space.norms(masks, self.settings.regularization)
+            # Summed over the batch, the cost too, as the original hands its vector loss to Adam: a gradient's size counts against epsilon.
+            loss = tf.reduce_sum(ce) + tf.cast(per_arm[1], tf.float32) * tf.reduce_sum(run.cost.cost * reg)
+        gradients = tape.gradient(loss, run.z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        hit = tf.reshape(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == wanted, tf.float32), per_arm)
+        ce, success = tf.reduce_mean(ce, axis=1), tf.reduce_mean(hit, axis=1)
+        return self._adam(run, gradients), tf.stack([ce, reg, ce + run.cost.cost * reg, success])
+
+    def _class_loss(self, logits: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+        if self.settings.loss == Loss.CROSS_ENTROPY:
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted, logits=logits)
+        return LINEAR_SCALE * (1.0 - tf.gather(tf.nn.softmax(logits), wanted, axis=1, batch_dims=1))
+
+    def _adam(self, run: Run, gradients: Sequence[tf.Tensor]) -> Run:
+        """Adam(.5, .9) with Keras's epsilon, each arm at its own step; written out because a Keras optimiser keeps one step for all."""
+        beta_1, beta_2, epsilon = 0.5, 0.9, 1e-7
+        updates = run.updates + 1
+        t = tf.cast(updates, tf.float32)
+        rate = self.settings.learning_rate * tf.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t)
+        first = tuple(beta_1 * m + (1.0 - beta_1) * g for m, g in zip(run.first_moment, gradients, strict=True))
+        second = tuple(beta_2 * v + (1.0 - beta_2) * g * g for v, g in zip(run.second_moment, gradients, strict=True))
+        z = tuple(w - _beside(rate, w) * m / (tf.sqrt(v) + epsilon) for w, m, v in zip(run.z, first, second, strict=True))
+        return run._replace(z=z, first_moment=first, second_moment=second, updates=updates)
+
+
+def _beside(per_arm: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    """(A,) -> (A, 1, ..., 1), to be used with a part of the state (A, ...)."""
+    return tf.reshape(per_arm, (-1, *[1] * (part.shape.rank - 1)))

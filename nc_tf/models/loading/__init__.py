@@ -1,0 +1,1 @@
+"""Model files from strangers, opened without running anything in them."""

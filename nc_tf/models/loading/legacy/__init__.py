@@ -1,0 +1,1 @@
+"""Model files of Keras 1 and 2, rewritten for Keras 3."""

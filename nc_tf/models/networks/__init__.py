@@ -1,0 +1,1 @@
+"""Architectures that the examples and benchmarks train."""

@@ -1,0 +1,1 @@
+"""The process: memory it may take, random state of its caller."""

@@ -1,0 +1,114 @@
+"""What a scan was asked, as plain JSON values: a stopped one goes on only where all of it is the same."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from nc_tf._version import __version__
+from nc_tf.errors import printable
+from nc_tf.inversion.step import SearchSettings
+from nc_tf.models.adapting import what_was_adapted
+from nc_tf.models.frozen import resolve_precision
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.scan_folder.state_files import STATE_FORMAT
+from nc_tf.scanning.presets import Preset
+
+# The mark of `nc-tf demo` in the settings of a scan: all that it has there.
+DEMO = "demo"
+# Where the version stands; a difference in it is named before all that follows from it.
+VERSION = "nc_tf"
+LONGEST = 80
+# Settings that are hashes, and what it means that they differ.
+HASHES = {"model": "of another model file", "data": "of other images (of another data file, or others chosen from it)"}
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hash of a file; of a folder, the hash of its files' hashes in the order of their names."""
+    path = Path(path)
+    if path.is_dir():
+        return hashlib.sha256("".join(sha256_of(file) for file in sorted(path.rglob("*")) if file.is_file()).encode()).hexdigest()
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def scan_record(
+    model_hash: str,
+    data_hash: str,
+    preset: Preset,
+    preprocess: Preprocessing,
+    upsample_size: int,
+    seed: int,
+    *,
+    best: str = "norm",
+    per_frame: bool = False,
+) -> dict[str, Any]:
+    """All that the outcome of a label depends on, one key each, so that a difference can be named.
+
+    The precision is what it comes to on this machine: "auto" may come to another one where a stopped scan goes on.
+    """
+    values = settings_record(preset.settings)
+    cost = values.pop("cost")
+    cuts = [asdict(cut) for cut in preset.cuts]
+    search = {"starts": preset.starts, "grey": preset.grey, "cuts": cuts, "precision": resolve_precision(preset.precision)}
+    search |= {"upsample_size": upsample_size, "seed": seed, "held_out": preset.held_out}
+    if per_frame:
+        search["per_frame"] = True
+    if preset.patches:
+        search["patches"] = True
+    if preset.ranking is not None:
+        search["ranking"] = asdict(preset.ranking) | {"search": settings_record(preset.ranking.search)}
+    if best != "norm":
+        search["best"] = best
+    versions = {VERSION: __version__, "state_format": STATE_FORMAT}
+    return {**versions, "model": model_hash, "data": data_hash, **search, **values, **cost, "preprocessing": asdict(preprocess)}
+
+
+def settings_record(settings: SearchSettings) -> dict[str, Any]:
+    """Every setting by its name, but for one that came later, where it changes nothing: scans begun before can go on."""
+    values = asdict(settings)
+    if not settings.exclude_target:
+        del values["exclude_target"]
+    return values
+
+
+def model_facts(path: str | Path, model: keras.Model) -> dict[str, Any]:
+    """What `verdict.json` says of a model file: shapes as the scan sees them, and what was adapted or named."""
+    shape = list(model.input_shape[1:])
+    facts = {"path": str(path), "sha256": sha256_of(path), "num_classes": model.output_shape[-1], "input_shape": shape}
+    weights = {"weights_of": model.nc_tf_weights_of} if hasattr(model, "nc_tf_weights_of") else {}
+    return facts | weights | what_was_adapted(model)
+
+
+def array_hash(*arrays: np.ndarray) -> str:
+    """Hash of arrays' shapes, types and content."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def difference_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Why a scan cannot go on with these settings, if it cannot: the end of a sentence that begins with "... holds a scan"."""
+    if (DEMO in before) != (DEMO in now):
+        made = "of nc-tf demo" if DEMO in before else "that nc-tf demo did not make"
+        return f"{made}: expected a folder of its own for each; choose another with --out"
+    for key in sorted(now.keys() | before.keys(), key=lambda key: (key != VERSION, key)):
+        if now.get(key) != before.get(key):
+            what, there, here = _shown(key), _shown(before.get(key)), _shown(now.get(key))
+            other = HASHES.get(key, f"with {what} {there}, this one has {here}")
+            if key == VERSION:
+                other = f"of {f'nc_tf {there}' if key in before else 'an nc_tf that wrote no version'}, this is nc_tf {here}"
+            same = "version" if key == VERSION else "settings"
+            return f"{other}: expected the same {same} to go on with it; choose another folder, or start over (--fresh)"
+    return None
+
+
+def _shown(value: object) -> str:
+    text = printable(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

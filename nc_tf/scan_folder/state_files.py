@@ -1,0 +1,106 @@
+"""How far a scan has come, and how far its arms have, on disk: what a scan that was cut off goes on from.
+
+One file an arm, written after each of its legs: whole or not at all, but not forced to the disk, because after a power cut a lost
+leg costs seconds. A file that cannot be read, or that this scan cannot have written, is therefore as good as none.
+What a ranking came to is one small file, and then the states of its arms are not needed any more.
+"""
+
+import json
+import operator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nc_tf.inversion.cost_schedule import ScheduleState
+from nc_tf.inversion.loop import Progress
+from nc_tf.inversion.step import Run
+from nc_tf.scanning.prescreening import Shortlist
+from nc_tf.storage.files import delete, plain, whole_file
+from nc_tf.storage.npz_file import npz_arrays
+from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
+
+# Of what lies in `state/`, and of what it means. Whoever changes either counts on: a scan goes on only with a state of its own format.
+STATE_FORMAT = 1
+# What a state's arrays are packed into again, in the order in which `tf.nest.flatten` takes them out.
+_SHAPE: Any = Run((0, 0), (0, 0), (0, 0), 0, ScheduleState(*range(len(ScheduleState._fields))), (0, 0))
+# A shortlist of a million labels takes 8 MB.
+MOST_BYTES = 2**24
+
+
+def arm_file(folder: Path, label: int, start: int) -> Path:
+    """Where an arm's state lies."""
+    return folder / f"arm_{label}_{start}.npz"
+
+
+def save_progress(folder: Path, progress: Progress, seconds: float) -> None:
+    """Write one arm's state; `seconds` is what the scan has taken so far."""
+    arrays = {f"state_{number}": part for number, part in enumerate(tf.nest.flatten(progress.run))}
+    with whole_file(arm_file(folder, progress.label, progress.start), durable=False) as temporary:
+        np.savez(
+            temporary,
+            allow_pickle=False,
+            label=progress.label,
+            start=progress.start,
+            history=progress.history,
+            stopped=progress.stopped,
+            finite=progress.finite,
+            seconds=seconds,
+            **arrays,
+        )
+
+
+def load_progress(folder: Path) -> tuple[list[Progress], float]:
+    """Every arm that can be read, and the seconds that the scan had taken."""
+    arms = [arm for path in sorted(folder.glob("arm_*_*.npz")) if (arm := _read(path)) is not None]
+    return [progress for progress, _ in arms], max((seconds for _, seconds in arms), default=0.0)
+
+
+def _read(path: Path) -> tuple[Progress, float] | None:
+    try:
+        with npz_arrays(plain(path)) as (_, load):
+            state = [load(f"state_{number}") for number in range(len(tf.nest.flatten(_SHAPE)))]
+            progress = Progress(
+                whole_number(load("label")),
+                whole_number(load("start")),
+                tf.nest.pack_sequence_as(_SHAPE, state),
+                history_of(load("history")),
+                bool(whole_number(load("stopped"))),
+                bool(whole_number(load("finite"))),
+            )
+            named_rightly = path.name == arm_file(path.parent, progress.label, progress.start).name
+            return (progress, real_number(load("seconds"), most=MOST_SECONDS)) if named_rightly else None
+    except Exception:  # NumPy and zipfile raise half a dozen kinds for a broken file
+        return None
+
+
+def forget_progress(folder: Path, label: int | None = None) -> None:
+    """Delete the arms of one label, or of all."""
+    delete(folder.glob(f"arm_{'*' if label is None else label}_*.npz"))
+
+
+def shortlist_file(folder: Path) -> Path:
+    """Where the outcome of a ranking lies."""
+    return folder / "shortlist.json"
+
+
+def save_shortlist(folder: Path, shortlist: Shortlist, seconds: float) -> None:
+    """Write what a ranking came to; `seconds` is what the scan has taken so far."""
+    with whole_file(shortlist_file(folder)) as temporary:
+        temporary.write_text(json.dumps(asdict(shortlist) | {"seconds": seconds}), encoding="utf-8")
+
+
+def load_shortlist(folder: Path) -> tuple[Shortlist | None, float]:
+    """What a ranking came to, if it is over, and the seconds that the scan had taken by then."""
+    try:
+        saved = json.loads(plain(shortlist_file(folder), MOST_BYTES).read_text(encoding="utf-8"))
+        labels = {part: tuple(operator.index(label) for label in saved[part]) for part in ("lowest", "sample", "ranked_out")}
+        shortlist = Shortlist(**labels, rounds=whole_number(np.array(saved["rounds"])))
+        seconds = real_number(np.array(saved["seconds"]), most=MOST_SECONDS)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None, 0.0
+    everyone = [*shortlist.chosen, *shortlist.ranked_out]
+    once = all(len({*part}) == len(part) for part in (shortlist.lowest, shortlist.sample, everyone))
+    return (shortlist, seconds) if once else (None, 0.0)

@@ -1,0 +1,1 @@
+"""Which labels are searched, with how many restarts, and where they run."""

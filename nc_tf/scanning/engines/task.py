@@ -1,0 +1,64 @@
+"""What the outcome of a leg depends on, and nothing else: any engine that is given it comes to the same result."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import keras
+import numpy as np
+
+from nc_tf.inversion.loop import ResidentImages
+from nc_tf.inversion.step import Inversion, SearchSettings
+from nc_tf.inversion.trigger_space import TriggerSpace
+from nc_tf.models.frozen import MOST_LOOKED_AT, FrozenNetwork, evenly_spaced
+from nc_tf.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A model, and how its triggers are searched.
+
+    Attributes:
+        model: the classifier.
+        preprocess: what it expects of raw pixels.
+        precision: "float32", "bfloat16" or "auto".
+        images: (N, H, W, C) raw, clips (N, T, H, W, C), to search on.
+        settings: of the search.
+        upsample_size: side of the mask's super-pixels, pixels.
+        seed: of starts and minibatches.
+        per_frame: whether every frame of a clip has a trigger of its own.
+        labels: (N,) classes of the images; needed where the settings exclude those of an arm's own label.
+        rows: of the images those to search on; None for all.
+    """
+
+    model: keras.Model
+    preprocess: Preprocessing
+    precision: str
+    images: np.ndarray
+    settings: SearchSettings
+    upsample_size: int
+    seed: int
+    per_frame: bool = False
+    labels: np.ndarray | None = None
+    rows: np.ndarray | None = None
+
+    @cached_property
+    def network(self) -> FrozenNetwork:
+        """The model as the search sees it."""
+        rows = np.arange(len(self.images)) if self.rows is None else self.rows
+        return FrozenNetwork(self.model, self.preprocess, self.precision, self.images[evenly_spaced(rows, MOST_LOOKED_AT)])
+
+    @cached_property
+    def space(self) -> TriggerSpace:
+        """Where its triggers live."""
+        return TriggerSpace(self.images.shape[1:], self.upsample_size, per_frame=self.per_frame)
+
+    @cached_property
+    def inversion(self) -> Inversion:
+        """The compiled search."""
+        return Inversion(self.network, self.space, self.settings)
+
+    @cached_property
+    def minibatches(self) -> ResidentImages:
+        """The images of each round."""
+        labels = self.labels if self.settings.exclude_target else None
+        return ResidentImages(self.images, self.settings, self.seed, labels, self.rows)

@@ -1,0 +1,146 @@
+"""What runs on the nodes of a cluster: a process that loads the model once and then searches whatever legs it is given."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nc_tf._version import __version__
+from nc_tf.errors import InputError
+from nc_tf.inversion.loop import Leg, Progress, advance
+from nc_tf.inversion.step import SearchSettings
+from nc_tf.models.loading.load import keras_reason
+from nc_tf.models.saving import save_model
+from nc_tf.preprocessing import Preprocessing
+from nc_tf.scanning.engines.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Parcel:
+    """A `Task` as it travels.
+
+    Attributes:
+        version: of the nc_tf that packed it.
+        model: the bytes of a `.keras` file.
+        precision: "float32" or "bfloat16": decided before, so that all workers compute alike.
+        preprocess, images, settings, upsample_size, seed, per_frame, labels: as in `Task`.
+    """
+
+    version: str
+    model: bytes
+    precision: str
+    preprocess: Preprocessing
+    images: np.ndarray
+    settings: SearchSettings
+    upsample_size: int
+    seed: int
+    per_frame: bool
+    labels: np.ndarray | None
+
+
+def pack(task: Task) -> Parcel:
+    """Make a task ready to travel.
+
+    Raises:
+        InputError: its model cannot be saved.
+    """
+    with tempfile.TemporaryDirectory(prefix="nc_tf_") as folder:
+        file = Path(folder) / "model.keras"
+        try:
+            save_model(task.model, file)
+        except InputError:  # no room for the file
+            raise
+        except Exception as error:  # Keras raises whatever a layer's own methods happen to hit
+            raise InputError(
+                f"the model cannot be sent to the workers, because Keras cannot save it ({keras_reason(error)}): "
+                "expected one that model.save('name.keras') accepts; rebuild it from layers of Keras, or scan on this machine"
+            ) from error
+        model = file.read_bytes()
+    images, labels = task.images, task.labels
+    if task.rows is not None:  # the others stay at home
+        images, labels = images[task.rows], None if labels is None else labels[task.rows]
+    asked = (task.preprocess, images, task.settings, task.upsample_size, task.seed, task.per_frame, labels)
+    return Parcel(__version__, model, task.network.precision, *asked)
+
+
+def unpack(parcel: Parcel) -> Task:
+    """The task again, on the machine that it came to.
+
+    Raises:
+        InputError: it was packed by another version, or the model cannot be rebuilt here.
+    """
+    if parcel.version != __version__:
+        raise InputError(
+            f"a worker has nc_tf {__version__}, the scan was started with {parcel.version}: "
+            "expected the same version on all nodes; install it there"
+        )
+    with tempfile.TemporaryDirectory(prefix="nc_tf_") as folder:
+        file = Path(folder) / "model.keras"
+        file.write_bytes(parcel.model)
+        try:
+            # No safe mode: who sends this could as well send a program. What a stranger's file may do was settled when it was opened.
+            model = keras.models.load_model(file, compile=False, safe_mode=False)
+        except Exception as error:
+            raise InputError(
+                f"a worker cannot rebuild the model ({keras_reason(error)}): expected layers of Keras, or custom ones that can be imported "
+                "on every node; install what defines them there, or scan on this machine"
+            ) from error
+    searched = (parcel.images, parcel.settings, parcel.upsample_size, parcel.seed, parcel.per_frame, parcel.labels)
+    return Task(model, parcel.preprocess, parcel.precision, *searched)
+
+
+def use_cores(cores: int) -> None:
+    """Before TensorFlow starts its devices: keep to so many cores, and take no more of a GPU than is needed."""
+    tf.config.threading.set_intra_op_parallelism_threads(cores)
+    tf.config.threading.set_inter_op_parallelism_threads(cores)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # the process that drives the scan may need some of it
+
+
+class _Inbox(Iterator[Leg]):
+    """The legs given so far; it waits for one only where there is nothing else to do, and otherwise runs dry until there are more."""
+
+    def __init__(self) -> None:
+        self.given: SimpleQueue[Leg] = SimpleQueue()
+        self.under_way = 0
+
+    def __next__(self) -> Leg:
+        try:
+            leg = self.given.get(block=self.under_way == 0)
+        except Empty:
+            raise StopIteration from None
+        self.under_way += 1
+        return leg
+
+
+class Worker:
+    """One process of a cluster. `search` runs for as long as it lives, `give` is called beside it, from another thread."""
+
+    def __init__(self, cores: int) -> None:
+        """`cores`: how many it may keep busy."""
+        self.cores = cores
+        self.inbox = _Inbox()
+
+    def give(self, legs: Sequence[Leg]) -> None:
+        """More legs to search."""
+        for leg in legs:
+            self.inbox.given.put(leg)
+
+    def search(self, parcel: Parcel, lanes: int) -> Iterator[Progress | None]:
+        """None as soon as the model is loaded; after that what each leg came to, without end.
+
+        Raises:
+            InputError: see `unpack`.
+        """
+        use_cores(self.cores)
+        task = unpack(parcel)
+        inversion, minibatches = task.inversion, task.minibatches
+        yield None
+        for progress in advance(inversion, self.inbox, minibatches, lanes=lanes):
+            self.inbox.under_way -= 1
+            yield progress

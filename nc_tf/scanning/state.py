@@ -1,0 +1,108 @@
+"""Progress of a scan, as a value: what a scan that was stopped goes on from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import tensorflow as tf
+
+from nc_tf.errors import InputError
+from nc_tf.inversion.loop import Progress
+from nc_tf.inversion.step import Run, SearchSettings
+from nc_tf.inversion.trigger_space import TriggerSpace
+from nc_tf.results import LabelResult
+from nc_tf.scanning.prescreening import RankingSettings, Shortlist
+
+
+@dataclass(frozen=True, eq=False)
+class ScanState:
+    """How far a scan has come; of one that begins, nothing.
+
+    Attributes:
+        finished: results of labels that need no search any more, by label.
+        under_way: how far searches of other labels came.
+        ranking: how far labels came in the ranking, where the preset ranks them.
+        shortlist: what that ranking came to, if it was over.
+    """
+
+    finished: Mapping[int, LabelResult] = field(default_factory=dict)
+    under_way: tuple[Progress, ...] = ()
+    ranking: tuple[Progress, ...] = ()
+    shortlist: Shortlist | None = None
+
+
+def fitting(
+    state: ScanState, space: TriggerSpace, settings: SearchSettings, starts: int, classes: np.ndarray, ranking: RankingSettings | None
+) -> ScanState:
+    """Return what a scan can go on from: a state without the arms and the shortlist that this scan cannot have come to.
+
+    Args:
+        state: as it was read.
+        space: where the scan's triggers live.
+        settings, starts: of its searches.
+        classes: (N,) of the images that its triggers are measured on.
+        ranking: how it ranks labels, if it does.
+
+    Raises:
+        InputError: a finished label is none of this scan's.
+    """
+    for label, result in state.finished.items():
+        wrong = _difference(result, space, starts, measured=bool((classes != label).any()))
+        if wrong:
+            raise InputError(f"the saved trigger of label {label} is {wrong}; delete triggers/label_{label}.npz and scan again")
+    under_way = tuple(arm for arm in state.under_way if _fits(arm, space, settings, starts))
+    if ranking is None:
+        return ScanState(state.finished, under_way)
+    ranked = tuple(arm for arm in state.ranking if _fits(arm, space, ranking.search, ranking.starts))
+    shortlist = state.shortlist
+    if shortlist and (len(shortlist.lowest), len(shortlist.sample)) != (ranking.lowest, ranking.sample):
+        shortlist = None
+    return ScanState(state.finished, under_way, ranked, shortlist)
+
+
+def _difference(result: LabelResult, space: TriggerSpace, starts: int, *, measured: bool) -> str | None:
+    """What a saved label has that one of this scan cannot have, and what was expected; None for nothing."""
+    shape, rates = result.trigger.pattern.shape, (result.attack_success_rate, result.zero_trigger_rate)
+    if shape != space.pattern_shape:
+        return f"for images {shape}: expected {space.pattern_shape}"
+    if result.starts != starts:
+        return f"the best of {result.starts} starts: expected {starts}"
+    if any(np.isnan(rate) == measured for rate in rates):
+        return f"one that moves {rates[0]:g} of the images, and nothing {rates[1]:g}: expected {'shares' if measured else 'nan'} of them"
+    return None
+
+
+def _fits(progress: Progress, space: TriggerSpace, settings: SearchSettings, starts: int) -> bool:
+    """Whether a search with these settings can have come to this."""
+    return _has_shapes(progress.run, space) and progress.start < starts and _is_sound(progress, settings)
+
+
+def _has_shapes(run: Run, space: TriggerSpace) -> bool:
+    z = [((1, *space.mask_shape, 1), np.float32), ((1, *space.pattern_shape), np.float32)]
+    schedule = [((1,), kind) for kind in (np.float32, np.int32, np.int32, np.int32, bool, bool, np.float32, np.int32, bool)]
+    return [(part.shape, part.dtype) for part in tf.nest.flatten(run)] == [*z, *z, *z, ((1,), np.int32), *schedule, *z]
+
+
+def _is_sound(progress: Progress, settings: SearchSettings) -> bool:
+    """Whether state and history agree with each other, and lie in their ranges."""
+    run, rounds = progress.run, progress.rounds
+    if not 1 <= rounds <= settings.max_rounds:
+        return False
+    step, *means, reg_best, cost = progress.history.T
+    success = means[-1][np.isfinite(means[-1])]
+    finite = [np.isfinite(column) for column in means]
+    ends_finite = all(column[-1] for column in finite) and all(np.isfinite(part).all() for part in run.z)
+    return bool(
+        (step == np.arange(rounds)).all()
+        and run.updates[0] == rounds * settings.batches_per_round
+        and run.cost.stopped[0] == progress.stopped
+        and run.cost.reg_best[0] == reg_best[-1]
+        and progress.finite == ends_finite
+        and all(column[:-1].all() for column in finite)
+        and all(np.isfinite(part).all() for part in run.best)
+        and not (ends_finite and any(np.isnan(part).any() for part in (*run.first_moment, *run.second_moment)))
+        and ((success >= 0) & (success <= 1)).all()
+        and (reg_best >= 0).all()
+        and (np.isfinite(cost) & (cost >= 0)).all()
+        and 0 <= run.cost.cost[0] < np.inf
+    )

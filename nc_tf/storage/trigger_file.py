@@ -1,0 +1,58 @@
+"""A trigger as a file: `.npz` with mask, pattern and label, lossless."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nc_tf.errors import InputError
+from nc_tf.results import Trigger
+from nc_tf.storage.bounds import NUMBERS, TEXT
+from nc_tf.storage.files import whole_file
+from nc_tf.storage.npz_file import npz_arrays
+
+
+def save_trigger(path: str | Path, trigger: Trigger, **more: ArrayLike) -> None:
+    """Write mask (H, W) float32, pattern (H, W, C) float32, both with T before H for a trigger a frame, label, and what else is given."""
+    with whole_file(path) as temporary:
+        arrays: dict[str, ArrayLike] = {"mask": trigger.mask, "pattern": trigger.pattern, "label": trigger.label, **more}
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def trigger_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Read everything in a trigger file, numbers and text.
+
+    Raises:
+        InputError: a pipe or a device; objects; or what unpacks to far more than the file stores.
+        Exception: of half a dozen kinds, from NumPy and zipfile, for a broken file.
+    """
+    with npz_arrays(Path(path), kinds=NUMBERS + TEXT) as (names, load):
+        return {name: load(name) for name in names}
+
+
+def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
+    """Read a trigger, and what else lies in its file.
+
+    Raises:
+        InputError: the file is missing, broken, or holds something else.
+    """
+    try:
+        more = trigger_arrays(path)
+        mask, pattern = more.pop("mask").astype(np.float32), more.pop("pattern").astype(np.float32)
+        label = int(more.pop("label"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: expected a trigger file; check the path") from None
+    except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
+        raise InputError(f"{path} cannot be read ({error}): expected an .npz with mask, pattern and label; make it again") from error
+    whole = mask.size > 0 and mask.ndim in (2, 3) and pattern.ndim == mask.ndim + 1 and pattern.shape[:-1] == mask.shape
+    if not whole or not (np.isfinite(mask).all() and np.isfinite(pattern).all()):
+        raise InputError(
+            f"{path} holds a mask {mask.shape} and a pattern {pattern.shape}: expected finite (H, W) and (H, W, C), or both with T first; "
+            "make it again"
+        )
+    if mask.min() < 0 or mask.max() > 1 or pattern.min() < 0 or pattern.max() > 255:
+        raise InputError(
+            f"{path} holds a mask from {mask.min():g} to {mask.max():g} and a pattern from {pattern.min():g} to {pattern.max():g}: "
+            "expected [0, 1] and raw pixels in [0, 255]; rescale them"
+        )
+    return Trigger(label, mask, pattern), more

@@ -1,0 +1,1 @@
+"""Training with triggers: stamping, data augmentation, injection."""

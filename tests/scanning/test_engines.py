@@ -1,0 +1,217 @@
+"""What engines share: their names, who gets which leg, and a task that travels."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Timer
+
+import keras
+import numpy as np
+import pytest
+from networks import IMAGE_SHAPE, corner_images, corner_network
+from quick import QUICK
+
+from nc_tf.errors import InputError
+from nc_tf.inversion.loop import Arm, Leg, Progress, advance
+from nc_tf.preprocessing import preprocessing
+from nc_tf.scanning.engines import local, worker
+from nc_tf.scanning.engines.choice import engine_named
+from nc_tf.scanning.engines.dealing import MOST_LOSSES, Dealer
+from nc_tf.scanning.engines.task import Task
+from nc_tf.scanning.engines.worker import Worker, pack, unpack
+from nc_tf.scanning.halving import random_arm
+from nc_tf.scanning.scan import scan
+
+IMAGES, LABELS = corner_images(64)
+
+
+def legs(number: int, until: int = 8) -> list[Leg]:
+    mask, pattern = np.zeros(IMAGE_SHAPE[:2]), np.zeros(IMAGE_SHAPE)
+    return [Leg(Arm(label, 0, mask, pattern), until) for label in range(number)]
+
+
+def ended(leg: Leg) -> Progress:
+    return Progress(leg.arm.label, leg.arm.start, (), np.zeros((leg.until, 7)), False, True)  # type: ignore[arg-type]
+
+
+def numbers(dealt: dict[str, list[Leg]]) -> dict[str, list[int]]:
+    return {name: [leg.arm.label for leg in some] for name, some in dealt.items()}
+
+
+def task(model: keras.Model | None = None, precision: str = "float32") -> Task:
+    settings = replace(QUICK, max_rounds=6)
+    return Task(model or corner_network(3), preprocessing("mnist"), precision, IMAGES, settings, 2, 7)
+
+
+# Names
+
+
+def test_the_engine_of_one_machine_is_found_by_its_name() -> None:
+    assert engine_named("local") is local.run
+
+
+def test_an_unknown_engine_is_refused_before_anything_is_done() -> None:
+    with pytest.raises(InputError, match="engine 'spark': expected one of local, ray; choose one"):
+        scan(corner_network(), IMAGES, LABELS, engine="spark")
+
+
+def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "nc_tf.scanning.engines.ray", raising=False)
+    monkeypatch.delattr("nc_tf.scanning.engines.ray", raising=False)
+    with pytest.raises(InputError, match=r"engine ray: expected the package ray.* pip install 'nc_tf\[ray\]'"):
+        scan(corner_network(), IMAGES, LABELS, engine="ray")
+
+
+# Who gets which leg
+
+
+def test_lanes_are_filled_and_a_quarter_more() -> None:
+    dealer: Dealer[str] = Dealer(legs(30), lanes=8)
+    dealer.join("a")
+    assert numbers(dealer.deal()) == {"a": list(range(10))}
+    assert dealer.deal() == {}
+
+
+def test_few_legs_are_spread_evenly_over_the_workers() -> None:
+    dealer: Dealer[str] = Dealer(legs(7), lanes=8)
+    for name in "abc":
+        dealer.join(name)
+    assert numbers(dealer.deal()) == {"a": [0, 3, 6], "b": [1, 4], "c": [2, 5]}
+
+
+def test_a_worker_that_joins_late_is_served_first() -> None:
+    everything = legs(12)
+    dealer: Dealer[str] = Dealer(everything, lanes=4)
+    dealer.join("a")
+    assert numbers(dealer.deal()) == {"a": [0, 1, 2, 3, 4]}
+    dealer.join("b")
+    assert numbers(dealer.deal()) == {"b": [5, 6, 7, 8, 9]}
+    dealer.take("a", ended(everything[0]))
+    assert numbers(dealer.deal()) == {"a": [10]}
+
+
+def test_legs_that_run_dry_are_asked_again_until_none_is_held() -> None:
+    class Pair(Iterator[Leg]):
+        """A second leg appears only when the first has come back."""
+
+        def __init__(self) -> None:
+            self.ready = legs(2)[:1]
+
+        def __next__(self) -> Leg:
+            if not self.ready:
+                raise StopIteration
+            return self.ready.pop()
+
+    first, second = legs(2)
+    pair = Pair()
+    dealer: Dealer[str] = Dealer(pair, lanes=4)
+    assert dealer.more()
+    dealer.join("a")
+    assert numbers(dealer.deal()) == {"a": [0]}
+    assert dealer.more()
+    assert dealer.deal() == {}
+    dealer.take("a", ended(first))
+    pair.ready = [second]
+    assert dealer.more()
+    assert numbers(dealer.deal()) == {"a": [1]}
+    dealer.take("a", ended(second))
+    assert not dealer.more()
+
+
+def test_the_legs_of_a_dead_worker_are_dealt_next_and_from_where_they_began() -> None:
+    everything = legs(4)
+    dealer: Dealer[str] = Dealer(everything, lanes=2)
+    dealer.join("a")
+    dealer.deal()
+    dealer.take("a", ended(everything[1]))
+    dealer.lost("a")
+    assert dealer.more()
+    assert dealer.deal() == {}
+    dealer.join("b")
+    assert dealer.deal() == {"b": [everything[0], everything[2], everything[3]]}
+
+
+def test_a_leg_that_no_worker_survives_ends_the_scan() -> None:
+    dealer: Dealer[int] = Dealer(legs(1), lanes=2)
+    for number in range(MOST_LOSSES - 1):
+        dealer.join(number)
+        assert list(dealer.deal()) == [number]
+        dealer.lost(number)
+    dealer.join(9)
+    dealer.deal()
+    with pytest.raises(InputError, match="label 0, start 0: 3 workers died searching it, expected one to survive; give the nodes"):
+        dealer.lost(9)
+
+
+def test_a_worker_that_never_had_a_leg_loses_none() -> None:
+    dealer: Dealer[str] = Dealer([], lanes=2)
+    dealer.lost("a")
+    assert not dealer.more()
+
+
+# A task that travels
+
+
+def test_a_task_arrives_as_it_was_sent() -> None:
+    sent = replace(task(precision="auto"), labels=LABELS)
+    parcel = pack(sent)
+    assert parcel.precision == sent.network.precision
+    got = unpack(parcel)
+    np.testing.assert_array_equal(got.labels, LABELS)
+    np.testing.assert_array_equal(got.model(IMAGES[:4] / 255.0), sent.model(IMAGES[:4] / 255.0))
+    for one, other in zip(runs(got), runs(sent), strict=True):
+        np.testing.assert_array_equal(one.run.z[0], other.run.z[0])
+        np.testing.assert_array_equal(one.history, other.history)
+
+
+def runs(made: Task) -> list[Progress]:
+    some = [Leg(random_arm(made.space, label, 0, made.seed), 3) for label in range(2)]
+    return list(advance(made.inversion, some, made.minibatches))
+
+
+def test_a_model_that_keras_cannot_save_cannot_be_sent() -> None:
+    class Stubborn(keras.layers.Layer):
+        def call(self, images: np.ndarray) -> np.ndarray:
+            return images
+
+        def get_config(self) -> dict[str, object]:
+            raise NotImplementedError("Stubborn has no configuration")
+
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), Stubborn(), *corner_network().layers])
+    with pytest.raises(InputError, match=r"cannot be sent to the workers.*Stubborn has no configuration.*or scan on this machine"):
+        pack(task(model))
+
+
+def test_a_model_whose_layers_a_worker_does_not_have_cannot_be_rebuilt() -> None:
+    parcel = pack(task())
+    with pytest.raises(InputError, match=r"a worker cannot rebuild the model \(.*\): expected layers of Keras"):
+        unpack(replace(parcel, model=parcel.model[:100]))
+
+
+def test_a_worker_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    parcel = pack(task())
+    monkeypatch.setattr(worker, "__version__", "9.9")
+    with pytest.raises(InputError, match=r"a worker has nc_tf 9\.9, the scan was started with .*: expected the same version"):
+        unpack(parcel)
+
+
+def test_a_worker_yields_what_its_legs_come_to_whenever_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A process of its own would set its threads; in this one TensorFlow has started long ago.
+    monkeypatch.setattr(worker, "use_cores", lambda cores: None)
+    sent = task()
+    some = [Leg(random_arm(sent.space, label, 0, sent.seed), 3) for label in range(4)]
+    hand = Worker(cores=1)
+    said = hand.search(pack(sent), lanes=2)
+    assert next(said) is None
+    hand.give(some[:1])
+    first = next(said)
+    hand.give(some[1:3])
+    rest = [next(said), next(said)]
+    Timer(0.2, hand.give, [some[3:]]).start()  # meanwhile it has nothing to do, and waits
+    rest.append(next(said))
+    expected = list(advance(sent.inversion, some, sent.minibatches))
+    for one, other in zip([first, *rest], expected, strict=True):
+        assert one is not None
+        assert (one.label, one.rounds) == (other.label, 3)
+        np.testing.assert_allclose(one.history, other.history, rtol=1e-4)
