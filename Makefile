@@ -34,8 +34,10 @@ video-demo: $(STAMP) ## the same for video clips: train, plant a backdoor, look 
 test: $(STAMP) ## run the tests, a file a core, and measure their coverage
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing
 
-lint: $(STAMP) ## look for mistakes in the style of the code
+lint: $(STAMP) ## look for mistakes in the style of the code, and for imports that run upwards
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: $(STAMP) ## check the types, tests and scripts included
 	$(BIN)/mypy nc_tf tests $(SCRIPTS)

@@ -1,8 +1,8 @@
-"""The rules of the house that a reader cannot check at a glance: which way imports run, one version, no path of one machine."""
+"""Rules of the repository that no linter checks: one version, module paths of before, no path of one machine."""
 
-import ast
 import re
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,98 +11,8 @@ import nc_tf
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# From the cellar up. A module may import its own package and anything on a lower floor, never a neighbour on the same one.
-FLOORS = [
-    {"_version"},
-    {"errors", "results", "saved"},
-    {"files", "memory", "preprocessing", "pixels", "random_state", "bounds"},
-    {"npz_file", "hdf5_file"},
-    {"folder_lock", "trigger_file", "verdict_file"},
-    {"models", "datasets"},
-    {"triggers", "schedule", "outliers", "rates"},
-    {"inversion", "evaluation"},
-    {"search", "recognition", "probing"},
-    {"racing", "engines"},
-    {"lanes", "ranking"},
-    {"callbacks", "presets", "verdicts", "scan_state", "visualizer"},
-    {"limits"},
-    {"scan_state_files"},
-    {"scanning", "scan_record"},
-    {"scan_folder"},
-    {"attacks", "mitigation", "report"},
-    {"report_file", "clip_training"},
-    {"demo"},
-    {"cli"},
-    {"command"},
-]
-FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
-
-# Narrower than the floors: what these may know of ours, though more lies below them.
-MAY_KNOW = {
-    "errors": set(),
-    "results": set(),
-    "saved": set(),
-    "files": {"errors"},
-    "memory": {"errors"},
-    "pixels": set(),
-    "preprocessing": {"errors", "results"},
-    "triggers": {"errors", "results", "preprocessing"},
-    "schedule": {"errors", "results", "preprocessing"},
-    "outliers": {"errors", "results", "preprocessing"},
-    "report": {"callbacks", "errors", "inversion", "pixels", "results", "search", "triggers", "verdict_file"},
-}
-
 # Absolute paths that exist on one machine only.
 MACHINE_PATH = re.compile(r"/(work|root|farm|home|Users)/[a-z]")
-
-
-def imported_parts(source: str, package: str) -> set[str]:
-    """Name the parts of nc_tf (`results`, `models`, ...) that `source` imports anywhere, inside functions too.
-
-    Args:
-        source: the text of a module.
-        package: the dotted package the module lies in, which relative imports start from.
-
-    A name taken from `nc_tf` itself counts as a part.
-    """
-    parts = set()
-    for node in ast.walk(ast.parse(source)):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
-            names = [f"{base}.{alias.name}" for alias in node.names]
-        for name in names:
-            first, _, rest = name.partition(".")
-            if first == "nc_tf":
-                parts.add(rest.split(".")[0])
-    return parts
-
-
-def complaints(part: str, known: set[str]) -> list[str]:
-    """Say which imports of `part` the house forbids: `known` are the parts it imports."""
-    found = []
-    if part not in FLOOR_OF:
-        return [f"nc_tf.{part} has no floor: add it to FLOORS in tests/test_house.py"]
-    for other in sorted(known - {part}):
-        if not other:
-            found.append(f"nc_tf.{part} imports the package's front: import the module itself")
-        elif other not in FLOOR_OF:
-            found.append(f"nc_tf.{part} imports {other}: no module on a floor, so import the module that defines it or give it a floor")
-        elif FLOOR_OF[other] >= FLOOR_OF[part]:
-            found.append(f"nc_tf.{part} imports nc_tf.{other}, which is not below it")
-        elif part in MAY_KNOW and other not in MAY_KNOW[part]:
-            found.append(f"nc_tf.{part} imports nc_tf.{other}: it may know only {sorted(MAY_KNOW[part]) or 'nobody of ours'}")
-    return found
-
-
-def modules() -> list[Path]:
-    """Every module of the package but its front, `nc_tf/__init__.py`, which shows the public names and so imports upwards."""
-    return sorted(path for path in (ROOT / "nc_tf").rglob("*.py") if path != ROOT / "nc_tf" / "__init__.py")
 
 
 def repository_text() -> dict[Path, str]:
@@ -123,49 +33,12 @@ def repository_text() -> dict[Path, str]:
     return texts
 
 
-def test_imports_run_downwards_only() -> None:
-    found = []
-    for path in modules():
-        place = path.relative_to(ROOT).with_suffix("").parts
-        known = imported_parts(path.read_text(encoding="utf-8"), package=".".join(place[:-1]))
-        found += [f"{path.relative_to(ROOT)}: {complaint}" for complaint in complaints(place[1], known)]
-    assert not found, "\n".join(found)
-
-
-@pytest.mark.parametrize(
-    ("part", "source"),
-    [
-        ("results", "from nc_tf.errors import InputError"),
-        ("files", "from nc_tf import results"),
-        ("triggers", "from nc_tf.models.loading import load_model"),
-        ("schedule", "import nc_tf.datasets.gtsrb"),
-        ("outliers", "def late():\n    from nc_tf.report import figures"),
-        ("inversion", "from .scanning import scan"),
-        ("scanning", "from nc_tf.scan_folder import ScanFolder"),
-        ("presets", "from nc_tf.verdicts import judge"),
-        ("mitigation", "from nc_tf.cli import main"),
-        ("report", "from nc_tf.scanning import scan"),
-        ("demo", "from nc_tf import load_model"),
-        ("cli", "import nc_tf"),
-        ("attic", "import numpy"),
-    ],
-)
-def test_an_import_against_the_rules_is_found(part: str, source: str) -> None:
-    assert len(complaints(part, imported_parts(source, package="nc_tf"))) == 1
-
-
-@pytest.mark.parametrize(
-    ("part", "package", "source"),
-    [
-        ("files", "nc_tf", "from nc_tf.errors import InputError"),
-        ("triggers", "nc_tf", "from .results import Trigger\nimport tensorflow as tf"),
-        ("mitigation", "nc_tf.mitigation", "from . import pruning\nfrom ..scanning import scan\nfrom nc_tf.mitigation.nft import nft"),
-        ("demo", "nc_tf", "from nc_tf._version import __version__"),
-        ("cli", "nc_tf.cli", "from nc_tf.demo import Demo"),
-    ],
-)
-def test_an_import_within_the_rules_passes(part: str, package: str, source: str) -> None:
-    assert complaints(part, imported_parts(source, package)) == []
+@pytest.mark.parametrize(("old", "new"), nc_tf._MOVED.items())
+def test_a_module_path_of_before_leads_to_the_same_module(old: str, new: str) -> None:
+    module = import_module(old)
+    assert module is import_module(new)
+    assert module.__spec__ is not None
+    assert module.__spec__.name == new
 
 
 def test_the_citation_gives_the_version_of_the_package() -> None:
