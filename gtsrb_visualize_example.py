@@ -9,10 +9,9 @@ Time and norms to expect: docs/reproduction.md.
 import argparse
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
-from nc_tf.cli.guard import Parser, guarded, interruptible
+from nc_tf.cli.guard import Parser, guarded
 from nc_tf.cli.options import labels
 from nc_tf.cli.quiet import load_tensorflow
 from nc_tf.errors import InputError
@@ -75,17 +74,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def visualize(arguments: argparse.Namespace) -> None:
     """Search the chosen labels, the target first."""
-    from nc_tf.cli.progress import ScanProgress
+    from nc_tf.cli.scan import scan_with_progress
     from nc_tf.datasets.read import read
     from nc_tf.inversion.cost_schedule import CostSchedule
     from nc_tf.inversion.step import SearchSettings
     from nc_tf.models.loading.load import load_model
-    from nc_tf.preprocessing import preprocessing
-    from nc_tf.scan_folder.folder import ScanFolder
-    from nc_tf.scan_folder.settings_record import array_hash, scan_record, sha256_of
-    from nc_tf.scanning.presets import PRESETS
-    from nc_tf.scanning.scan import scan
-    from nc_tf.storage.folder_lock import locked
+    from nc_tf.scanning.options import ScanOptions
 
     data_file, model_file = arguments.data, arguments.model
     if not Path(data_file).exists():
@@ -99,32 +93,19 @@ def visualize(arguments: argparse.Namespace) -> None:
     cost = CostSchedule(
         INIT_COST, COST_MULTIPLIER, PATIENCE, ATTACK_SUCC_THRESHOLD, True, EARLY_STOP, EARLY_STOP_THRESHOLD, EARLY_STOP_PATIENCE
     )
-    settings = SearchSettings(LOSS, REGULARIZATION, LR, BATCH_SIZE, MINI_BATCH, STEPS, SAVE_LAST, cost)
-    folder = ScanFolder(arguments.results, "gtsrb")
-    data_hash, preprocess = array_hash(data.images, data.labels), preprocessing(INTENSITY_RANGE)
-    preset = replace(PRESETS["paper"], settings=settings, starts=STARTS, precision=PRECISION)
-    asked = scan_record(sha256_of(model_file), data_hash, preset, preprocess, UPSAMPLE_SIZE, arguments.seed)
     order = [Y_TARGET, *(label for label in range(NUM_CLASSES) if label != Y_TARGET)]
-    with locked(arguments.results), ScanProgress() as progress:
-        resume = folder.open(asked, fresh=arguments.fresh)
-        progress.finished += resume.finished.values()
-        result = interruptible(
-            lambda: scan(
-                model,
-                data.images,
-                data.labels,
-                targets=arguments.labels or order,
-                preset="paper",
-                settings=settings,
-                precision=PRECISION,
-                intensity_range=INTENSITY_RANGE,
-                upsample_size=UPSAMPLE_SIZE,
-                starts=STARTS,
-                seed=arguments.seed,
-                resume=resume,
-                callbacks=[folder, progress],
-            )
-        )
+    options = ScanOptions(
+        targets=arguments.labels or order,
+        preset="paper",
+        settings=SearchSettings(LOSS, REGULARIZATION, LR, BATCH_SIZE, MINI_BATCH, STEPS, SAVE_LAST, cost),
+        starts=STARTS,
+        precision=PRECISION,
+        intensity_range=INTENSITY_RANGE,
+        upsample_size=UPSAMPLE_SIZE,
+        seed=arguments.seed,
+    )
+    source = {"model_file": model_file, "data_file": data_file, "fresh": arguments.fresh}
+    result = scan_with_progress(arguments.results, model, data, options=options, name="gtsrb", **source)
     for entry in result.labels:
         print(f"mask norm of label {entry.label}: {entry.trigger.l1_norm:f}" + ("" if entry.succeeded else f" ({entry.status})"))
 

@@ -11,6 +11,7 @@ from nc_tf._version import __version__
 
 if TYPE_CHECKING:
     from nc_tf.errors import InputError
+    from nc_tf.folder_scan import scan_to_folder
     from nc_tf.inversion.cost_schedule import CostSchedule
     from nc_tf.inversion.step import SearchSettings
     from nc_tf.mitigation.unlearning import unlearn
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nc_tf.models.loading.load import load_model
     from nc_tf.results import LabelResult, Measurement, Mitigation, ScanResult, Status, Trigger, Verdict
     from nc_tf.scanning.callbacks import ScanCallback
+    from nc_tf.scanning.options import ScanOptions
     from nc_tf.scanning.scan import scan
     from nc_tf.visualizer import Visualizer
 
@@ -29,6 +31,7 @@ _HOMES = {
     "Measurement": "results",
     "Mitigation": "results",
     "ScanCallback": "scanning.callbacks",
+    "ScanOptions": "scanning.options",
     "ScanResult": "results",
     "SearchSettings": "inversion.step",
     "Status": "results",
@@ -38,6 +41,7 @@ _HOMES = {
     "adapt": "models.adapting",
     "load_model": "models.loading.load",
     "scan": "scanning.scan",
+    "scan_to_folder": "folder_scan",
     "unlearn": "mitigation.unlearning",
 }
 # Module paths of before that the documentation named; they lead to the same module.
@@ -60,6 +64,7 @@ __all__ = [
     "Measurement",
     "Mitigation",
     "ScanCallback",
+    "ScanOptions",
     "ScanResult",
     "SearchSettings",
     "Status",
@@ -70,6 +75,7 @@ __all__ = [
     "adapt",
     "load_model",
     "scan",
+    "scan_to_folder",
     "unlearn",
 ]
 

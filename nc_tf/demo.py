@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from nc_tf.attacks.patch import patch
+from nc_tf.datasets.labelled import LabelledImages
 from nc_tf.datasets.rendered import signs
 from nc_tf.errors import InputError
+from nc_tf.folder_scan import Around, directly, scan_to_folder
 from nc_tf.mitigation.saving import save_mitigation
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.models.loading.load import load_model
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.report.figures import trigger_gallery
-from nc_tf.report.report_file import write_report
 from nc_tf.results import Mitigation, ScanResult
 from nc_tf.scan_folder.folder import ScanFolder
-from nc_tf.scan_folder.settings_record import DEMO, model_facts
 from nc_tf.scanning.callbacks import ScanCallback
-from nc_tf.scanning.scan import scan
+from nc_tf.scanning.options import ScanOptions
 from nc_tf.storage.files import whole_file
-from nc_tf.storage.folder_lock import locked
 
 TARGET = 33
 INFECTED = "signs_infected.keras"
@@ -47,30 +46,33 @@ class Demo:
 
     Attributes:
         images, labels: clean test images (N, 32, 32, 3) uint8 and their classes, once prepared.
-        report: path of the page, once scanned.
+        report: path of the page, which the scan writes.
     """
 
     def __init__(self, folder: str | Path, seed: int = 0) -> None:
         self.folder, self.seed = ScanFolder(folder, "signs"), seed
-        self.repaired_file = self.folder.path / "signs_repaired.keras"
+        self.repaired_file, self.report = self.folder.path / "signs_repaired.keras", self.folder.path / "report.html"
 
     def prepare(self) -> None:
         """Render the signs, and load the infected network as the stranger's file that it is."""
         self.train, (self.images, self.labels) = signs.load_data(num_train=8600, num_test=4300, seed=self.seed + 1)
         self.model = load_model(shipped_model(INFECTED))
 
-    def scan(self, callbacks: Sequence[ScanCallback] = ()) -> ScanResult:
-        """Search every label, save, and keep the verdict."""
-        mark = {DEMO: True}
-        with locked(self.folder.path):
-            self.folder.open(mark)  # refuses the folder of a real scan
-            self.folder.open(mark, fresh=True)
-            self.result = scan(self.model, self.images, self.labels, seed=self.seed, callbacks=[self.folder, *callbacks])
-            what = model_facts(shipped_model(INFECTED), self.model)
-            data = {"path": f"rendered signs, seed {self.seed + 1}", "num_images": len(self.images)}
-            self.folder.write_samples(self.images, self.labels)
-            self.folder.write_verdict(self.result, what, data, signs.CLASS_NAMES)
-            self.report = write_report(self.folder.path)
+    def scan(self, callbacks: Sequence[ScanCallback] = (), around: Around = directly) -> ScanResult:
+        """Search every label, save, and return the result; `around` as `scan_to_folder` takes it."""
+        self.result = scan_to_folder(
+            self.folder.path,
+            self.model,
+            LabelledImages(self.images, self.labels, signs.CLASS_NAMES),
+            options=ScanOptions(seed=self.seed),
+            fresh=True,
+            callbacks=callbacks,
+            model_file=shipped_model(INFECTED),
+            data_file=f"rendered signs, seed {self.seed + 1}",
+            name=self.folder.name,
+            demo=True,
+            around=around,
+        )
         return self.result
 
     def overview(self) -> Path:

@@ -13,9 +13,13 @@ class Record(ScanCallback):
     def __init__(self) -> None:
         self.begun: list[tuple[int, int, int]] = []
         self.in_flight = 0
+        self.resumed: list[LabelResult] = []
         self.rounds: list[list[tuple[int, int]]] = []
         self.labels: list[LabelResult] = []
         self.starts: list[Sequence[ArmResult]] = []
+
+    def on_resume(self, finished: Sequence[LabelResult]) -> None:
+        self.resumed = list(finished)
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
         self.begun.append((num_labels, starts, max_rounds))

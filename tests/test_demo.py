@@ -21,8 +21,8 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.models.loading.load import load_model
 from nc_tf.results import Verdict
+from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.presets import PRESETS
-from nc_tf.scanning.scan import scan
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ LABELS = (0, 3, 9, 12, 17, 22, 26, 33, 38, 40)
 
 def shorten(patch_in: pytest.MonkeyPatch, num_train: int = 1720, num_test: int = 430) -> None:
     """Fewer signs, labels and starts: seconds instead of minutes."""
-    patch_in.setattr(demo, "scan", partial(scan, targets=LABELS, starts=1))
+    patch_in.setattr(demo, "ScanOptions", partial(ScanOptions, targets=LABELS, starts=1))
     render = signs.load_data
     patch_in.setattr(signs, "load_data", lambda *, seed, **numbers: render(num_train=num_train, num_test=num_test, seed=seed))
 
@@ -80,7 +80,7 @@ def test_the_command_tells_the_story(story: Story) -> None:
 def test_everything_is_written(story: Story) -> None:
     verdict = json.loads((story.scan_folder / "verdict.json").read_text())
     assert verdict["flagged"] == [33]
-    assert verdict["data"] == {"path": "rendered signs, seed 1", "num_images": 430}
+    assert {key: verdict["data"][key] for key in ("path", "num_images")} == {"path": "rendered signs, seed 1", "num_images": 430}
     assert verdict["model"]["path"].endswith(demo.INFECTED)
     assert {row["label"]: row["name"] for row in verdict["labels"]}[33] == signs.CLASS_NAMES[33]
     assert (story.scan_folder / "triggers.png").read_bytes().startswith(b"\x89PNG")
@@ -111,14 +111,16 @@ def test_the_command_exits_with_1_when_the_backdoor_was_missed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten(monkeypatch, 86, 215)
-    monkeypatch.setattr(demo, "scan", partial(scan, targets=(0, 5, 12), starts=1))
+    monkeypatch.setattr(demo, "ScanOptions", partial(ScanOptions, targets=(0, 5, 12), starts=1))
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 1
     assert "the planted label 33 was not found" in capsys.readouterr().out
 
 
 def test_a_second_run_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch, 86, 215)
-    monkeypatch.setattr(demo, "scan", partial(scan, targets=(33,), settings=replace(PRESETS["robust"].settings, max_rounds=1)))
+    monkeypatch.setattr(
+        demo, "ScanOptions", partial(ScanOptions, targets=(33,), settings=replace(PRESETS["robust"].settings, max_rounds=1))
+    )
     for seed in (0, 1):
         story = Demo(tmp_path, seed=seed)
         story.prepare()

@@ -160,18 +160,12 @@ def planted(kind: str, frame_shape: tuple[int, ...], label: int, seed: int) -> "
 
 def detected(arguments: argparse.Namespace, model: "keras.Model", clips: "LabelledImages", folder: str | Path) -> "ScanResult":
     """A scan of every class by preset robust, but for what the flags say, kept in the folder; one that was stopped there goes on."""
-    from nc_tf.cli.scan import scan_into
+    from nc_tf.cli.scan import scan_with_progress
+    from nc_tf.scanning.options import ScanOptions
 
-    return scan_into(
-        folder,
-        arguments.backdoor_model_path,
-        model,
-        data_file(arguments),
-        clips,
-        settings=search_settings(arguments),
-        per_frame=arguments.per_frame,
-        seed=arguments.seed,
-    )
+    options = ScanOptions(settings=search_settings(arguments), per_frame=arguments.per_frame, seed=arguments.seed)
+    source = {"model_file": arguments.backdoor_model_path, "data_file": data_file(arguments)}
+    return scan_with_progress(folder, model, clips, options=options, **source)
 
 
 def write_trigger(folder: str | Path, trigger: "Trigger") -> Path:

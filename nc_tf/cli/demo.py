@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     demo.prepare()
     print(f"2. searching the smallest trigger of every class, {len(demo.images)} clean images at hand")
     with ScanProgress() as progress:
-        result = interruptible(lambda: demo.scan([progress]))
+        result = demo.scan([progress], around=interruptible)
     print_result(result)
     print(f"   pictures: {demo.overview()}")
     found = TARGET in result.flagged

@@ -1,7 +1,7 @@
 """How a scan is shown while it runs: a live line on a terminal, a line a label elsewhere; and what is known when it is stopped."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -21,13 +21,9 @@ USUAL_ROUNDS = 100
 
 
 class ScanProgress(ScanCallback):
-    """A context manager around one scan or several, one after the other, and one of their callbacks.
+    """A context manager around one scan or several, one after the other, and one of their callbacks."""
 
-    Args:
-        finished: results of labels that need no search any more, from an earlier part of the first scan, which was cut off.
-    """
-
-    def __init__(self, finished: Iterable[LabelResult] = ()) -> None:
+    def __init__(self) -> None:
         self.console = Console(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -37,7 +33,7 @@ class ScanProgress(ScanCallback):
             TimeRemainingColumn(),
             console=self.console,
         )
-        self.finished, self.found = list(finished), list[LabelResult]()
+        self.finished, self.found = list[LabelResult](), list[LabelResult]()
         self.rounds: dict[int, dict[int, int]] = defaultdict(dict)  # of each start of the labels under way
         self.num_labels, self.memory = 0, ""
 
@@ -58,14 +54,16 @@ class ScanProgress(ScanCallback):
         known = f"; smallest norms so far: {norms}" if norms else ""
         return f"{len(done)} labels done, {self.num_labels - len(self.found)} to go{known}"
 
+    def on_resume(self, finished: Sequence[LabelResult]) -> None:
+        self.finished, self.found = list(finished), []
+        self.rounds.clear()
+
     def on_plan(self, plan: SearchPlan) -> None:
         self.memory = f"; {plan}"
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
         for earlier in self.bar.task_ids:  # another scan, which knows nothing of what the one before it found
             self.bar.remove_task(earlier)
-            self.finished, self.found = [], []
-            self.rounds.clear()
         self.bar.start()
         self.console.print(
             f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, starts each: {starts}; "

@@ -28,16 +28,12 @@ from nc_tf.cli.options import (
     say_left_out,
     seed,
 )
-from nc_tf.errors import InputError, printable
+from nc_tf.errors import printable
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
     from nc_tf.datasets.read import LabelledImages
-    from nc_tf.detection.recognition import RangeChoice
-    from nc_tf.inversion.step import SearchSettings
-    from nc_tf.preprocessing import Preprocessing
     from nc_tf.results import ScanResult
     from nc_tf.scanning.callbacks import ScanCallback
 
@@ -94,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `nc-tf scan`."""
     from nc_tf.datasets.read import read, read_both
     from nc_tf.report.tensorboard import TensorBoardLog
+    from nc_tf.scanning.options import ScanOptions
     from nc_tf.scanning.presets import PRESETS
 
     model = model_of(arguments)
@@ -116,17 +113,11 @@ def run(arguments: argparse.Namespace) -> int:
     settings, given = PRESETS[arguments.preset].settings_for(model.input_shape[1:]), vars(arguments)
     changed, cost = ({name: given[option] for option, name in names if given[option] is not None} for names in (SETTINGS, COST))
     watching = [TensorBoardLog(arguments.tensorboard, upsample_size=arguments.upsample)] if arguments.tensorboard else []
-    result = scan_into(
-        arguments.out,
-        arguments.model,
-        model,
-        arguments.data,
-        loaded,
+    options = ScanOptions(
         targets=arguments.labels,
         preset=arguments.preset,
         settings=replace(settings, **changed, cost=replace(settings.cost, **cost)),
         starts=arguments.trials or arguments.starts,
-        unseen=None if test is None else (test.images, test.labels),
         best="norm" if test is None else "success",
         precision=arguments.precision,
         intensity_range=range_of(arguments),
@@ -135,107 +126,33 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         lanes=arguments.lanes,
         engine=arguments.engine,
-        fresh=arguments.fresh,
-        callbacks=watching,
     )
+    unseen = None if test is None else (test.images, test.labels)
+    source = {"model_file": arguments.model, "data_file": arguments.data, "fresh": arguments.fresh}
+    result = scan_with_progress(arguments.out, model, loaded, options=options, unseen=unseen, callbacks=watching, **source)
     print_result(result, known_names(loaded, model))
     print(f"written to {printable(arguments.out)}: verdict.json, log.txt, triggers/, pictures")
     print(f"report: {printable(Path(arguments.out) / 'report.html')}")
     return exit_code(result)
 
 
-def scan_into(
-    out: str | Path,
-    model_file: str | Path,
-    model: "keras.Model",
-    data_file: str | Path,
-    data: "LabelledImages",
-    *,
-    targets: Sequence[int] | None = None,
-    preset: str = "robust",
-    settings: "SearchSettings | None" = None,
-    starts: int | None = None,
-    unseen: "tuple[np.ndarray, np.ndarray] | None" = None,
-    best: str = "norm",
-    precision: str | None = None,
-    intensity_range: "str | Preprocessing | RangeChoice" = "auto",
-    upsample_size: int = 1,
-    per_frame: bool = False,
-    seed: int = 0,
-    lanes: int | None = None,
-    engine: str = "local",
-    fresh: bool = False,
-    callbacks: Sequence["ScanCallback"] = (),
+def scan_with_progress(
+    out: str | Path, model: "keras.Model", data: "LabelledImages", *, callbacks: Sequence["ScanCallback"] = (), **how: Any
 ) -> "ScanResult":
-    """Scan a model into a folder, report included, with progress on stderr, or go on with the scan that was stopped there.
+    """Return `nc_tf.scan_to_folder`'s result, with progress on stderr, so that Ctrl-C ends it at once.
 
     Args:
-        out: the scan folder.
-        model_file, data_file: where model and data are from, for the record.
-        model, data, targets, preset, settings, starts, unseen, best, precision, intensity_range, upsample_size, per_frame, seed, lanes,
-            engine, callbacks: as `nc_tf.scan` takes them.
-        fresh: start over, whatever lies in the folder.
+        out, model, data, callbacks: as `scan_to_folder` takes them.
+        how: its other arguments.
 
     Raises:
-        InputError: as `nc_tf.scan`, and when what lies in the folder is another scan, or one that runs.
+        InputError: as `scan_to_folder`.
     """
     from nc_tf.cli.progress import ScanProgress
-    from nc_tf.datasets.checks import check_images
-    from nc_tf.detection.recognition import choose_range
-    from nc_tf.report.report_file import write_report
-    from nc_tf.scan_folder.folder import ScanFolder
-    from nc_tf.scan_folder.settings_record import array_hash, model_facts, scan_record
-    from nc_tf.scanning.presets import preset_named
-    from nc_tf.scanning.scan import scan
-    from nc_tf.storage.folder_lock import locked
+    from nc_tf.folder_scan import scan_to_folder
 
-    if Path(data_file).is_dir() and Path(out).resolve().is_relative_to(Path(data_file).resolve()):
-        raise InputError(f"--out {out} lies in DATA, {data_file}, and would be read as a class: expected a folder outside; choose another")
-    named = preset_named(preset)
-    check_images(data.images, data.labels, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1], name=str(data_file))
-    range_choice = choose_range(intensity_range, model, data.images, data.labels)
-    settings = settings or named.settings_for(model.input_shape[1:])
-    chosen = replace(named, settings=settings, starts=starts or named.starts, precision=precision or named.precision)
-    what, data_hash = model_facts(model_file, model), array_hash(data.images, data.labels, *(unseen or ()))
-    folder = ScanFolder(out)
-    asked = scan_record(what["sha256"], data_hash, chosen, range_choice.preprocess, upsample_size, seed, best=best, per_frame=per_frame)
-    asked |= {key: what[key] for key in ("adapted",) if key in what}
-    with locked(out), ScanProgress() as progress:
-        resume = folder.open(asked, fresh=fresh)
-        progress.finished += resume.finished.values()
-        result = interruptible(
-            lambda: scan(
-                model,
-                data.images,
-                data.labels,
-                targets=targets,
-                preset=preset,
-                settings=settings,
-                starts=chosen.starts,
-                unseen=unseen,
-                best=best,
-                precision=chosen.precision,
-                intensity_range=range_choice,
-                upsample_size=upsample_size,
-                per_frame=per_frame,
-                seed=seed,
-                lanes=lanes,
-                engine=engine,
-                resume=resume,
-                callbacks=[folder, progress, *callbacks],  # what the folder refuses is the one line on stderr
-            )
-        )
-        folder.write_samples(data.images, data.labels)
-        facts: dict[str, Any] = {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}
-        if data.available not in (None, len(data.images)):
-            facts["available"] = data.available
-        if data.left_out:
-            facts["left_out"] = list(data.left_out)
-        if data.label_order != "number":
-            facts["label_order"] = data.label_order
-        folder.write_verdict(result, what, facts, known_names(data, model))
-        write_report(out)
-    return result
+    with ScanProgress() as progress:
+        return scan_to_folder(out, model, data, callbacks=[progress, *callbacks], around=interruptible, **how)
 
 
 def exit_code(result: "ScanResult") -> int:

@@ -20,7 +20,7 @@ from nc_tf.errors import InputError, quote
 from nc_tf.inversion.loop import HISTORY_COLUMNS, ArmResult, Progress
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger
-from nc_tf.scan_folder.settings_record import difference_of
+from nc_tf.scan_folder.settings_record import DEMO, difference_of, other_kind
 from nc_tf.scan_folder.state_files import forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.prescreening import Shortlist
@@ -94,22 +94,18 @@ class ScanFolder(ScanCallback):
         settings = json.loads(json.dumps(settings))
         self._began, self._before = time.perf_counter(), 0.0
         self._asked, self._fresh = dict(settings), fresh
-        if fresh:
-            return ScanState()
         under_way, seconds = load_progress(self._state)
         ranking, ranking_seconds = load_progress(self._ranking)
         shortlist, ranked_seconds = load_shortlist(self._state)
-        if not (under_way or ranking or shortlist or self._label_files()):
+        begun = bool(under_way or ranking or shortlist or self._label_files())
+        if fresh:
+            if begun and DEMO in settings and self._record.exists() and DEMO not in (before := self._recorded()):
+                raise InputError(f"{self.path} holds a scan {other_kind(before)}")
+            return ScanState()
+        if not begun:
             # Nothing depends on what an attempt that came to nothing was asked: it may have been refused for that very setting.
             return ScanState()
-        if not self._record.exists():
-            raise InputError(f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another")
-        record = plain(self._record, MOST_BYTES)
-        try:
-            before = dict(json.loads(record.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(f"{self._record} cannot be read ({error}): expected the settings of a stopped scan; use --fresh") from error
-        difference = difference_of(before, settings)
+        difference = difference_of(self._recorded(), settings)
         if difference:
             raise InputError(f"{self.path} holds a scan {difference}")
         self._asked = None
@@ -123,6 +119,20 @@ class ScanFolder(ScanCallback):
             forget_progress(self._state, label)  # killed between the saving of the one and the forgetting of the other
         left = tuple(progress for progress in under_way if progress.label not in finished)
         return ScanState(finished, left, tuple(ranking), shortlist)
+
+    def _recorded(self) -> dict[str, Any]:
+        """Return what the scan in the folder was asked.
+
+        Raises:
+            InputError: the record is missing or cannot be read.
+        """
+        if not self._record.exists():
+            raise InputError(f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another")
+        record = plain(self._record, MOST_BYTES)
+        try:
+            return dict(json.loads(record.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{self._record} cannot be read ({error}): expected the settings of a stopped scan; use --fresh") from error
 
     @property
     def _record(self) -> Path:

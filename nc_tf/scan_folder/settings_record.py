@@ -18,7 +18,7 @@ from nc_tf.preprocessing import Preprocessing
 from nc_tf.scan_folder.state_files import STATE_FORMAT
 from nc_tf.scanning.presets import Preset
 
-# The mark of `nc-tf demo` in the settings of a scan: all that it has there.
+# The mark of `nc-tf demo` in the settings of a scan.
 DEMO = "demo"
 # Where the version stands; a difference in it is named before all that follows from it.
 VERSION = "nc_tf"
@@ -76,10 +76,16 @@ def settings_record(settings: SearchSettings) -> dict[str, Any]:
     return values
 
 
-def model_facts(path: str | Path, model: keras.Model) -> dict[str, Any]:
-    """What `verdict.json` says of a model file: shapes as the scan sees them, and what was adapted or named."""
+def model_facts(path: str | Path, model: keras.Model, sha256: str | None = None) -> dict[str, Any]:
+    """Return what `verdict.json` says of a model: shapes as the scan sees them, and what was adapted or named.
+
+    Args:
+        path: its file.
+        model: the model, as it was read.
+        sha256: its hash, where it has no file.
+    """
     shape = list(model.input_shape[1:])
-    facts = {"path": str(path), "sha256": sha256_of(path), "num_classes": model.output_shape[-1], "input_shape": shape}
+    facts = {"path": str(path), "sha256": sha256 or sha256_of(path), "num_classes": model.output_shape[-1], "input_shape": shape}
     weights = {"weights_of": model.nc_tf_weights_of} if hasattr(model, "nc_tf_weights_of") else {}
     return facts | weights | what_was_adapted(model)
 
@@ -93,11 +99,16 @@ def array_hash(*arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+def other_kind(before: Mapping[str, Any]) -> str:
+    """Return why a folder that holds a scan of the demo takes no other, or the other way round: the end of a sentence as below."""
+    made = "of nc-tf demo" if DEMO in before else "that nc-tf demo did not make"
+    return f"{made}: expected a folder of its own for each; choose another with --out"
+
+
 def difference_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """Why a scan cannot go on with these settings, if it cannot: the end of a sentence that begins with "... holds a scan"."""
     if (DEMO in before) != (DEMO in now):
-        made = "of nc-tf demo" if DEMO in before else "that nc-tf demo did not make"
-        return f"{made}: expected a folder of its own for each; choose another with --out"
+        return other_kind(before)
     for key in sorted(now.keys() | before.keys(), key=lambda key: (key != VERSION, key)):
         if now.get(key) != before.get(key):
             what, there, here = _shown(key), _shown(before.get(key)), _shown(now.get(key))

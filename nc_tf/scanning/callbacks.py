@@ -1,6 +1,6 @@
-"""What a scan tells those who show it, save it or draw it."""
+"""Hooks of a scan, for progress, saving and drawing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from nc_tf.inversion.loop import Arm, ArmResult, Progress
 from nc_tf.inversion.step import RoundLog, Run
@@ -11,28 +11,73 @@ from nc_tf.scanning.prescreening import Shortlist
 
 
 class ScanCallback:
-    """Hears how a scan goes on. Override what you need."""
+    """Base of all callbacks of a scan; override the hooks that you need."""
+
+    def on_resume(self, finished: Sequence[LabelResult]) -> None:
+        """Receive the labels that an earlier, stopped part of this scan has finished; called before `on_begin`."""
 
     def on_plan(self, plan: SearchPlan) -> None:
-        """Before `on_begin`, as soon as it is known how much memory the scan will take."""
+        """Receive how much memory the scan will take; called before `on_begin`."""
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
-        """Before the first round; `in_flight` images, or frames of clips, will be in the network at once, which is what takes memory."""
+        """Receive the size of the scan before its first round.
+
+        `in_flight` images, or frames of clips, will be in the network at once; they take most of the memory.
+        """
 
     def on_ranking(self, progress: Progress, share: float) -> None:
-        """When the best arm of a label has come to a look at who is lowest; `share` of the ranking is over at least, [0, 1]."""
+        """Receive a label's best restart when pre-screening has compared it; at least `share` of the pre-screening is done, [0, 1]."""
 
     def on_ranked(self, shortlist: Shortlist) -> None:
-        """When it is known which of many labels are searched to the end; `on_begin` has counted all of them."""
+        """Receive which labels are searched in full; `on_begin` has counted all of them."""
 
     def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
-        """After every round, with the arms in flight, the number of the round each has ended, their state and what each logged.
+        """Receive the restarts in flight after every round: the number of the round that each has ended, their state, what each logged.
 
-        Never on a cluster, whose rounds end elsewhere: `on_leg` is what both engines tell. So `--tensorboard` has no curves there.
+        A cluster never calls this hook, because its rounds end in other processes; `on_leg` is called by both engines.
         """
 
     def on_leg(self, progress: Progress) -> None:
-        """When some rounds of an arm are done, and it could go on from there."""
+        """Receive a checkpoint of a restart, from which it could go on."""
 
     def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
-        """When a label is done; its anomaly index is not known yet."""
+        """Receive a finished label; its anomaly index is not known yet."""
+
+
+class CallbackList(ScanCallback):
+    """Several callbacks as one; each hook calls theirs, in order."""
+
+    def __init__(self, callbacks: Iterable[ScanCallback] = ()) -> None:
+        self.callbacks = tuple(callbacks)
+
+    def on_resume(self, finished: Sequence[LabelResult]) -> None:
+        for callback in self.callbacks:
+            callback.on_resume(finished)
+
+    def on_plan(self, plan: SearchPlan) -> None:
+        for callback in self.callbacks:
+            callback.on_plan(plan)
+
+    def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
+        for callback in self.callbacks:
+            callback.on_begin(network, num_labels, starts, max_rounds, in_flight)
+
+    def on_ranking(self, progress: Progress, share: float) -> None:
+        for callback in self.callbacks:
+            callback.on_ranking(progress, share)
+
+    def on_ranked(self, shortlist: Shortlist) -> None:
+        for callback in self.callbacks:
+            callback.on_ranked(shortlist)
+
+    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+        for callback in self.callbacks:
+            callback.on_round(arms, rounds, run, log)
+
+    def on_leg(self, progress: Progress) -> None:
+        for callback in self.callbacks:
+            callback.on_leg(progress)
+
+    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+        for callback in self.callbacks:
+            callback.on_label(result, starts)

@@ -16,7 +16,7 @@ from PIL import Image
 from planted import TEST, TRUE, finished_scan
 from quick import QUICK, data_file, digest, made_up, uneven_network
 
-from nc_tf import __version__
+from nc_tf import __version__, folder_scan
 from nc_tf.attacks.backdoor_file import load_backdoor
 from nc_tf.attacks.patch import patch
 from nc_tf.attacks.poison_types import POISON_TYPES
@@ -36,7 +36,6 @@ from nc_tf.results import LabelResult
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.settings_record import array_hash, sha256_of
 from nc_tf.scanning import presets
-from nc_tf.scanning import scan as scanning
 from nc_tf.storage.folder_lock import locked
 from nc_tf.storage.trigger_file import load_trigger
 
@@ -427,7 +426,7 @@ def test_an_unforeseen_failure_exits_with_2_not_with_1(
     def crash(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of luck\nand of memory")
 
-    monkeypatch.setattr(scanning, "scan", crash)
+    monkeypatch.setattr(folder_scan, "make_plan", crash)
     assert scan(files, tmp_path) == 2
     assert one_line(capsys) == "nc-tf: unforeseen RuntimeError (out of luck); NC_TF_TRACEBACK=1 shows where"
     monkeypatch.setenv("NC_TF_TRACEBACK", "1")

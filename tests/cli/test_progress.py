@@ -59,8 +59,9 @@ def test_the_bar_moves_with_the_rounds_of_the_labels_under_way_and_ends_full(cap
 
 
 def test_a_second_scan_counts_its_own(capsys: Captured) -> None:
-    with ScanProgress([made_up(7, 1.0)]) as progress:
-        for norms in ((3.0, 4.0), (5.0, 6.0)):
+    with ScanProgress() as progress:
+        for finished, norms in ([made_up(7, 1.0)], (3.0, 4.0)), ([], (5.0, 6.0)):
+            progress.on_resume(finished)
             progress.on_begin(NETWORK, num_labels=2, starts=1, max_rounds=20, in_flight=64)
             assert completed(progress) == 0
             for label, norm in enumerate(norms):
@@ -84,7 +85,8 @@ def test_where_no_rounds_are_heard_of_the_bar_moves_with_the_legs(capsys: Captur
 
 def test_what_is_known_so_far_counts_the_labels_of_earlier_parts(capsys: Captured) -> None:
     finished = [made_up(label, norm) for label, norm in ((0, 9.0), (1, 4.0), (2, 7.0))] + [made_up(5, 0.5, Status.NEVER_SUCCEEDED)]
-    progress = ScanProgress(finished)
+    progress = ScanProgress()
+    progress.on_resume(finished)
     progress.num_labels = 3
     progress.found.append(made_up(7, 5.0))
     with pytest.raises(KeyboardInterrupt), progress:
@@ -94,8 +96,10 @@ def test_what_is_known_so_far_counts_the_labels_of_earlier_parts(capsys: Capture
 
 
 def test_nothing_is_said_of_a_scan_that_ends_otherwise(capsys: Captured) -> None:
-    with pytest.raises(InputError), ScanProgress([made_up(0, 9.0)]):
+    refused = ScanProgress()
+    refused.on_resume([made_up(0, 9.0)])
+    with pytest.raises(InputError), refused:
         raise InputError("no such thing: expected another; choose it")
-    with ScanProgress([made_up(0, 9.0)]):
-        pass
+    with ScanProgress() as progress:
+        progress.on_resume([made_up(0, 9.0)])
     assert capsys.readouterr().err == ""

@@ -16,8 +16,10 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import Attacked, attack_success_rate, predict_classes
 from nc_tf.inversion.loop import Arm, ArmResult, ResidentImages
 from nc_tf.results import LabelResult, ScanResult, Status, Unit, Verdict
-from nc_tf.scanning import scan as scanning
+from nc_tf.scanning import run
 from nc_tf.scanning.engines import task
+from nc_tf.scanning.plan import split
+from nc_tf.scanning.run import best_of
 from nc_tf.scanning.scan import scan
 from nc_tf.scanning.state import ScanState
 
@@ -183,11 +185,11 @@ def test_a_smaller_trigger_that_does_not_work_does_not_count() -> None:
         return ArmResult(Arm(1, start, made.mask, made.pattern), made, made.mask, status, np.zeros((1, 7)))
 
     starts = [arm(2, 1.0, Status.NEVER_SUCCEEDED), arm(0, 5.0, Status.MAX_ROUNDS), arm(1, 4.0, Status.CONVERGED)]
-    assert scanning._best(starts) is starts[2]
+    assert best_of(starts) is starts[2]
     failed = [arm(1, 0.5, Status.NONFINITE), arm(0, 3.0, Status.NEVER_SUCCEEDED)]
-    assert scanning._best(failed) is failed[1]  # the first start, whichever came back first
+    assert best_of(failed) is failed[1]  # the first start, whichever came back first
     for rates, chosen in (((1.0, 0.9, 0.8), 1), ((1.0, 0.9, 0.9), 2)):  # of equals the smaller; never the one that did not work
-        assert scanning._best(starts, dict(zip(starts, rates, strict=True)).__getitem__) is starts[chosen]
+        assert best_of(starts, dict(zip(starts, rates, strict=True)).__getitem__) is starts[chosen]
 
 
 def test_the_best_start_may_be_the_one_that_moves_most_images_of_another_set() -> None:
@@ -290,7 +292,7 @@ def test_what_is_measured_on_was_never_searched_on(monkeypatch: pytest.MonkeyPat
         return Attacked(0.5, 0.5, True)
 
     monkeypatch.setattr(task, "ResidentImages", Spied)
-    monkeypatch.setattr(scanning, "attacked", spied)
+    monkeypatch.setattr(run, "attacked", spied)
     quick_scan(corner_network(3), targets=[3], settings=replace(QUICK, max_rounds=1))
     rows = [{image.tobytes() for image in images} for images in (searched[0], measured[0])]
     assert [len(part) for part in rows] == [96, 24]
@@ -319,17 +321,17 @@ def test_whose_images_a_label_is_searched_on(monkeypatch: pytest.MonkeyPatch, ex
 
 def test_a_label_that_would_have_nothing_to_be_searched_on_is_refused_before_anything_is_searched() -> None:
     only = np.where(np.arange(len(LABELS)) == 0, 1, 2)
-    unseen = next(row for row in range(9) if 0 in scanning._split(len(IMAGES), row, QUICK.batch_size, 600, Unit.IMAGE)[1])
+    unseen = next(row for row in range(9) if 0 in split(len(IMAGES), row, QUICK.batch_size, 600, Unit.IMAGE)[1])
     message = r"label 2: all images to search on are of this class .*: expected some of others.* give images of other classes, or do not"
     with pytest.raises(InputError, match=message):
         quick_scan(corner_network(3), labels=only, settings=replace(QUICK, exclude_target=True), seed=unseen, targets=[0, 2])
 
 
 def test_the_held_out_part_depends_on_the_seed_and_has_an_upper_bound() -> None:
-    searched, unseen = scanning._split(100, 0, 32, 600, Unit.IMAGE)
-    assert not np.array_equal(unseen, scanning._split(100, 1, 32, 600, Unit.IMAGE)[1])
+    searched, unseen = split(100, 0, 32, 600, Unit.IMAGE)
+    assert not np.array_equal(unseen, split(100, 1, 32, 600, Unit.IMAGE)[1])
     np.testing.assert_array_equal(np.sort(np.concatenate([searched, unseen])), np.arange(100))
-    assert len(scanning._split(50_000, 0, 32, 600, Unit.IMAGE)[1]) == 600
+    assert len(split(50_000, 0, 32, 600, Unit.IMAGE)[1]) == 600
 
 
 # Bad input
@@ -414,6 +416,6 @@ def test_a_label_whose_triggers_make_the_model_answer_nan_is_told_and_the_scan_g
 
 
 def test_a_label_is_told_where_only_unseen_images_are_answered_with_nan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning, "attacked", lambda *_: Attacked(success=0.9, robust=0.0, finite=False))
+    monkeypatch.setattr(run, "attacked", lambda *_: Attacked(success=0.9, robust=0.0, finite=False))
     (entry,) = quick_scan(corner_network(3), targets=[3], settings=replace(QUICK, max_rounds=1)).labels
     assert (entry.broke_down, entry.attack_success_rate) == (True, 0.9)

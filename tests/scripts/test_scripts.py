@@ -96,8 +96,14 @@ def test_it_prints_the_norm_of_every_label_and_the_time(
 
 
 def test_the_target_is_searched_first(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = ScanFolder.on_label
     searched: list[int] = []
-    monkeypatch.setattr(ScanFolder, "on_label", lambda self, result, starts: searched.append(result.label))
+
+    def on_label(self: ScanFolder, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+        searched.append(result.label)
+        saved(self, result, starts)
+
+    monkeypatch.setattr(ScanFolder, "on_label", on_label)
     assert visualize(monkeypatch, *where(files, tmp_path), STEPS=1) == 0
     assert searched == [3, 0, 1, 2, 4, 5]
 

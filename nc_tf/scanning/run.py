@@ -1,0 +1,218 @@
+"""Run of a plan: every search, and the measurement of every trigger on held-out images."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from nc_tf.detection.inconclusive import limit_of_patch
+from nc_tf.detection.patches import WORTH_TELLING, probe
+from nc_tf.detection.verdict import Limit
+from nc_tf.evaluation import Attacked, attacked, predict_classes, share
+from nc_tf.inversion.loop import Arm, ArmResult, Progress, result_of
+from nc_tf.results import LabelResult, Status, Trigger
+from nc_tf.scanning.callbacks import ScanCallback
+from nc_tf.scanning.halving import Race, random_arm
+from nc_tf.scanning.memory_plan import SearchPlan
+from nc_tf.scanning.plan import ScanPlan
+from nc_tf.scanning.prescreening import Ranking, RankingSettings, Shortlist
+from nc_tf.scanning.state import ScanState, fitting
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a run has come to.
+
+    Attributes:
+        labels: results, in the order of their labels.
+        limits: reasons for which the verdict may say less than the norms do, those of the plan among them.
+        shortlist: outcome of the pre-screening, if there was one.
+    """
+
+    labels: tuple[LabelResult, ...]
+    limits: tuple[Limit, ...]
+    shortlist: Shortlist | None = None
+
+
+class ScanRun:
+    """One run of a plan, from wherever an earlier part of it was stopped.
+
+    Attributes:
+        plan: what is searched, and how.
+        done: results of finished labels, by label.
+        shortlist: outcome of the pre-screening, as soon as there is one.
+    """
+
+    def __init__(self, plan: ScanPlan, state: ScanState, callback: ScanCallback) -> None:
+        """Check what is left of an earlier part.
+
+        Args:
+            plan: what is searched, and how.
+            state: what an earlier part has come to.
+            callback: receives every event.
+
+        Raises:
+            InputError: a finished label of `state` cannot be of this plan.
+        """
+        self.plan, self.callback = plan, callback
+        self._before = fitting(state, plan.task.space, plan.task.settings, plan.preset.starts, plan.held_out.labels, plan.preset.ranking)
+        self.done = {label: result for label, result in self._before.finished.items() if label in plan.targets}
+        kept = self._before.shortlist
+        # An earlier part may have been asked for other labels.
+        self.shortlist = kept if kept and plan.prescreens and kept.is_of(plan.targets) else None
+        self._patches: dict[int, Trigger] = {}
+
+    def search(self) -> Found:
+        """Run every search that is left, and return what was found.
+
+        Raises:
+            InputError: the engine cannot go on, or the model answers NaN before it has seen a trigger.
+        """
+        plan = self.plan
+        waiting = self._waiting()
+        self.callback.on_resume([self.done[label] for label in sorted(self.done)])
+        if plan.memory is None:
+            self.callback.on_begin(plan.task.network, 0, plan.preset.starts, plan.task.settings.max_rounds, 0)
+            shape = plan.task.images.shape[1:]
+            return Found(tuple(_not_searched(label, shape) for label in sorted(plan.targets)), plan.limits)
+        self.callback.on_plan(plan.memory)
+        max_rounds, in_flight = plan.task.settings.max_rounds, plan.memory.in_flight
+        self.callback.on_begin(plan.task.network, len(waiting), plan.preset.starts, max_rounds, in_flight)
+        self._clean_answers  # noqa: B018 - refuses a model that answers NaN before hours of searching
+        if plan.tries_patches:
+            self._patches = probe(self._answers, plan.held_out.images, plan.held_out.labels)
+        if plan.preset.ranking and plan.prescreens and self.shortlist is None:
+            self.shortlist = self._prescreen(plan.preset.ranking, plan.memory)
+            self.callback.on_ranked(self.shortlist)
+            waiting = self._waiting()
+        # Pre-screening may have passed over a label that a patch reaches.
+        waiting += [label for label in sorted(self._patches) if label in plan.targets and label not in self.done and label not in waiting]
+        self._search_in_full(waiting, plan.memory)
+        labels = tuple(self.done[label] for label in sorted(self.done))
+        return Found(labels, (*plan.limits, *self._limits_of_patches()), self.shortlist)
+
+    def _waiting(self) -> list[int]:
+        labels = self.shortlist.chosen if self.shortlist else self.plan.targets
+        return [label for label in labels if label not in self.done]
+
+    def _arm(self, label: int, start: int) -> Arm:
+        return random_arm(self.plan.task.space, label, start, self.plan.options.seed, grey=self.plan.preset.grey)
+
+    def _prescreen(self, settings: RankingSettings, memory: SearchPlan) -> Shortlist:
+        """Search every label a little, and choose those that are searched in full."""
+        plan = self.plan
+        lanes = max(1, min(settings.lanes // plan.frames, memory.in_flight // (settings.search.batch_size * plan.frames)))
+        ranking = Ranking(plan.targets, self._arm, settings, plan.options.seed, known=self._before.ranking)
+        task = replace(plan.task, settings=settings.search)
+        with closing(plan.engine(task, ranking, lanes=lanes, on_round=lambda *_: None)) as reached:
+            for progress in reached:
+                compared = ranking.take(progress)
+                if compared is not None:
+                    self.callback.on_ranking(compared, ranking.share)
+        return ranking.shortlist
+
+    def _search_in_full(self, labels: Sequence[int], memory: SearchPlan) -> None:
+        """Search labels to the end, by successive halving of their restarts."""
+        plan = self.plan
+        known = [progress for progress in self._before.under_way if progress.label in labels]
+        race = Race(labels, self._arm, plan.preset.starts, plan.task.settings, cuts=plan.preset.cuts, known=known)
+        # An earlier part may have searched a label to its end without saving the result.
+        for restarts in race.finished():
+            self._settle(restarts)
+        with closing(plan.engine(plan.task, race, lanes=memory.lanes, on_round=self.callback.on_round)) as reached:
+            for progress in reached:
+                self.callback.on_leg(progress)
+                race.take(progress)
+                for restarts in race.finished():
+                    self._settle(restarts)
+
+    def _settle(self, restarts: Sequence[Progress]) -> None:
+        """Measure a finished label's best trigger on held-out images, and report it."""
+        plan = self.plan
+        tried = [result_of(plan.task.inversion, self._arm(one.label, one.start), one) for one in restarts]
+        chosen = best_of(tried, self._success if plan.options.best == "success" else None)
+        label, status, trigger = chosen.arm.label, chosen.status, chosen.trigger
+        measured = self._attacked(trigger)
+        patch = self._smaller_patch(label, chosen)
+        if patch is not None:
+            (trigger, measured), status = patch, Status.CONVERGED
+        # A restart that broke down may have been on its way to the smallest trigger of all.
+        broke_down = not measured.finite or any(result.status == Status.NONFINITE for result in tried)
+        result = LabelResult(
+            trigger=trigger,
+            status=status,
+            attack_success_rate=measured.success,
+            zero_trigger_rate=self._zero_trigger_rate(label),
+            starts=plan.preset.starts,
+            rounds=sum(result.rounds for result in tried),
+            num_measured=int(np.sum(plan.held_out.others(label))),
+            broke_down=broke_down,
+            by_patch=patch is not None,
+        )
+        self.done[label] = result
+        self.callback.on_label(result, tried)
+
+    def _smaller_patch(self, label: int, found: ArmResult) -> tuple[Trigger, Attacked] | None:
+        """Return the patch that moves images to the label, where it is smaller than the trigger found and works on held-out images."""
+        patch = self._patches.get(label)
+        if patch is None or (found.succeeded and found.trigger.l1_norm <= patch.l1_norm):
+            return None
+        measured = self._attacked(patch)
+        moved = measured.success - self._zero_trigger_rate(label)
+        return (patch, measured) if measured.success >= self.plan.task.settings.cost.threshold and moved >= WORTH_TELLING else None
+
+    def _limits_of_patches(self) -> list[Limit]:
+        """Return a limit for each label that a patch reaches and whose own search found nothing so small.
+
+        Measured at the end, so that a stopped scan comes to the same.
+        """
+        limits = []
+        for label, patch in self._patches.items():
+            entry = self.done.get(label)
+            if entry and not entry.by_patch and (not entry.succeeded or patch.l1_norm < entry.trigger.l1_norm):
+                rate = self._attacked(patch).success
+                if rate - entry.zero_trigger_rate >= WORTH_TELLING:
+                    limits.append(limit_of_patch(patch, rate, self.plan.unit))
+        return limits
+
+    def _answers(self, images: np.ndarray) -> np.ndarray:
+        return predict_classes(self.plan.task.model, images, self.plan.task.preprocess)
+
+    @cached_property
+    def _clean_answers(self) -> np.ndarray:
+        """Return the model's classes of the held-out images without any trigger."""
+        return self._answers(self.plan.held_out.images)
+
+    def _zero_trigger_rate(self, label: int) -> float:
+        return share(self._clean_answers[self.plan.held_out.others(label)] == label)
+
+    def _attacked(self, trigger: Trigger) -> Attacked:
+        task, held_out = self.plan.task, self.plan.held_out
+        return attacked(task.model, held_out.images, held_out.labels, trigger, task.preprocess)
+
+    def _success(self, result: ArmResult) -> float:
+        return self._attacked(result.trigger).success
+
+
+def best_of(starts: Sequence[ArmResult], success: Callable[[ArmResult], float] | None = None) -> ArmResult:
+    """Return the restart whose trigger counts for its label.
+
+    Args:
+        starts: all restarts of the label.
+        success: success rate on held-out images; if given, the greatest counts, and of equals the smallest trigger.
+
+    Returns:
+        The smallest working trigger; where none works, the first restart's last one.
+    """
+    working = [result for result in starts if result.succeeded]
+    if not working:
+        return min(starts, key=lambda result: result.arm.start)
+    return min(working, key=lambda result: (-success(result) if success else 0.0, result.trigger.l1_norm))
+
+
+def _not_searched(label: int, image_shape: Sequence[int]) -> LabelResult:
+    """Return what stands for a label of a scan that ended before its searches began."""
+    mask, pattern = np.zeros(tuple(image_shape[-3:-1]), np.float32), np.zeros(tuple(image_shape[-3:]), np.float32)
+    return LabelResult(Trigger(label, mask, pattern), Status.NEVER_SUCCEEDED, float("nan"), float("nan"), starts=0, rounds=0)

@@ -1,0 +1,80 @@
+"""`nc_tf.scan_to_folder`: files or arrays in, a finished folder out, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import corner_images, corner_network
+from quick import QUICK, data_file
+from recording import Record
+
+import nc_tf
+from nc_tf.errors import InputError
+from nc_tf.models.saving import save_model
+from nc_tf.results import LabelResult, Verdict
+
+IMAGES, LABELS = corner_images(120)
+OPTIONS = nc_tf.ScanOptions(preset="paper", settings=QUICK)
+
+
+class Stop(nc_tf.ScanCallback):
+    """Ends the scan after two labels, as Ctrl-C would."""
+
+    def __init__(self) -> None:
+        self.left = 2
+
+    def on_label(self, result: LabelResult, starts: object) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_it_is_the_function_and_not_a_module() -> None:
+    import nc_tf.folder_scan
+
+    assert nc_tf.scan_to_folder is nc_tf.folder_scan.scan_to_folder
+
+
+def test_files_become_a_finished_folder(tmp_path: Path) -> None:
+    save_model(corner_network(3), tmp_path / "model.keras")
+    data = data_file(tmp_path / "data.npz")
+    result = nc_tf.scan_to_folder(tmp_path / "scan", tmp_path / "model.keras", data, options=OPTIONS)
+    assert (result.verdict, result.flagged) == (Verdict.SUSPECTED, (3,))
+    verdict = json.loads((tmp_path / "scan" / "verdict.json").read_text())
+    assert verdict["flagged"] == [3]
+    assert (verdict["model"]["path"], verdict["data"]["path"]) == (str(tmp_path / "model.keras"), str(data))
+    assert (tmp_path / "scan" / "report.html").exists()
+
+
+def test_arrays_are_known_by_what_is_in_them_and_a_stopped_scan_goes_on(tmp_path: Path) -> None:
+    model = corner_network(3)
+    whole = nc_tf.scan(model, IMAGES, LABELS, preset="paper", settings=QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        nc_tf.scan_to_folder(tmp_path, model, (IMAGES, LABELS), options=OPTIONS, callbacks=[Stop()])
+    assert not (tmp_path / "verdict.json").exists()
+    record = Record()
+    result = nc_tf.scan_to_folder(tmp_path, model, (IMAGES, LABELS), options=OPTIONS, callbacks=[record])
+    assert len(record.resumed) == 2
+    assert len(record.labels) == 4
+    np.testing.assert_array_equal([e.trigger.l1_norm for e in result.labels], [e.trigger.l1_norm for e in whole.labels])
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    assert (verdict["model"]["path"], verdict["data"]["path"]) == ("MODEL", "DATA")
+    with pytest.raises(InputError, match="holds a scan of another model file: expected the same settings"):
+        nc_tf.scan_to_folder(tmp_path, corner_network(2), (IMAGES, LABELS), options=OPTIONS)
+
+
+def test_the_folder_lies_outside_of_the_data(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lies in the data, .* and would be read as a class: expected a folder outside; choose"):
+        nc_tf.scan_to_folder(tmp_path / "scan", corner_network(3), (IMAGES, LABELS), data_file=tmp_path)
+
+
+@pytest.mark.parametrize("demo_first", [True, False])
+def test_a_demo_and_another_scan_never_share_a_folder(tmp_path: Path, demo_first: bool) -> None:
+    for demo, message in ((demo_first, None), (not demo_first, "of nc-tf demo" if demo_first else "that nc-tf demo did not make")):
+        how = {"options": nc_tf.ScanOptions(preset="paper", settings=QUICK, targets=[0]), "demo": demo, "fresh": demo}
+        if message is None:
+            nc_tf.scan_to_folder(tmp_path, corner_network(3), (IMAGES, LABELS), **how)
+            continue
+        with pytest.raises(InputError, match=f"holds a scan {message}: expected a folder of its own for each"):
+            nc_tf.scan_to_folder(tmp_path, corner_network(3), (IMAGES, LABELS), **how)
