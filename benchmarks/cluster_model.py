@@ -58,11 +58,11 @@ class Worker:
 
 def play(plan: Any, lanes: int, round_seconds: Callable[[int], float], label_seconds: float) -> dict[str, float]:
     """Run a `Race` or a `Ranking` to its end on `GPUS` workers: seconds, those of the driver, legs."""
-    from nc_tf.inversion.loop import Progress
-    from nc_tf.scanning.engines.dealing import Dealer
+    from nc_tf.inversion.restart import Progress
+    from nc_tf.scanning.engines.search_queue import SearchQueue
 
     rng = np.random.default_rng(0)
-    dealer: Any = Dealer(plan, lanes)
+    dealer: Any = SearchQueue(plan, lanes)
     workers = [Worker(lanes, round_seconds) for _ in range(GPUS)]
     rounds: list[tuple[float, int]] = []  # when each worker's round ends
     told = busy = 0.0  # until when, and for how long, the driver is at work
@@ -102,7 +102,7 @@ def play(plan: Any, lanes: int, round_seconds: Callable[[int], float], label_sec
 
 def scan(name: str, labels: int, tflops: float, flop_an_image: float, label_seconds: float) -> dict[str, float]:
     """All phases of a scan, each with its start-up."""
-    from nc_tf.inversion.loop import Arm
+    from nc_tf.inversion.restart import Arm
     from nc_tf.scanning.halving import Race
     from nc_tf.scanning.prescreening import Ranking
     from nc_tf.scanning.presets import PRESETS

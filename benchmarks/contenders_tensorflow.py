@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from bench_work import COST, LEARNING_RATE, Work
 
-from nc_tf.inversion.loop import Arm
+from nc_tf.inversion.restart import Arm
 from nc_tf.inversion.step import LINEAR_SCALE, SearchSettings
 from nc_tf.inversion.trigger_space import EPSILON, TriggerSpace
 from nc_tf.models.loading.load import load_model

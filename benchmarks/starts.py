@@ -126,7 +126,8 @@ def searched(
 ) -> dict[int, np.ndarray]:
     """The history of every start of a label, nothing cut."""
     from nc_tf.datasets.read import read
-    from nc_tf.inversion.loop import Arm, search
+    from nc_tf.inversion.loop import search
+    from nc_tf.inversion.restart import Arm
     from nc_tf.models.loading.load import load_model
     from nc_tf.preprocessing import Preprocessing
     from nc_tf.scanning.engines.task import Task

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from nc_tf.errors import InputError
 from nc_tf.inversion.cost_schedule import CostSchedule
-from nc_tf.inversion.loop import Arm, search
+from nc_tf.inversion.loop import search
+from nc_tf.inversion.restart import Arm
 from nc_tf.inversion.step import Inversion, Loss, RoundLog, Run, SearchSettings
 from nc_tf.inversion.trigger_space import EPSILON, TriggerSpace
 from nc_tf.models.adapting import adapt_to

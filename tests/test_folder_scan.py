@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_the_folder_lies_outside_of_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize("demo_first", [True, False])
 def test_a_demo_and_another_scan_never_share_a_folder(tmp_path: Path, demo_first: bool) -> None:
     for demo, message in ((demo_first, None), (not demo_first, "of nc-tf demo" if demo_first else "that nc-tf demo did not make")):
-        how = {"options": nc_tf.ScanOptions(preset="paper", settings=QUICK, targets=[0]), "demo": demo, "fresh": demo}
+        how: dict[str, Any] = {"options": nc_tf.ScanOptions(preset="paper", settings=QUICK, targets=[0]), "demo": demo, "fresh": demo}
         if message is None:
             nc_tf.scan_to_folder(tmp_path, corner_network(3), (IMAGES, LABELS), **how)
             continue

@@ -7,8 +7,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nc_tf.inversion.loop import Arm, ArmResult
-from nc_tf.inversion.loop import Progress as Reached
+from nc_tf.inversion.restart import Arm, ArmResult
+from nc_tf.inversion.restart import Progress as Reached
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import LabelResult

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import Arm, ArmResult
+from nc_tf.inversion.restart import Arm, ArmResult
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.results import LabelResult, Trigger

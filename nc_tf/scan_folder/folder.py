@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from nc_tf.errors import InputError, quote
-from nc_tf.inversion.loop import HISTORY_COLUMNS, ArmResult, Progress
+from nc_tf.inversion.restart import HISTORY_COLUMNS, ArmResult, Progress
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger
 from nc_tf.scan_folder.settings_record import DEMO, difference_of, other_kind

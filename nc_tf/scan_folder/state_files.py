@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.inversion.cost_schedule import ScheduleState
-from nc_tf.inversion.loop import Progress
+from nc_tf.inversion.restart import Progress
 from nc_tf.inversion.step import Run
 from nc_tf.scanning.prescreening import Shortlist
 from nc_tf.storage.files import delete, plain, whole_file

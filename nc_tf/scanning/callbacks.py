@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from nc_tf.inversion.loop import Arm, ArmResult, Progress
+from nc_tf.inversion.restart import Arm, ArmResult, Progress
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import LabelResult

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nc_tf.inversion.loop import HISTORY_COLUMNS, Arm, Leg, Progress
+from nc_tf.inversion.restart import HISTORY_COLUMNS, Arm, Leg, Progress
 from nc_tf.inversion.step import SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nc_tf.inversion.loop import Arm, Leg, Progress
+from nc_tf.inversion.restart import Arm, Leg, Progress
 from nc_tf.inversion.step import SearchSettings
 from nc_tf.scanning.halving import Cut, Race, standing
 

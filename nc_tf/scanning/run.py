@@ -11,7 +11,8 @@ from nc_tf.detection.inconclusive import limit_of_patch
 from nc_tf.detection.patches import WORTH_TELLING, probe
 from nc_tf.detection.verdict import Limit
 from nc_tf.evaluation import Attacked, attacked, predict_classes, share
-from nc_tf.inversion.loop import Arm, ArmResult, Progress, result_of
+from nc_tf.inversion.loop import result_of
+from nc_tf.inversion.restart import Arm, ArmResult, Progress
 from nc_tf.results import LabelResult, Status, Trigger
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.halving import Race, random_arm

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import Progress
+from nc_tf.inversion.restart import Progress
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.results import LabelResult

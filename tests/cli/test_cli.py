@@ -29,7 +29,7 @@ from nc_tf.datasets.read import read_both
 from nc_tf.datasets.rendered import moving_shapes, signs
 from nc_tf.detection.verdict import judge
 from nc_tf.evaluation import measure
-from nc_tf.inversion.loop import ArmResult
+from nc_tf.inversion.restart import ArmResult
 from nc_tf.models.loading.load import load_model
 from nc_tf.models.networks.architectures import NETWORKS
 from nc_tf.results import LabelResult

@@ -9,8 +9,8 @@ from quick import made_up
 
 from nc_tf.cli.progress import ScanProgress
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import Arm
-from nc_tf.inversion.loop import Progress as Reached
+from nc_tf.inversion.restart import Arm
+from nc_tf.inversion.restart import Progress as Reached
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import Status

@@ -25,7 +25,7 @@ from nc_tf.cli import guard
 from nc_tf.cli.guard import guarded, interruptible
 from nc_tf.cli.main import main
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import Progress
+from nc_tf.inversion.restart import Progress
 from nc_tf.results import Trigger
 from nc_tf.scan_folder import folder as scan_folder
 from nc_tf.scan_folder.folder import ScanFolder

@@ -13,8 +13,10 @@ from networks import IMAGE_SHAPE, corner_images, corner_network, corner_trigger,
 
 from nc_tf.errors import InputError
 from nc_tf.evaluation import accuracy, attack_success_rate
+from nc_tf.inversion.batches import ResidentImages
 from nc_tf.inversion.cost_schedule import CostSchedule
-from nc_tf.inversion.loop import HISTORY_COLUMNS, Arm, ArmResult, ResidentImages, search
+from nc_tf.inversion.loop import search
+from nc_tf.inversion.restart import HISTORY_COLUMNS, Arm, ArmResult
 from nc_tf.inversion.step import LINEAR_SCALE, Inversion, RoundLog, Run, SearchSettings
 from nc_tf.inversion.trigger_space import EPSILON, TriggerSpace
 from nc_tf.models.frozen import FrozenNetwork

@@ -14,7 +14,7 @@ from quick import QUICK, made_up
 
 from nc_tf.errors import InputError
 from nc_tf.inversion.cost_schedule import CostSchedule, init
-from nc_tf.inversion.loop import Arm
+from nc_tf.inversion.restart import Arm
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.report.tensorboard import TensorBoardLog

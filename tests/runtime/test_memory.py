@@ -21,7 +21,8 @@ from nc_tf import evaluation
 from nc_tf.cli.main import main
 from nc_tf.errors import InputError
 from nc_tf.evaluation import BATCH_SIZE, HIDDEN_BATCH, evaluation_batch, predict_classes
-from nc_tf.inversion.loop import Arm, ResidentImages
+from nc_tf.inversion.batches import ResidentImages
+from nc_tf.inversion.restart import Arm
 from nc_tf.mitigation.nft import nft
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.mitigation.updates import images_an_update

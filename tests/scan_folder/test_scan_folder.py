@@ -19,7 +19,7 @@ from quick import QUICK, made_up
 from nc_tf import __version__
 from nc_tf.detection.verdict import judge
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import HISTORY_COLUMNS, Arm, ArmResult
+from nc_tf.inversion.restart import HISTORY_COLUMNS, Arm, ArmResult
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Verdict

@@ -15,7 +15,9 @@ from networks import corner_images, corner_network
 from quick import made_up
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import Leg, Progress, ResidentImages, advance
+from nc_tf.inversion.batches import ResidentImages
+from nc_tf.inversion.loop import advance
+from nc_tf.inversion.restart import Leg, Progress
 from nc_tf.inversion.step import Inversion, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.models.frozen import FrozenNetwork

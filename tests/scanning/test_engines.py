@@ -12,11 +12,12 @@ from networks import IMAGE_SHAPE, corner_images, corner_network
 from quick import QUICK
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import Arm, Leg, Progress, advance
+from nc_tf.inversion.loop import advance
+from nc_tf.inversion.restart import Arm, Leg, Progress
 from nc_tf.preprocessing import preprocessing
 from nc_tf.scanning.engines import local, worker
 from nc_tf.scanning.engines.choice import engine_named
-from nc_tf.scanning.engines.dealing import MOST_LOSSES, Dealer
+from nc_tf.scanning.engines.search_queue import MOST_LOSSES, SearchQueue
 from nc_tf.scanning.engines.task import Task
 from nc_tf.scanning.engines.worker import Worker, pack, unpack
 from nc_tf.scanning.halving import random_arm
@@ -67,28 +68,28 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
 
 def test_lanes_are_filled_and_a_quarter_more() -> None:
-    dealer: Dealer[str] = Dealer(legs(30), lanes=8)
-    dealer.join("a")
-    assert numbers(dealer.deal()) == {"a": list(range(10))}
-    assert dealer.deal() == {}
+    queue: SearchQueue[str] = SearchQueue(legs(30), lanes=8)
+    queue.add_worker("a")
+    assert numbers(queue.assign()) == {"a": list(range(10))}
+    assert queue.assign() == {}
 
 
 def test_few_legs_are_spread_evenly_over_the_workers() -> None:
-    dealer: Dealer[str] = Dealer(legs(7), lanes=8)
+    queue: SearchQueue[str] = SearchQueue(legs(7), lanes=8)
     for name in "abc":
-        dealer.join(name)
-    assert numbers(dealer.deal()) == {"a": [0, 3, 6], "b": [1, 4], "c": [2, 5]}
+        queue.add_worker(name)
+    assert numbers(queue.assign()) == {"a": [0, 3, 6], "b": [1, 4], "c": [2, 5]}
 
 
 def test_a_worker_that_joins_late_is_served_first() -> None:
     everything = legs(12)
-    dealer: Dealer[str] = Dealer(everything, lanes=4)
-    dealer.join("a")
-    assert numbers(dealer.deal()) == {"a": [0, 1, 2, 3, 4]}
-    dealer.join("b")
-    assert numbers(dealer.deal()) == {"b": [5, 6, 7, 8, 9]}
-    dealer.take("a", ended(everything[0]))
-    assert numbers(dealer.deal()) == {"a": [10]}
+    queue: SearchQueue[str] = SearchQueue(everything, lanes=4)
+    queue.add_worker("a")
+    assert numbers(queue.assign()) == {"a": [0, 1, 2, 3, 4]}
+    queue.add_worker("b")
+    assert numbers(queue.assign()) == {"b": [5, 6, 7, 8, 9]}
+    queue.finish("a", ended(everything[0]))
+    assert numbers(queue.assign()) == {"a": [10]}
 
 
 def test_legs_that_run_dry_are_asked_again_until_none_is_held() -> None:
@@ -105,49 +106,49 @@ def test_legs_that_run_dry_are_asked_again_until_none_is_held() -> None:
 
     first, second = legs(2)
     pair = Pair()
-    dealer: Dealer[str] = Dealer(pair, lanes=4)
-    assert dealer.more()
-    dealer.join("a")
-    assert numbers(dealer.deal()) == {"a": [0]}
-    assert dealer.more()
-    assert dealer.deal() == {}
-    dealer.take("a", ended(first))
+    queue: SearchQueue[str] = SearchQueue(pair, lanes=4)
+    assert queue.unfinished()
+    queue.add_worker("a")
+    assert numbers(queue.assign()) == {"a": [0]}
+    assert queue.unfinished()
+    assert queue.assign() == {}
+    queue.finish("a", ended(first))
     pair.ready = [second]
-    assert dealer.more()
-    assert numbers(dealer.deal()) == {"a": [1]}
-    dealer.take("a", ended(second))
-    assert not dealer.more()
+    assert queue.unfinished()
+    assert numbers(queue.assign()) == {"a": [1]}
+    queue.finish("a", ended(second))
+    assert not queue.unfinished()
 
 
 def test_the_legs_of_a_dead_worker_are_dealt_next_and_from_where_they_began() -> None:
     everything = legs(4)
-    dealer: Dealer[str] = Dealer(everything, lanes=2)
-    dealer.join("a")
-    dealer.deal()
-    dealer.take("a", ended(everything[1]))
-    dealer.lost("a")
-    assert dealer.more()
-    assert dealer.deal() == {}
-    dealer.join("b")
-    assert dealer.deal() == {"b": [everything[0], everything[2], everything[3]]}
+    queue: SearchQueue[str] = SearchQueue(everything, lanes=2)
+    queue.add_worker("a")
+    queue.assign()
+    queue.finish("a", ended(everything[1]))
+    queue.remove_worker("a")
+    assert queue.unfinished()
+    assert queue.assign() == {}
+    queue.add_worker("b")
+    assert queue.assign() == {"b": [everything[0], everything[2], everything[3]]}
 
 
 def test_a_leg_that_no_worker_survives_ends_the_scan() -> None:
-    dealer: Dealer[int] = Dealer(legs(1), lanes=2)
+    queue: SearchQueue[int] = SearchQueue(legs(1), lanes=2)
     for number in range(MOST_LOSSES - 1):
-        dealer.join(number)
-        assert list(dealer.deal()) == [number]
-        dealer.lost(number)
-    dealer.join(9)
-    dealer.deal()
+        queue.add_worker(number)
+        assert list(queue.assign()) == [number]
+        queue.remove_worker(number)
+    queue.add_worker(9)
+    queue.assign()
     with pytest.raises(InputError, match="label 0, start 0: 3 workers died searching it, expected one to survive; give the nodes"):
-        dealer.lost(9)
+        queue.remove_worker(9)
 
 
 def test_a_worker_that_never_had_a_leg_loses_none() -> None:
-    dealer: Dealer[str] = Dealer([], lanes=2)
-    dealer.lost("a")
-    assert not dealer.more()
+    queue: SearchQueue[str] = SearchQueue([], lanes=2)
+    queue.remove_worker("a")
+    assert not queue.unfinished()
 
 
 # A task that travels

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from networks import CORNER, IMAGE_SHAPE, corner_images
 from quick import eight_classes
 
-from nc_tf.inversion.loop import HISTORY_COLUMNS, Arm, ArmResult, Leg, Progress
+from nc_tf.inversion.restart import HISTORY_COLUMNS, Arm, ArmResult, Leg, Progress
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.results import LabelResult, Verdict

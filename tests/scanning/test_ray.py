@@ -11,7 +11,7 @@ from networks import IMAGE_SHAPE, corner_images, corner_network
 from quick import QUICK
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import Progress
+from nc_tf.inversion.restart import Progress
 from nc_tf.results import ScanResult
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scanning.callbacks import ScanCallback
@@ -140,7 +140,7 @@ class Homeless(Worker):
 def test_a_node_where_no_worker_can_start_is_not_tried_for_ever(
     cluster: Any, node: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nc_tf.scanning.engines.ray.Worker", Homeless)
+    monkeypatch.setattr("nc_tf.scanning.engines.worker_pool.Worker", Homeless)
     node()
     # On a busy machine Ray may give the actor up before it says why.
     with pytest.raises(InputError, match=r"no worker can be started \(.+\): expected nc_tf and enough memory on every node"):

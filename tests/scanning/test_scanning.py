@@ -14,7 +14,8 @@ from recording import Record
 
 from nc_tf.errors import InputError
 from nc_tf.evaluation import Attacked, attack_success_rate, predict_classes
-from nc_tf.inversion.loop import Arm, ArmResult, ResidentImages
+from nc_tf.inversion.batches import ResidentImages
+from nc_tf.inversion.restart import Arm, ArmResult
 from nc_tf.results import LabelResult, ScanResult, Status, Unit, Verdict
 from nc_tf.scanning import run
 from nc_tf.scanning.engines import task

@@ -16,7 +16,7 @@ from quick import data_file, uneven_network
 
 from nc_tf.attacks.patch import patch
 from nc_tf.datasets.rendered.signs import render
-from nc_tf.inversion.loop import ArmResult
+from nc_tf.inversion.restart import ArmResult
 from nc_tf.models.loading.load import load_model
 from nc_tf.results import LabelResult, Status, Trigger
 from nc_tf.scan_folder.folder import ScanFolder

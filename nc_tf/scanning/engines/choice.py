@@ -4,7 +4,8 @@ from collections.abc import Generator, Iterable
 from typing import Protocol
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import Leg, OnRound, Progress
+from nc_tf.inversion.loop import OnRound
+from nc_tf.inversion.restart import Leg, Progress
 from nc_tf.scanning.engines import local
 from nc_tf.scanning.engines.task import Task
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Generator, Iterable
 
-from nc_tf.inversion.loop import Leg, OnRound, Progress, advance
+from nc_tf.inversion.loop import OnRound, advance
+from nc_tf.inversion.restart import Leg, Progress
 from nc_tf.scanning.engines.task import Task
 
 

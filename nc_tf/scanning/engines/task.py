@@ -6,7 +6,7 @@ from functools import cached_property
 import keras
 import numpy as np
 
-from nc_tf.inversion.loop import ResidentImages
+from nc_tf.inversion.batches import ResidentImages
 from nc_tf.inversion.step import Inversion, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.models.frozen import MOST_LOOKED_AT, FrozenNetwork, evenly_spaced

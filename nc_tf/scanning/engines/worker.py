@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from nc_tf._version import __version__
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import Leg, Progress, advance
+from nc_tf.inversion.loop import advance
+from nc_tf.inversion.restart import Leg, Progress
 from nc_tf.inversion.step import SearchSettings
 from nc_tf.models.loading.load import keras_reason
 from nc_tf.models.saving import save_model
@@ -21,7 +22,7 @@ from nc_tf.scanning.engines.task import Task
 
 
 @dataclass(frozen=True, eq=False)
-class Parcel:
+class PackedTask:
     """A `Task` as it travels.
 
     Attributes:
@@ -43,7 +44,7 @@ class Parcel:
     labels: np.ndarray | None
 
 
-def pack(task: Task) -> Parcel:
+def pack(task: Task) -> PackedTask:
     """Make a task ready to travel.
 
     Raises:
@@ -65,10 +66,10 @@ def pack(task: Task) -> Parcel:
     if task.rows is not None:  # the others stay at home
         images, labels = images[task.rows], None if labels is None else labels[task.rows]
     asked = (task.preprocess, images, task.settings, task.upsample_size, task.seed, task.per_frame, labels)
-    return Parcel(__version__, model, task.network.precision, *asked)
+    return PackedTask(__version__, model, task.network.precision, *asked)
 
 
-def unpack(parcel: Parcel) -> Task:
+def unpack(parcel: PackedTask) -> Task:
     """The task again, on the machine that it came to.
 
     Raises:
@@ -131,7 +132,7 @@ class Worker:
         for leg in legs:
             self.inbox.given.put(leg)
 
-    def search(self, parcel: Parcel, lanes: int) -> Iterator[Progress | None]:
+    def search(self, parcel: PackedTask, lanes: int) -> Iterator[Progress | None]:
         """None as soon as the model is loaded; after that what each leg came to, without end.
 
         Raises:

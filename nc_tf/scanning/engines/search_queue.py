@@ -1,24 +1,24 @@
-"""Which worker has which legs: every lane full, no leg lost, and nobody sitting on many while others have none."""
+"""Queue of legs for several workers: every lane is full, no leg is lost, and the last legs are spread evenly."""
 
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import Leg, Progress
+from nc_tf.inversion.restart import Leg, Progress
 
 WorkerT = TypeVar("WorkerT", bound=Hashable)
 
-# A leg that was with so many workers when they died is no accident any more.
+# Workers that die with the same leg in hand, after which the leg itself is the likely cause.
 MOST_LOSSES = 3
 
 
-class Dealer(Generic[WorkerT]):
-    """Deals legs to workers, takes back what they came to, and deals a dead worker's legs again, from where those began.
+class SearchQueue(Generic[WorkerT]):
+    """Assigns legs to workers, and assigns the legs of a dead worker again from where they began.
 
     Args:
-        legs: may run dry and have more to give once it has been told what the legs before came to.
-        lanes: of each worker. It also holds a quarter more, so that none of its lanes stays empty while its results travel.
+        legs: iterator that may raise StopIteration while results are pending, and go on when they have come in.
+        lanes: of each worker. A worker also holds a quarter more, so that none of its lanes is empty while its results travel.
     """
 
     def __init__(self, legs: Iterable[Leg], lanes: int) -> None:
@@ -27,42 +27,42 @@ class Dealer(Generic[WorkerT]):
         self.waiting: deque[Leg] = deque()
         self.losses: Counter[Leg] = Counter()
 
-    def more(self) -> bool:
-        """Whether there is anything left to do: a leg that a worker has, that came back, or that has not been dealt yet."""
+    def unfinished(self) -> bool:
+        """Return whether a leg is assigned, was returned, or has not been assigned yet."""
         return any(self.held.values()) or self._refill()
 
     def _refill(self) -> bool:
-        """Look for a leg to deal next."""
+        """Return whether a leg is waiting, after asking for the next one."""
         if not self.waiting:
             self.waiting.extend(leg for leg in [next(self.legs, None)] if leg is not None)
         return bool(self.waiting)
 
-    def join(self, worker: WorkerT) -> None:
-        """From now on this worker gets legs."""
+    def add_worker(self, worker: WorkerT) -> None:
+        """Assign legs to this worker from now on."""
         self.held[worker] = {}
 
-    def deal(self) -> dict[WorkerT, list[Leg]]:
-        """What each worker gets now; always the one that has the fewest is next, so that the last legs are spread evenly."""
-        dealt: dict[WorkerT, list[Leg]] = {}
+    def assign(self) -> dict[WorkerT, list[Leg]]:
+        """Return the new legs of each worker; the worker that holds the fewest is always next."""
+        assigned: dict[WorkerT, list[Leg]] = {}
         while self.held:
             worker = min(self.held, key=lambda one: len(self.held[one]))
             if len(self.held[worker]) >= self.most or not self._refill():
                 break
             leg = self.waiting.popleft()
             self.held[worker][leg.arm.label, leg.arm.start] = leg
-            dealt.setdefault(worker, []).append(leg)
-        return dealt
+            assigned.setdefault(worker, []).append(leg)
+        return assigned
 
-    def take(self, worker: WorkerT, progress: Progress) -> None:
-        """A worker has finished a leg."""
+    def finish(self, worker: WorkerT, progress: Progress) -> None:
+        """Mark a worker's leg as finished."""
         leg = self.held[worker].pop((progress.label, progress.start))
         del self.losses[leg]
 
-    def lost(self, worker: WorkerT) -> None:
-        """A worker has died: its legs are dealt again.
+    def remove_worker(self, worker: WorkerT) -> None:
+        """Return a dead worker's legs to the queue.
 
         Raises:
-            InputError: one of them has now gone down with too many workers.
+            InputError: `MOST_LOSSES` workers have died with one of them.
         """
         legs = self.held.pop(worker, {}).values()
         self.losses.update(legs)
