@@ -14,7 +14,7 @@ def commands_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _overview(children: argparse._SubParsersAction) -> str:  # type: ignore[type-arg]
+def _overview(children: argparse._SubParsersAction) -> str:
     rows = [f"| [`nc-tf {action.dest}`](#nc-tf-{action.dest}) | {_cell(action.help)} |" for action in children._choices_actions]
     return "\n".join(["| command | what it does |", "| --- | --- |", *rows])
 

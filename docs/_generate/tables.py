@@ -359,7 +359,7 @@ def video_repairs() -> str:
 
 
 def _before_after(before: Row, after: Row) -> list[str]:
-    pairs = [(_accuracy(before), _accuracy(after))]
+    pairs: list[tuple[float | None, float | None]] = [(_accuracy(before), _accuracy(after))]
     pairs += [(success(before, name), success(after, name)) for name in ("reversed", "true")]
     return [percent(rate, 1) for pair in pairs for rate in pair]
 
