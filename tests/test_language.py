@@ -56,7 +56,7 @@ def faults(text: str) -> Iterator[str]:
 def too_long(text: str) -> Iterator[str]:
     """Sentences of more words than a reader takes in at once."""
     for sentence in re.split(r"(?<=[.!?:;])\s+(?=[A-Z\[`*(\"])", ALLOWED.sub("X", text)):
-        words = re.findall(r"[^\W_][\w'’.,/%-]*", sentence)
+        words = re.findall(r"[^\W_][\w'.,/%-]*", sentence)
         if len(words) > LONGEST_SENTENCE:
             yield f"{len(words)} words, at most {LONGEST_SENTENCE}: {sentence!r}"
 
