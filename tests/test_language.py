@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted(path for pattern in ("README.md", "CONTRIBUTING.md", "docs/**/*.md") for path in ROOT.glob(pattern))
+PAGES = sorted(path for pattern in ("*.md", "docs/**/*.md", "models/*.md") for path in ROOT.glob(pattern) if path.name != "CHANGELOG.md")
 # Modules and folders of nc_tf, such as "storage" or "errors.py", whose docstrings and comments follow the rules: add one when it is done.
 REWRITTEN: tuple[str, ...] = ()
 LONGEST_SENTENCE = 25
