@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +55,35 @@ def test_every_file_of_results_is_named_on_a_page() -> None:
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     loaded = re.compile(r"<(?:link[^>]+href|script[^>]+src|img[^>]+src)=\"(https?:)?//")
     assert not [page.name for page in site.rglob("*.html") if loaded.search(page.read_text(encoding="utf-8"))]
+
+
+def blocks(kind: str) -> list[str]:
+    """The code blocks of one kind on all pages."""
+    pages = [*sorted((ROOT / "docs").rglob("*.md")), *ROOT.glob("*.md")]
+    return [block for page in pages for block in re.findall(rf"```{kind}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)]
+
+
+def test_every_command_of_the_pages_is_one() -> None:
+    from nc_tf.cli import parser
+
+    lines = [line.strip() for block in blocks("sh") for line in block.splitlines()]
+    commands = [line.split("||")[0] for line in lines if line.startswith("nc-tf ")]
+    assert len(commands) > 20
+    for command in commands:
+        known = command.replace("--poison-type border", "--poison-type patch")  # the attack that the page itself adds
+        parser().parse_args(shlex.split(known, comments=True)[1:])  # leaves with a message where it is none
+    scripts = [line.split()[1] for line in lines if line.startswith("python ")]
+    assert not [script for script in scripts if not (ROOT / script).exists()]
+
+
+def test_every_python_block_is_python() -> None:
+    assert len(blocks("python")) > 8
+    for block in blocks("python"):
+        compile(block, "page", "exec")
+
+
+def test_every_command_that_makes_results_is_there() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
+    named = set(re.findall(r"python (benchmarks/[\w/]+\.py)", text))
+    assert len(named) > 10
+    assert not [script for script in named if not (ROOT / script).exists()]
