@@ -7,7 +7,7 @@ SHELL := bash
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-SCRIPTS := $(wildcard *.py benchmarks/*.py video/*.py examples/*.py docs/_generate/*.py docs/templates/*.py)
+SCRIPTS := $(wildcard *.py benchmarks/*.py video/*.py examples/*.py docs/_generate/*.py)
 PYTHON ?=
 # What `make video-demo` draws with, and where it writes.
 SEED := 0

@@ -13,8 +13,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-from commands import commands_page  # noqa: E402
-from layers import layers_page, layers_svg  # noqa: E402
+from command_pages import commands_page  # noqa: E402
+from layer_picture import layers_page, layers_svg  # noqa: E402
 
 SCHEMA = ROOT / "nc_tf" / "storage" / "verdict.schema.json"
 # Public names by what they are for; a name that is not listed here comes last.
