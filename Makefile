@@ -7,13 +7,13 @@ SHELL := bash
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-SCRIPTS := $(wildcard *.py benchmarks/*.py video/*.py)
+SCRIPTS := $(wildcard *.py benchmarks/*.py video/*.py examples/*.py docs/_generate/*.py)
 PYTHON ?=
 # What `make video-demo` draws with, and where it writes.
 SEED := 0
 VIDEO_DEMO := video_demo
 
-.PHONY: demo video-demo test lint types bench reproduce clean help
+.PHONY: demo video-demo test lint types docs bench reproduce clean help
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ lint: $(STAMP) ## look for mistakes in the style of the code, and for imports th
 
 types: $(STAMP) ## check the types, tests and scripts included
 	$(BIN)/mypy nc_tf tests $(SCRIPTS)
+
+docs: $(STAMP) ## build the documentation site into build/site and check its links
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --quiet --strict
 
 bench: $(STAMP) ## time the search
 	$(BIN)/python benchmarks/search.py

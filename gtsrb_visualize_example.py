@@ -3,7 +3,7 @@
     python gtsrb_visualize_example.py          the shipped infected model; results/ holds what is found
 
 Needs data/gtsrb_dataset_int.h5 (`nc-tf data gtsrb`). A stopped run goes on where it was.
-Time and norms to expect: docs/reproduction.md.
+Time and norms to expect: docs/results/gtsrb-paper.md.
 """
 
 import argparse
@@ -46,7 +46,7 @@ STARTS = 1  # searches a label, of which the best counts; the original runs one
 # Not in the original: what it minimises by a swap of two arguments, or the paper's "cross_entropy"; and the precision of the network.
 LOSS = "linear"
 PRECISION = "float32"
-SEED = 1  # the search is bistable: docs/reproduction.md shows what other seeds find
+SEED = 1  # the search is bistable: docs/results/gtsrb-paper.md shows what other seeds find
 
 STOPPED = "stopped; finished labels are kept, and the same command, without --fresh, goes on with the others"
 

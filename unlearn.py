@@ -4,7 +4,7 @@
     python unlearn.py --with true                  the paper's second column: the original trigger
     python unlearn.py --with nothing               the third: fine-tuning on clean images only
 
-Needs data/gtsrb_dataset.h5 (`nc-tf data gtsrb`) and results/. What to expect: docs/reproduction.md.
+Needs data/gtsrb_dataset.h5 (`nc-tf data gtsrb`) and results/. What to expect: docs/results/gtsrb-paper.md.
 """
 
 import argparse

@@ -122,5 +122,5 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
 
 def test_no_document_has_an_empty_place() -> None:
     mark = "@" * 2
-    documents = [path for folder in ("", "docs/", "models/") for path in ROOT.glob(f"{folder}*.md")]
+    documents = [path for pattern in ("*.md", "docs/**/*.md", "models/*.md") for path in ROOT.glob(pattern)]
     assert not [path.name for path in documents if mark in path.read_text(encoding="utf-8")]

@@ -102,7 +102,7 @@ def test_help_tells_what_a_command_does(command: list[str], capsys: Captured) ->
 def test_every_command_is_documented() -> None:
     readme = ROOT / "README.md"
     assert readme.exists(), "README.md is missing"
-    text = "\n".join(path.read_text(encoding="utf-8") for path in [readme, *(ROOT / "docs").glob("*.md")])
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [readme, *(ROOT / "docs").rglob("*.md")])
     missing = [name for name in COMMANDS if f"nc-tf {name}" not in text]
     assert not missing, f"neither README.md nor docs/ shows nc-tf {', nc-tf '.join(missing)}"
 

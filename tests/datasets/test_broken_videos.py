@@ -1,4 +1,4 @@
-"""Broken videos, as a user meets them: what `nc-tf data ucf101` and the scripts of video/ say is what docs/video.md says that they do."""
+"""Broken videos, as a user meets them: `nc-tf data ucf101` and the scripts of video/ say what docs/reference/video-scripts.md lists."""
 
 import re
 import shutil
@@ -16,7 +16,8 @@ from nc_tf.cli.main import main
 from nc_tf.models.saving import save_model
 
 assert importable  # the fixture by which the scripts find what they share
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "video.md").read_text(encoding="utf-8").split("## Broken videos")[1]
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "reference" / "video-scripts.md").read_text(encoding="utf-8").split("## Broken videos")[1]
 CLIP = "videos/Typing/v_Typing_g08_c01.avi"
 LEFT_OUT = "1 of 9 clips are left out"
 Captured = pytest.CaptureFixture[str]

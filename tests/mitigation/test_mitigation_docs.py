@@ -1,4 +1,4 @@
-"""The Python of docs/mitigation.md runs as it stands, and does what the page says."""
+"""The Python of docs/how-to/own-pipeline.md runs as it stands, and does what the page says."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from keras import layers
 
 from nc_tf.results import Mitigation
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "mitigation.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "own-pipeline.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -26,7 +26,7 @@ def page() -> dict[str, Any]:
     model = keras.Sequential([keras.Input((32, 32, 3)), *stack, layers.Dense(10, activation="softmax")])
     names: dict[str, Any] = {"model": model, "images": images, "labels": labels, "test": (images, labels)}
     for block in BLOCKS:
-        exec(compile(block, "mitigation.md", "exec"), names)  # noqa: S102  # our own page
+        exec(compile(block, "own-pipeline.md", "exec"), names)  # noqa: S102  # our own page
     return names
 
 
