@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import nc_tf
-from nc_tf.datasets import signs
+from nc_tf.datasets.rendered import signs
 from nc_tf.demo import shipped_model
 
 

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import nc_tf
-from nc_tf.datasets import signs
+from nc_tf.datasets.rendered import signs
 from nc_tf.demo import shipped_model
 
 # %% [markdown]

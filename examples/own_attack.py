@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 import nc_tf
-from nc_tf.attacks.injection import inject
-from nc_tf.datasets import signs
-from nc_tf.models.architectures import NETWORKS
+from nc_tf.datasets.rendered import signs
+from nc_tf.models.networks.architectures import NETWORKS
+from nc_tf.training.injection import inject
 
 
 def cross(image_shape: tuple[int, int, int], label: int, *, size: int = 5, color: tuple[int, ...] = (255, 255, 0)) -> nc_tf.Trigger:

@@ -12,7 +12,7 @@ import numpy as np
 
 import nc_tf
 from nc_tf.attacks.patch import patch
-from nc_tf.datasets import signs
+from nc_tf.datasets.rendered import signs
 from nc_tf.demo import shipped_model
 from nc_tf.mitigation.repair import Repair
 from nc_tf.results import Backdoor

@@ -16,7 +16,8 @@ from nc_tf import InputError, Mitigation, Trigger, load_model
 from nc_tf.attacks import poison_types
 from nc_tf.attacks.patch import patch
 from nc_tf.cli import inject as inject_command
-from nc_tf.datasets import signs
+from nc_tf.cli import main as cli
+from nc_tf.datasets.rendered import signs
 from nc_tf.demo import shipped_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,7 +72,7 @@ def test_the_command_finds_a_registered_attack(attack: ModuleType) -> None:
 
 
 def test_an_injection_with_the_attack_starts(attack: ModuleType) -> None:
-    from nc_tf.attacks.injection import inject
+    from nc_tf.training.injection import inject
 
     images, labels = signs.render(64, seed=6)
     model = keras.Sequential([keras.Input(SHAPE), keras.layers.AveragePooling2D(8), keras.layers.Flatten(), keras.layers.Dense(43)])
@@ -105,7 +106,6 @@ def test_a_defence_repairs_a_copy() -> None:
 
 
 def test_a_command_as_the_page_has_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from nc_tf import cli
 
     (text,) = (block for block in re.findall(r"```python\n(.*?)```", PAGES["a-defence"], re.DOTALL) if "add_arguments" in block)
     command = ModuleType("nc_tf.cli.clip")

@@ -32,7 +32,7 @@ def test_every_public_name_is_documented(site: Path) -> None:
 
 
 def test_every_option_is_documented(site: Path) -> None:
-    from nc_tf.cli import parser
+    from nc_tf.cli.main import parser
 
     page = (site / "reference" / "commands.html").read_text(encoding="utf-8")
     for name, command in parser()._subparsers._group_actions[0].choices.items():  # type: ignore[union-attr]
@@ -64,7 +64,7 @@ def blocks(kind: str) -> list[str]:
 
 
 def test_every_command_of_the_pages_is_one() -> None:
-    from nc_tf.cli import parser
+    from nc_tf.cli.main import parser
 
     lines = [line.strip() for block in blocks("sh") for line in block.splitlines()]
     commands = [line.split("||")[0] for line in lines if line.startswith("nc-tf ")]

@@ -2,7 +2,7 @@
 
 import argparse
 
-from nc_tf.cli import parser
+from nc_tf.cli.main import parser
 
 
 def commands_page() -> str:
