@@ -1,4 +1,4 @@
-"""A scan on disk: `verdict.json`, lossless triggers, the original's PNGs, `log.txt`, and what is needed to go on after a stop.
+"""The folder of a scan: `verdict.json`, lossless triggers, the original's PNGs, `log.txt`, and checkpoints.
 
 Every file is written whole or not at all. The triggers of finished labels are saved as they come, and the state of the others after every
 few rounds, so that a stopped scan repeats next to nothing.
@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 
 from nc_tf.errors import InputError, quote
-from nc_tf.inversion.restart import HISTORY_COLUMNS, ArmResult, Progress
+from nc_tf.inversion.restart import ArmResult, Progress
 from nc_tf.models.frozen import FrozenNetwork
-from nc_tf.results import LabelResult, ScanResult, Status, Trigger
+from nc_tf.results import LabelResult, ScanResult, Trigger
+from nc_tf.scan_folder.label_files import load_label, save_label
 from nc_tf.scan_folder.settings_record import DEMO, difference_of, other_kind
 from nc_tf.scan_folder.state_files import forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.scanning.callbacks import ScanCallback
@@ -27,8 +28,6 @@ from nc_tf.scanning.prescreening import Shortlist
 from nc_tf.scanning.state import ScanState
 from nc_tf.storage.files import clear_leftovers, delete, plain, subfolder, whole_file
 from nc_tf.storage.pixels import drawable
-from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
-from nc_tf.storage.trigger_file import load_trigger, save_trigger
 from nc_tf.storage.verdict_file import log_text, read_verdict, verdict_json
 
 WRITTEN_LAST = ("verdict.json", "log.txt", "report.html")
@@ -49,7 +48,7 @@ def _write_image(path: Path, pixels: np.ndarray) -> None:
 
 
 class ScanFolder(ScanCallback):
-    """Reads and writes one scan folder; as a callback of `scan` it saves each label when it is done.
+    """Reads and writes one scan folder; as a callback of a scan it saves labels and checkpoints.
 
     Attributes:
         path: the folder.
@@ -65,31 +64,31 @@ class ScanFolder(ScanCallback):
 
     @property
     def seconds(self) -> float:
-        """What the scan has taken so far, over all its parts."""
+        """Return the time that the scan has taken so far, over all its parts."""
         return self._before + time.perf_counter() - self._began
 
     def trigger_file(self, label: int) -> Path:
-        """Where a label's lossless trigger lies."""
+        """Return the path of a label's lossless trigger."""
         return self._triggers / f"label_{label}.npz"
 
     def image_file(self, part: str, label: int) -> Path:
-        """Where a picture lies; part is mask, pattern or fusion."""
+        """Return the path of a picture; `part` is mask, pattern or fusion."""
         return self.path / f"{self.name}_visualize_{part}_label_{label}.png"
 
     def open(self, settings: Mapping[str, Any], *, fresh: bool = False) -> ScanState:
-        """Begin a scan with these settings, or go on with one that was stopped.
+        """Return where a scan with these settings goes on; begin one where nothing lies.
 
-        No scan is begun or forgotten before `on_begin`: until then this one may be refused for something else.
+        Nothing is written or deleted before `on_begin`: until then the scan may be refused for another reason.
 
         Args:
             settings: all that the outcome of a label depends on, as plain JSON values.
             fresh: start over, whatever lies there.
 
         Returns:
-            How far it has come.
+            The state of an earlier part; empty where there is none.
 
         Raises:
-            InputError: what lies there was made with other settings.
+            InputError: the folder holds a scan with other settings.
         """
         settings = json.loads(json.dumps(settings))
         self._began, self._before = time.perf_counter(), 0.0
@@ -103,20 +102,20 @@ class ScanFolder(ScanCallback):
                 raise InputError(f"{self.path} holds a scan {other_kind(before)}")
             return ScanState()
         if not begun:
-            # Nothing depends on what an attempt that came to nothing was asked: it may have been refused for that very setting.
+            # An attempt without a result leaves its record, and may have been refused for one of the settings in it.
             return ScanState()
         difference = difference_of(self._recorded(), settings)
         if difference:
             raise InputError(f"{self.path} holds a scan {difference}")
         self._asked = None
-        if shortlist and ranking:  # killed between the saving of the one and the forgetting of the others
+        if shortlist and ranking:  # the scan was killed between the saving of one and the deletion of the others
             forget_progress(self._ranking)
             ranking = []
         saved = self._saved_labels()
         finished = {label: result for label, (result, _) in saved.items()}
         self._before = max([seconds, ranking_seconds, ranked_seconds, *(taken for _, taken in saved.values())])
         for label in {progress.label for progress in under_way} & finished.keys():
-            forget_progress(self._state, label)  # killed between the saving of the one and the forgetting of the other
+            forget_progress(self._state, label)  # killed between saving and deletion
         left = tuple(progress for progress in under_way if progress.label not in finished)
         return ScanState(finished, left, tuple(ranking), shortlist)
 
@@ -151,11 +150,11 @@ class ScanFolder(ScanCallback):
         return subfolder(self.path, "triggers")
 
     def _label_files(self) -> list[Path]:
-        """The files that `trigger_file` names; what else lies beside them is not a scan's."""
+        """Return the files that `trigger_file` names; others beside them belong to no scan."""
         return [path for path in self._triggers.glob("label_*.npz") if re.fullmatch(r"label_(0|[1-9]\d*)\.npz", path.name)]
 
     def _forget(self) -> None:
-        """Delete what an earlier scan left."""
+        """Delete the files of an earlier scan."""
         picture = re.compile(rf"{re.escape(self.name)}_visualize_(mask|pattern|fusion)_label_\d+\.png")
         pictures = [path for path in self.path.glob("*.png") if picture.fullmatch(path.name)]
         delete([self._record, *(self.path / name for name in WRITTEN_LAST), *self._label_files(), *pictures])
@@ -168,7 +167,7 @@ class ScanFolder(ScanCallback):
             clear_leftovers(folder)
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
-        """The scan has been checked and begins: clear the place for it, and write down what was asked."""
+        """Delete an earlier scan where this one starts over, and write the record of its settings."""
         if self._fresh:
             self._forget()
         self._clear_leftovers()
@@ -177,52 +176,38 @@ class ScanFolder(ScanCallback):
         self._asked, self._fresh = None, False
 
     def on_ranking(self, progress: Progress, share: float) -> None:
-        """Save how far a label has come in the ranking; a shortlist that is there was that of other labels."""
+        """Save a label's checkpoint in pre-screening; a shortlist in the folder is of other labels."""
         delete([shortlist_file(self._state)])
         save_progress(self._ranking, progress, self.seconds)
 
     def on_ranked(self, shortlist: Shortlist) -> None:
-        """Save what the ranking came to, and forget its arms."""
+        """Save the outcome of pre-screening, and delete its checkpoints."""
         save_shortlist(self._state, shortlist, self.seconds)
         forget_progress(self._ranking)
 
     def on_leg(self, progress: Progress) -> None:
-        """Save how far an arm has come."""
+        """Save a checkpoint of a restart."""
         save_progress(self._state, progress, self.seconds)
 
     def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
-        """Save a label's trigger, lossless and as pictures, with the history of its best start."""
+        """Save a label's trigger, lossless and as pictures, with the history of its best restart."""
         label, trigger = result.label, result.trigger
-        history = next((arm.history for arm in starts if arm.trigger is trigger), starts[0].history)
+        history = next((restart.history for restart in starts if restart.trigger is trigger), starts[0].history)
         _write_image(self.image_file("pattern", label), trigger.pattern)
         _write_image(self.image_file("mask", label), trigger.mask[..., None] * 255.0)
         _write_image(self.image_file("fusion", label), trigger.overlay)
-        save_trigger(
-            self.trigger_file(label),
-            trigger,
-            status=str(result.status),
-            attack_success_rate=result.attack_success_rate,
-            zero_trigger_rate=result.zero_trigger_rate,
-            starts=result.starts,
-            rounds=result.rounds,
-            **({} if result.num_measured is None else {"num_measured": result.num_measured}),
-            broke_down=result.broke_down,
-            by_patch=result.by_patch,
-            history=history,
-            history_columns=HISTORY_COLUMNS,
-            seconds=self.seconds,
-        )
+        save_label(self.trigger_file(label), result, history, self.seconds)
         forget_progress(self._state, label)
 
     def write_samples(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Keep some images for the report, of as many classes as there are: raw (N, H, W, C) and their classes (N,)."""
+        """Keep some images for the report, of as many classes as possible: raw (N, H, W, C) and their classes (N,)."""
         _, first = np.unique(labels, return_index=True)
         chosen = first[np.linspace(0, len(first) - 1, min(SAMPLES, len(first))).astype(int)]
         with whole_file(self._state / "samples.npz") as temporary:
             np.savez_compressed(temporary, allow_pickle=False, images=images[chosen], labels=labels[chosen])
 
     def label_results(self) -> dict[int, LabelResult]:
-        """The saved labels; without anomaly indices, which belong to a whole scan.
+        """Return the saved labels, without anomaly indices, which belong to a whole scan.
 
         Raises:
             InputError: a trigger file cannot be read.
@@ -230,22 +215,17 @@ class ScanFolder(ScanCallback):
         return {label: result for label, (result, _) in self._saved_labels().items()}
 
     def _saved_labels(self) -> dict[int, tuple[LabelResult, float]]:
-        """Each saved label, with the seconds that the scan had taken by then."""
+        """Return each saved label, with the seconds that the scan had taken by then."""
         found = {}
         for file in self._label_files():
-            trigger, saved = load_trigger(plain(file))
-            if file.name != self.trigger_file(trigger.label).name:
-                raise InputError(f"{file} holds a trigger of label {trigger.label}: expected that of its name; delete it and scan again")
-            try:
-                found[trigger.label] = _result_of(trigger, saved), real_number(saved.get("seconds", np.zeros(())), most=MOST_SECONDS)
-            except (ValueError, KeyError) as error:
-                raise InputError(
-                    f"{file} is no result of a scan ({error}): expected status, rates and rounds; delete it and scan again"
-                ) from error
+            result, seconds = load_label(file)
+            if file.name != self.trigger_file(result.label).name:
+                raise InputError(f"{file} holds a trigger of label {result.label}: expected that of its name; delete it and scan again")
+            found[result.label] = result, seconds
         return dict(sorted(found.items()))
 
     def flagged_triggers(self) -> tuple[Trigger, ...]:
-        """The triggers of the labels that `verdict.json` flags, most anomalous first.
+        """Return the triggers of the labels that `verdict.json` flags, most anomalous first.
 
         Raises:
             InputError: there is no finished scan, or one of its files cannot be read.
@@ -263,10 +243,10 @@ class ScanFolder(ScanCallback):
         return tuple(results[label].trigger for label in flagged)
 
     def check_model(self, sha256: str, adapted: str | None = None) -> None:
-        """Whether the scan is of the model file with this hash, adapted so; a `verdict.json` that names no model fits all.
+        """Check that the scan is of the model with this hash, adapted so; a `verdict.json` that names no model fits all.
 
         Raises:
-            InputError: it is of another, or of another output of it, or cannot be read.
+            InputError: it is of another model, or of another output of it, or cannot be read.
         """
         model = read_verdict(self.path / "verdict.json").get("model")
         scanned = model if isinstance(model, dict) and model.get("sha256") is not None else {"sha256": sha256, "adapted": adapted}
@@ -285,24 +265,13 @@ class ScanFolder(ScanCallback):
     def write_verdict(
         self, result: ScanResult, model: Mapping[str, Any], data: Mapping[str, Any], class_names: Sequence[str] | None = None
     ) -> None:
-        """Write `verdict.json` and `log.txt`; `model` and `data` say what was scanned. The seconds are those of all parts of the scan."""
+        """Write `verdict.json` and `log.txt`, with the seconds of all parts of the scan.
+
+        Args:
+            result: of the scan.
+            model, data: what was scanned, as plain JSON values.
+            class_names: one a class.
+        """
         verdict = verdict_json(replace(result, seconds=self.seconds), model, data, class_names)
         _write_text(self.path / "log.txt", log_text(verdict))
         _write_text(self.path / "verdict.json", json.dumps(verdict, indent=1, allow_nan=False) + "\n")
-
-
-def _result_of(trigger: Trigger, saved: Mapping[str, np.ndarray]) -> LabelResult:
-    """What was saved with a trigger; ValueError or KeyError where that is no result of a scan."""
-    result = LabelResult(
-        trigger=trigger,
-        status=Status(str(saved["status"])),
-        attack_success_rate=real_number(saved["attack_success_rate"], most=1.0, nan=True),
-        zero_trigger_rate=real_number(saved["zero_trigger_rate"], most=1.0, nan=True),
-        starts=whole_number(saved["starts"]),
-        rounds=whole_number(saved["rounds"]),
-        num_measured=whole_number(saved["num_measured"]) if "num_measured" in saved else None,
-        **{name: bool(whole_number(saved[name])) for name in ("broke_down", "by_patch") if name in saved},
-    )
-    if "history" in saved and len(history_of(saved["history"])) > result.rounds:
-        raise ValueError(f"a history of {len(saved['history'])} rounds, where {result.rounds} were run")
-    return result

@@ -1,0 +1,73 @@
+"""Files of finished labels: a lossless trigger, what was measured of it, and the history of its search."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from nc_tf.errors import InputError
+from nc_tf.inversion.restart import HISTORY_COLUMNS
+from nc_tf.results import LabelResult, Status, Trigger
+from nc_tf.storage.files import plain
+from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
+from nc_tf.storage.trigger_file import load_trigger, save_trigger
+
+
+def save_label(file: Path, result: LabelResult, history: np.ndarray, seconds: float) -> None:
+    """Write a finished label.
+
+    Args:
+        file: where.
+        result: what was found and measured.
+        history: (rounds, 7) of its best restart, columns `HISTORY_COLUMNS`.
+        seconds: time that the scan has taken by now.
+    """
+    save_trigger(
+        file,
+        result.trigger,
+        status=str(result.status),
+        attack_success_rate=result.attack_success_rate,
+        zero_trigger_rate=result.zero_trigger_rate,
+        starts=result.starts,
+        rounds=result.rounds,
+        **({} if result.num_measured is None else {"num_measured": result.num_measured}),
+        broke_down=result.broke_down,
+        by_patch=result.by_patch,
+        history=history,
+        history_columns=HISTORY_COLUMNS,
+        seconds=seconds,
+    )
+
+
+def load_label(file: Path) -> tuple[LabelResult, float]:
+    """Return a finished label, and the seconds that the scan had taken by then.
+
+    Raises:
+        InputError: the file cannot be read, or holds no result of a scan.
+    """
+    trigger, saved = load_trigger(plain(file))
+    try:
+        return _result_of(trigger, saved), real_number(saved.get("seconds", np.zeros(())), most=MOST_SECONDS)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{file} is no result of a scan ({error}): expected status, rates and rounds; delete it and scan again") from error
+
+
+def _result_of(trigger: Trigger, saved: Mapping[str, np.ndarray]) -> LabelResult:
+    """Return what was saved with a trigger.
+
+    Raises:
+        ValueError, KeyError: it is no result of a scan.
+    """
+    result = LabelResult(
+        trigger=trigger,
+        status=Status(str(saved["status"])),
+        attack_success_rate=real_number(saved["attack_success_rate"], most=1.0, nan=True),
+        zero_trigger_rate=real_number(saved["zero_trigger_rate"], most=1.0, nan=True),
+        starts=whole_number(saved["starts"]),
+        rounds=whole_number(saved["rounds"]),
+        num_measured=whole_number(saved["num_measured"]) if "num_measured" in saved else None,
+        **{name: bool(whole_number(saved[name])) for name in ("broke_down", "by_patch") if name in saved},
+    )
+    if "history" in saved and len(history_of(saved["history"])) > result.rounds:
+        raise ValueError(f"a history of {len(saved['history'])} rounds, where {result.rounds} were run")
+    return result
