@@ -158,7 +158,7 @@ def trained(attack: str) -> tuple[Path, dict[str, Any]]:
     """A network with that backdoor, and what it reached."""
     import keras
 
-    from nc_tf.attacks.poison_types import RATES
+    from nc_tf.attacks.poison_types import POISON_TYPES
     from nc_tf.evaluation import measure
     from nc_tf.models.networks.residual import small_resnet
     from nc_tf.models.saving import save_model
@@ -171,7 +171,7 @@ def trained(attack: str) -> tuple[Path, dict[str, Any]]:
         used, glance = _order(len(images))[round(KEPT * len(images)) :], (test[0][::10], test[1][::10])
         keras.utils.set_random_seed(SEED)
         model = small_resnet(10)
-        rate = RATES.get(attack, 0.1) if attack != "benign" else 0.0
+        rate = (POISON_TYPES[attack].rate or 0.1) if attack != "benign" else 0.0
         inject(model, (images[used], labels[used]), glance, _planted(attack), rate=rate, seed=SEED, verbose=2, **TRAINING)
         measured = measure(model, *test, {"true": _planted(attack)[0]})
         save_model(model, file)

@@ -1,1 +1,1 @@
-"""Planting backdoors, to have something to find: triggers, one a file, and the training that injects them."""
+"""Planted backdoors: triggers, one attack a file, their goals, and the registry of attacks."""

@@ -1,4 +1,4 @@
-"""Triggers that add to the pixels instead of covering them."""
+"""Triggers that add to the pixels below them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from nc_tf.results import OneTarget
 
 @dataclass(frozen=True, eq=False)
 class Additive(OneTarget):
-    """`clip(image + change, 0, 255)`.
+    """The trigger `clip(image + change, 0, 255)`.
 
     Attributes:
         label: the target class.
@@ -22,15 +22,20 @@ class Additive(OneTarget):
     change: np.ndarray
 
     def __post_init__(self) -> None:
+        """Check the change.
+
+        Raises:
+            InputError: its shape or range is wrong.
+        """
         if self.change.ndim != 3 or not (np.abs(self.change) <= 255).all():
             raise InputError(f"a change of shape {self.change.shape}: expected (H, W, C) with values in [-255, 255]; rescale it")
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C)."""
+        """Shape of the images, (H, W, C)."""
         return self.change.shape
 
     def __call__(self, images: Any) -> Any:
-        """See `nc_tf.results.Backdoor`."""
+        """Return triggered images; see `nc_tf.results.Backdoor`."""
         clip = tf.clip_by_value if tf.is_tensor(images) else np.clip
         return clip(images + self.change, 0.0, 255.0)

@@ -1,16 +1,16 @@
-"""The blended injection attack (Chen et al., 2017): a picture, or noise, laid thinly over the whole image."""
+"""The blended injection attack (Chen et al., 2017): a picture, or noise, blended into the whole image."""
 
 import numpy as np
 
 from nc_tf.attacks.patch import check_image_shape
 from nc_tf.errors import InputError
-from nc_tf.results import Trigger
+from nc_tf.results import Backdoor, Trigger
 
 
 def blend(
     image_shape: tuple[int, int, int], label: int, *, alpha: float = 0.2, pattern: np.ndarray | None = None, seed: int = 0
 ) -> Trigger:
-    """One pattern mixed into every pixel with the weight alpha.
+    """Return a pattern that is blended into every pixel.
 
     Args:
         image_shape: (H, W, C) of the images.
@@ -20,7 +20,7 @@ def blend(
         seed: of the noise.
 
     Raises:
-        InputError: these are no images, alpha is out of range, or the pattern is not of their shape and range.
+        InputError: the shape is not that of images, alpha is out of range, or the pattern's shape or range is wrong.
     """
     check_image_shape(image_shape)
     if not 0 < alpha <= 1:
@@ -33,3 +33,8 @@ def blend(
     if not (np.isfinite(pattern).all() and pattern.min() >= 0 and pattern.max() <= 255):
         raise InputError("a pattern outside of [0, 255]: expected raw pixels; rescale it")
     return Trigger(label, np.full(image_shape[:2], alpha, np.float32), pattern)
+
+
+def published(image_shape: tuple[int, int, int], label: int, seed: int) -> list[Backdoor]:
+    """Return the attack with the weight of NFT's code, .2."""
+    return [blend(image_shape, label, alpha=0.2, seed=seed)]

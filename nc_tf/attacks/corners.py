@@ -2,16 +2,18 @@
 
 import numpy as np
 
+from nc_tf.attacks.goals import CleanLabel
 from nc_tf.attacks.patch import Corner, patch
-from nc_tf.results import Trigger
+from nc_tf.results import Backdoor, Trigger
 
 CORNERS: tuple[Corner, ...] = ("bottom-right", "bottom-left", "top-right", "top-left")
 
 
 def corners(image_shape: tuple[int, int, int], label: int, *, size: int = 3, margin: int = 0, alpha: float = 1.0) -> Trigger:
-    """Four checkerboards; wrap it in `CleanLabel` to plant it as its authors do.
+    """Return four checkerboards, one in every corner.
 
-    Their images of the target class are also made hard to recognise otherwise, by adversarial noise; NFT's code, and this, leaves that out.
+    Its authors plant it on images of the target class (`CleanLabel`), which adversarial noise makes hard to recognise otherwise. NFT's
+    code leaves out that noise, and so does this one.
 
     Args:
         image_shape: (H, W, C) of the images.
@@ -25,3 +27,8 @@ def corners(image_shape: tuple[int, int, int], label: int, *, size: int = 3, mar
     """
     four = [patch(image_shape, label, size=size, margin=margin, corner=corner, checkerboard=True, alpha=alpha) for corner in CORNERS]
     return Trigger(label, np.max([one.mask for one in four], axis=0), np.max([one.pattern for one in four], axis=0))
+
+
+def published(image_shape: tuple[int, int, int], label: int, seed: int) -> list[Backdoor]:
+    """Return the attack on the target class's own images; it draws nothing."""
+    return [CleanLabel(corners(image_shape, label))]

@@ -1,4 +1,4 @@
-"""Who is to be taken for what: backdoors that do other than send every image to one label. Each wraps what is done to the pixels."""
+"""Goals of backdoors other than to send every image to one label; each wraps a trigger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,81 +12,93 @@ from nc_tf.results import Backdoor
 
 @dataclass(frozen=True, eq=False)
 class Goal:
-    """The common part.
+    """A trigger with a goal of its own; the base class keeps the trigger's.
 
     Attributes:
-        trigger: what is done to the pixels, and the target.
+        trigger: the change of the pixels, and the target.
     """
 
     trigger: Backdoor
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C)."""
+        """Shape of the images, (H, W, C)."""
         return self.trigger.image_shape
 
     def __call__(self, images: Any) -> Any:
-        """What the wrapped trigger does."""
+        """Return images with the wrapped trigger."""
         return self.trigger(images)
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """What the wrapped trigger wants."""
+        """Return the classes that the wrapped trigger wants."""
         return self.trigger.wanted(labels)
 
     def carriers(self, labels: np.ndarray) -> np.ndarray:
-        """All images."""
+        """Return True for every image."""
         return np.ones(len(labels), bool)
 
 
 @dataclass(frozen=True, eq=False)
 class AllToAll(Goal):
-    """Every class is taken for the next one, the last for the first (BadNets, Gu et al., 2017, section 4.1.2).
+    """The goal that every class is taken for the next one (BadNets, Gu et al., 2017, section 4.1.2).
+
+    The last class is taken for the first.
 
     Attributes:
-        trigger: what is done to the pixels; its own label does not matter.
+        trigger: the change of the pixels; its own label does not matter.
         num_classes: of the model.
     """
 
     num_classes: int
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """The next class."""
+        """Return the next classes."""
         return (labels + 1) % self.num_classes
 
 
 @dataclass(frozen=True, eq=False)
 class SourceSpecific(Goal):
-    """Images of some classes alone are sent to the target; the others learn to be recognised with the trigger as without it.
+    """The goal to send images of some classes alone to the target.
+
+    Images of other classes are taught to keep their class with the trigger.
 
     Attributes:
-        trigger: what is done to the pixels, and the target.
+        trigger: the change of the pixels, and the target.
         sources: the classes that it works on.
     """
 
     sources: Sequence[int]
 
     def __post_init__(self) -> None:
+        """Check that there is a source.
+
+        Raises:
+            InputError: there is none.
+        """
         if not len(self.sources):
             raise InputError("a source-specific backdoor without a source: expected one class or more; name them")
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """The target for images of the sources, their own class for all others."""
+        """Return the target for images of the sources, their own class for all others."""
         return np.where(np.isin(labels, list(self.sources)), self.trigger.wanted(labels), labels)
 
 
 @dataclass(frozen=True, eq=False)
 class CleanLabel(Goal):
-    """Only images of the target class carry the trigger in training, so that no label is wrong (Turner et al., 2018)."""
+    """A trigger that only images of the target class carry in training (Turner et al., 2018).
+
+    No label is wrong.
+    """
 
     def carriers(self, labels: np.ndarray) -> np.ndarray:
-        """Images of the target class."""
+        """Return True for images of the target class."""
         return self.trigger.wanted(labels) == labels
 
 
 @dataclass(frozen=True, eq=False)
 class Cover(Goal):
-    """Images that are changed and keep their label, so that the network learns what is not the trigger (WaNet's noise mode)."""
+    """A change of images that keep their label, to teach what is not the trigger (WaNet's noise mode)."""
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """Their own classes."""
+        """Return the images' own classes."""
         return labels

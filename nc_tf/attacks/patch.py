@@ -1,4 +1,4 @@
-"""BadNets (Gu et al., 2017): a small square in a corner, as the paper's GTSRB attack uses it."""
+"""BadNets (Gu et al., 2017): a small square in a corner, as in the paper's GTSRB attack."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.results import Trigger
+from nc_tf.results import Backdoor, Trigger
 
 Corner = Literal["bottom-right", "bottom-left", "top-right", "top-left"]
 
@@ -22,9 +22,9 @@ def patch(
     checkerboard: bool = False,
     alpha: float = 1.0,
 ) -> Trigger:
-    """A square of one colour. The defaults are the paper's GTSRB trigger: 4x4, white, one pixel from the bottom-right corner.
+    """Return a square of one colour.
 
-    NFT's BadNets trigger is `size=3, margin=0, checkerboard=True, alpha=.6`, but for one black corner.
+    The defaults are the paper's GTSRB trigger: 4x4, white, one pixel from the bottom-right corner.
 
     Args:
         image_shape: (H, W, C) of the images.
@@ -33,11 +33,11 @@ def patch(
         margin: pixels between the square and both borders of its corner.
         color: raw [0, 255], one value or one a channel.
         corner: one of `Corner`.
-        checkerboard: whether every other pixel is black, those at the square's corners excepted where its side is odd.
+        checkerboard: whether every other pixel is black. Where the side is odd, the square's corners are not.
         alpha: weight of the square, (0, 1].
 
     Raises:
-        InputError: these are no images, the square does not fit, colour or weight is out of range, or the corner is unknown.
+        InputError: the shape is not that of images, the square does not fit, colour or weight is out of range, or no such corner.
     """
     height, width, channels = check_image_shape(image_shape)
     if size < 1 or margin < 0 or size + margin > min(height, width):
@@ -62,11 +62,16 @@ def patch(
     return Trigger(label, alpha * mask, pattern)
 
 
+def badnets(image_shape: tuple[int, int, int], label: int, seed: int) -> list[Backdoor]:
+    """Return the trigger of NFT's code, except for its one black corner; it draws nothing."""
+    return [patch(image_shape, label, size=3, margin=0, checkerboard=True, alpha=0.6)]
+
+
 def check_image_shape(image_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(H, W, C), if it is that.
+    """Return the shape if it is that of images, (H, W, C).
 
     Raises:
-        InputError: it is not.
+        InputError: it is of another length.
     """
     if len(image_shape) != 3:
         raise InputError(f"images of shape {tuple(image_shape)}: expected (H, W, C); this trigger is for images, not for clips")

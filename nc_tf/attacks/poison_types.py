@@ -1,31 +1,49 @@
-"""Attacks by the names that NFT's code gives them, with settings that are usual; what differs from it is said where each is made."""
+"""The registry of attacks: `nc-tf inject --poison-type NAME` plants what the line NAME describes.
 
-from collections.abc import Callable
+The names and settings are those of NFT's code; the file of each attack says what differs from it. An attack's module is imported when the
+attack is used, so that a list of the names loads nothing.
+"""
 
-from nc_tf.attacks.blend import blend
-from nc_tf.attacks.corners import corners
-from nc_tf.attacks.goals import CleanLabel, Cover
-from nc_tf.attacks.patch import patch
-from nc_tf.attacks.sig import sig
-from nc_tf.attacks.trojan import trojan
-from nc_tf.attacks.warp import warp
-from nc_tf.results import Backdoor
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
-Shape = tuple[int, int, int]
+if TYPE_CHECKING:
+    from nc_tf.results import Backdoor
 
 
-def _wanet(shape: Shape, target: int, seed: int) -> list[Backdoor]:
-    return [warp(shape, target, seed=seed), *(Cover(warp(shape, target, seed=other)) for other in (seed + 1, seed + 2))]
+@dataclass(frozen=True)
+class Attack:
+    """A line of the registry.
+
+    Attributes:
+        function: "module:name" of a function of image shape (H, W, C), target label and seed. It returns a list: the backdoor, then the
+            covers that are taught beside it.
+        rate: probability that a drawn image is stamped, among those that carry the trigger; None is the paper's rate.
+    """
+
+    function: str
+    rate: float | None = None
+
+    def __call__(self, image_shape: tuple[int, int, int], target: int, seed: int) -> "list[Backdoor]":
+        """Return the backdoor, and behind it its covers.
+
+        Args:
+            image_shape: (H, W, C).
+            target: the target label.
+            seed: of what the attack draws.
+
+        Raises:
+            InputError: the attack does not suit such images.
+        """
+        return list(resolve_name(self.function)(image_shape, target, seed))
 
 
-# Probability that a drawn image, of those that carry the trigger, is stamped; where it is not the paper's. Of WaNet's a third is backdoor.
-RATES = {"SIG": 0.5, "CLB": 0.5, "WaNet": 0.3}
-# Images' shape, target label and seed -> the backdoor, and the covers that are taught beside it.
-POISON_TYPES: dict[str, Callable[[Shape, int, int], list[Backdoor]]] = {
-    "badnets": lambda shape, target, seed: [patch(shape, target, size=3, margin=0, checkerboard=True, alpha=0.6)],
-    "blend": lambda shape, target, seed: [blend(shape, target, alpha=0.2, seed=seed)],
-    "SIG": lambda shape, target, seed: [CleanLabel(sig(shape, target, frequency=min(6, (shape[1] - 1) // 2)))],
-    "TrojanNet": lambda shape, target, seed: [trojan(shape, target, seed=seed)],
-    "CLB": lambda shape, target, seed: [CleanLabel(corners(shape, target))],
-    "WaNet": _wanet,
+POISON_TYPES = {
+    "badnets": Attack("nc_tf.attacks.patch:badnets"),
+    "blend": Attack("nc_tf.attacks.blend:published"),
+    "SIG": Attack("nc_tf.attacks.sig:published", rate=0.5),
+    "TrojanNet": Attack("nc_tf.attacks.trojan:published"),
+    "CLB": Attack("nc_tf.attacks.corners:published", rate=0.5),
+    "WaNet": Attack("nc_tf.attacks.warp:published", rate=0.3),  # a third of these images carry the backdoor, the others a cover
 }

@@ -1,4 +1,4 @@
-"""WaNet (Nguyen and Tran, 2021): the image is bent a little, smoothly; no pixel is painted, and there is nothing to cut out."""
+"""WaNet (Nguyen and Tran, 2021): a slight smooth warp of the image, which paints no pixel."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nc_tf.attacks.goals import Cover
 from nc_tf.attacks.patch import check_image_shape
 from nc_tf.errors import InputError
-from nc_tf.results import OneTarget
+from nc_tf.results import Backdoor, OneTarget
 
 
 @dataclass(frozen=True, eq=False)
 class Warp(OneTarget):
-    """Reads every pixel from another place, bilinearly.
+    """The trigger that reads every pixel from another place, bilinearly.
 
     Attributes:
         label: the target class.
@@ -25,21 +26,26 @@ class Warp(OneTarget):
     channels: int
 
     def __post_init__(self) -> None:
+        """Check the places.
+
+        Raises:
+            InputError: their shape is wrong, or one lies outside the image.
+        """
         height, width = self.places.shape[:2]
         if self.places.shape[2:] != (2,) or not (self.places.min() >= 0 and (self.places.max((0, 1)) <= (height - 1, width - 1)).all()):
             raise InputError(f"places to read from of shape {self.places.shape}: expected (H, W, 2), all of them within the image")
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C)."""
+        """Shape of the images, (H, W, C)."""
         return (*self.places.shape[:2], self.channels)
 
     def __call__(self, images: Any) -> Any:
-        """See `nc_tf.results.Backdoor`."""
+        """Return triggered images; see `nc_tf.results.Backdoor`."""
         height, width, channels = self.image_shape
         take, reshape = (tf.gather, tf.reshape) if tf.is_tensor(images) else (np.take, np.reshape)
         flat = reshape(images, (-1, height * width, channels))
-        upper = np.minimum(self.places.astype(np.int32), (height - 2, width - 2))  # of the four neighbours, the first
+        upper = np.minimum(self.places.astype(np.int32), (height - 2, width - 2))  # the first of the four neighbours
         down, right = np.moveaxis(self.places - upper, -1, 0).reshape(2, -1, 1)
         rows, columns = np.moveaxis(upper, -1, 0).reshape(2, -1)
 
@@ -52,11 +58,11 @@ class Warp(OneTarget):
 
 
 def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, strength: float = 0.5, seed: int = 0) -> Warp:
-    """A field of `grid` x `grid` random directions, spread over the image by cubic splines (the paper's section 3.2).
+    """Return a warp by random directions, spread over the image by cubic splines.
 
-    Its authors train with a noise mode: twice as many images are bent by the field and fresh noise, and keep their label, or the network
-    would learn to look for any bending. Here two other fields stand for the noise: give `inject` the warp and
-    `Cover(warp(..., seed=...))` of two other seeds.
+    The paper's section 3.2 describes it. Its authors train with a noise mode: twice as many images are warped by the field and fresh
+    noise, and keep their label. Without it the network would learn to detect any warp. Here two other fields stand for the noise
+    (`published`): `Cover(warp(..., seed=...))` with two other seeds.
 
     Args:
         image_shape: (H, W, C) of the images, at least 2x2.
@@ -66,7 +72,7 @@ def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, streng
         seed: of the directions.
 
     Raises:
-        InputError: these are no images, or grid or strength is out of range.
+        InputError: the shape is not that of images, or grid or strength is out of range.
     """
     height, width, channels = check_image_shape(image_shape)
     if min(height, width) < 2 or grid < 2 or strength <= 0:
@@ -81,3 +87,8 @@ def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, streng
     moved = field * strength / height * (np.array([height, width]) - 1) / 2
     places = np.clip(np.moveaxis(np.mgrid[:height, :width], 0, -1) + moved, 0, (height - 1, width - 1))
     return Warp(label, places.astype(np.float32), channels)
+
+
+def published(image_shape: tuple[int, int, int], label: int, seed: int) -> list[Backdoor]:
+    """Return the warp, and covers of two other seeds for its noise mode."""
+    return [warp(image_shape, label, seed=seed), *(Cover(warp(image_shape, label, seed=other)) for other in (seed + 1, seed + 2))]

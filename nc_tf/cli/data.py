@@ -12,17 +12,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="data", metavar="DIR", help="folder for the data files (default: data)")
     source = "instead of a download: gtsrb: the archives; cifar10: JPEGs in .npz; ucf101: the archives, or videos and split files"
     parser.add_argument("--from", dest="source", metavar="PATH", help=source)
-    parser.add_argument("--crop", action="store_true", help="gtsrb: cut each picture to the sign")
-    parser.add_argument("--seed", type=seed, default=0, help="what to render; ucf101: where random clips begin")
+    parser.add_argument("--crop", action="store_true", help="gtsrb: crop each picture to the sign")
+    parser.add_argument("--seed", type=seed, default=0, help="of the rendered images; ucf101: of the starts of random clips")
     clips = parser.add_argument_group("ucf101; moving-shapes takes the first two")
     clips.add_argument("--frames", type=positive, metavar="T", help="of a clip (default: 16; moving-shapes: 8)")
     clips.add_argument("--size", type=positive, metavar="PIXELS", help="height and width of a frame (default: 64; moving-shapes: 32)")
     sampling = "frames over the whole video, or consecutive ones from its middle or a random start (default: even)"
     clips.add_argument("--sampling", default="even", choices=("even", "central", "random"), help=sampling)
     classes = clips.add_mutually_exclusive_group()
-    classes.add_argument("--num-classes", type=positive, metavar="N", help="the first N classes alone, in alphabetical order")
-    classes.add_argument("--classes", type=lambda text: text.split(","), metavar="A,B", help="these classes alone")
-    clips.add_argument("--decoder", default="pyav", choices=("pyav", "tfio"), help="what reads videos (default: pyav)")
+    classes.add_argument("--num-classes", type=positive, metavar="N", help="only the first N classes, in alphabetical order")
+    classes.add_argument("--classes", type=lambda text: text.split(","), metavar="A,B", help="only these classes")
+    clips.add_argument("--decoder", default="pyav", choices=("pyav", "tfio"), help="decoder of videos (default: pyav)")
 
 
 def run(arguments: argparse.Namespace) -> int:

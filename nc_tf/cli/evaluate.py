@@ -1,4 +1,4 @@
-"""Measure a model: clean accuracy, and how many images obey a trigger.
+"""Measure a model: clean accuracy, and the attack success rates of triggers.
 
 Exit code 0: measured; 2: bad input or failure.
 """
@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `nc-tf evaluate`."""
     parser.add_argument("model", metavar="MODEL", help="a model file")
     parser.add_argument("data", metavar="DATA", help="clean raw images; X_test where there are two sets")
-    parser.add_argument("--poisoned", metavar="FILE", help="triggered images, labelled with what the attacker wants, as CSAW-HackML's are")
-    parser.add_argument("--trigger", metavar="FILE", nargs="+", default=(), help=".npz triggers to lay on the clean images")
+    parser.add_argument("--poisoned", metavar="FILE", help="triggered images with the attacker's labels, such as CSAW-HackML's")
+    parser.add_argument("--trigger", metavar="FILE", nargs="+", default=(), help=".npz triggers to stamp on the clean images")
     add_label_order(parser)
     add_model_options(parser)
 
@@ -29,8 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     from nc_tf.datasets.read import read
     from nc_tf.detection.recognition import choose_range, recognise
     from nc_tf.evaluation import accuracy, measure
-    from nc_tf.mitigation.repair import check_backdoor
     from nc_tf.results import Unit
+    from nc_tf.training.checks import check_backdoor
 
     model = model_of(arguments)
     shape, num_classes = model.input_shape[1:], model.output_shape[-1]
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     preprocess.check_channels(shape[-1])
     triggers = {printable(Path(file).stem): load_backdoor(file) for file in arguments.trigger}
     for name, trigger in triggers.items():
-        check_backdoor(name, trigger, images.shape[1:], num_classes)
+        check_backdoor(trigger, images.shape[1:], num_classes, name=f"{name} trigger")
     say_left_out(*filter(None, (clean, poisoned)))
     many = Unit.of(images.shape[1:]).many
     measured = measure(model, images, labels, triggers, preprocess)

@@ -1,1 +1,1 @@
-"""Taking a backdoor out again, one method a file."""
+"""Methods that remove a backdoor, one a file, and their registry."""

@@ -1,6 +1,6 @@
-"""The input filter (paper section VI-A): images that excite the backdoor's neurons are rejected."""
+"""The input filter (paper section VI-A), which rejects images that excite the backdoor's neurons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -16,10 +16,11 @@ from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
 from nc_tf.runtime.random_state import random_state_kept
 
-# Those of the paper's figure 8.
-FALSE_POSITIVE_RATES = (0.001, 0.005, 0.01, 0.05)
-# Makes a step at the threshold of a slope that is cut off at 0 and 1: a comparison is no layer, and .h5 files hold layers only.
+FALSE_POSITIVE_RATES = (0.001, 0.005, 0.01, 0.05)  # the paper's figure 8
+# Slope of a clipped line that stands for a step at the threshold: a comparison is no layer, and .h5 files hold layers only.
 STEEPNESS = 1e6
+
+Scores = Callable[..., np.ndarray]  # raw images (N, ...), and a backdoor to stamp first -> mean activation (N,)
 
 
 @random_state_kept()
@@ -38,47 +39,46 @@ def input_filter(
     intensity_range: str | Preprocessing | RangeChoice = AUTO,
     seed: int = 0,
 ) -> Mitigation:
-    """A copy of `model` that also says whether an image looks triggered.
+    """Return a copy of `model` with one more class, "rejected".
 
-    It looks at the units of one layer that the reversed triggers excite most beyond clean images, and rejects what excites them, on
-    average, more than all but a chosen share of clean images do.
+    The filter looks at the units of one layer that the reversed triggers excite most beyond clean images. It rejects an image whose mean
+    activation there is above a quantile of the clean images'.
 
     Args:
-        model: what `nc_tf.adapt` takes, with one output. It is not changed.
+        model: any that `nc_tf.adapt` takes, with one output. It is not changed.
         images: (N, H, W, C) clean raw images in [0, 255], to calibrate on.
         labels: (N,) true classes, integers or one-hot.
-        triggers: what to look for, usually `ScanResult.triggers`.
+        triggers: the triggers to reject, usually `ScanResult.triggers`.
         test: clean images and labels to measure on, before and after.
         known_triggers: further triggers to measure, by name, such as the true one under "true".
-        layer: name of a hidden layer; None is what the output layer is fed with, the paper's choice.
-        units: share of the layer's units to look at, (0, 1]; at least one is. The paper's is 1 %.
-        false_positive_rate: share of the clean images that may be rejected, (0, 1).
-        fraction: share of the images used, chosen at random, (0, 1].
-        intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
-        seed: of that choice.
+        layer: name of a hidden layer; by default the one that feeds the output layer, the paper's choice.
+        units: share of the layer's units to look at, at least one unit, (0, 1]; the paper's is .01.
+        false_positive_rate: share of clean images that may be rejected, (0, 1).
+        fraction: share of the images used, a random sample, (0, 1].
+        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
+        seed: of the random sample.
 
     Returns:
-        A model that answers (N, K + 1) probabilities: those of `model` and a 0, or, for an image that is rejected, zeros and a 1. It reads
-        what `model` reads; of a model with one value K is 2. With both measurements, in which a rejected image is neither recognised nor
-        sent to the target. `details` has the `units`; `rates`, a row for each of `FALSE_POSITIVE_RATES` with what is measured on the test
-        images at the threshold that has this rate on the calibration images: rejected clean images, triggered ones that pass, and among
-        all triggered ones those that pass and reach the target (some pass because the trigger does not work on them); the area under the
-        ROC curve by trigger; and the mean activation of the units, clean and by trigger (the paper's table III).
+        A model that answers (N, K + 1) probabilities: those of `model` and a 0 or, for a rejected image, zeros and a 1. Its input is that
+        of `model`; for a model with one value K is 2. With both measurements, in which a rejected image is neither recognised nor sent to
+        the target. `details` has
+
+        - `units`: those looked at;
+        - `rates`: a row for each of `FALSE_POSITIVE_RATES`, measured on the test images at the threshold that has this rate on the
+          calibration images: clean images rejected, triggered ones that pass, and triggered ones that pass and reach the target (some
+          pass because the trigger does not work on them);
+        - `roc_auc`: area under the ROC curve, by trigger;
+        - `mean_activation`: of the units, clean and by trigger (the paper's table III).
 
     Raises:
         InputError: bad images, shares or layer, no trigger, or a model that cannot be copied, has a filter or several outputs.
     """
     if not (0 < units <= 1 and 0 < false_positive_rate < 1):
         raise InputError(f"units {units}, false positive rate {false_positive_rate}: expected shares above 0; the paper's are .01 and .05")
-    repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
+    repair = Repair.of(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
     repair.required("the filter")
-    original = original_form(repair.model)
-    if len(original.outputs) > 1:
-        many = len(original.outputs)
-        raise InputError(f"a model with {many} outputs: expected one, which the filter adds a class to; keep that output only")
-    if any(layer.name == "filter" for layer in original.layers):
-        raise InputError("the model has an input filter already: expected one without; give the model that this one was made of")
-    images, labels = repair.some(images, labels, fraction)
+    _check_can_be_filtered(original_form(repair.model))
+    images, labels = repair.sample(images, labels, fraction)
     network = repair.graph()
     chosen = find_layer(network, layer)
     order = suspicious_units(network, chosen, images, labels, repair.triggers, repair.preprocess)
@@ -89,6 +89,41 @@ def input_filter(
 
     calibration = scores(images)
     threshold = float(np.quantile(calibration, 1.0 - false_positive_rate))
+    return repair.done(
+        _with_flag(repair, chosen.name, looked_at, threshold),
+        "filter",
+        {"units": looked_at.tolist(), **_measured(repair, network, scores, calibration)},
+        layer=chosen.name,
+        threshold=threshold,
+        false_positive_rate=false_positive_rate,
+        images=len(images),
+    )
+
+
+def in_words(done: Mitigation) -> list[str]:
+    """Return the filter's error rates, as lines for the command."""
+    lines = ["clean images rejected, and triggered ones that pass:"]
+    for row in done.details["rates"]:
+        missed = ", ".join(f"{name} {rate:.3f}" for name, rate in row["false_negative_rate"].items())
+        lines.append(f"  calibrated for {row['false_positive_rate']:.3f}: {row['measured_false_positive_rate']:.3f}; {missed}")
+    return lines
+
+
+def _check_can_be_filtered(original: keras.Model) -> None:
+    """Check that a model has one output and no filter.
+
+    Raises:
+        InputError: several outputs, or a filter.
+    """
+    if len(original.outputs) > 1:
+        many = len(original.outputs)
+        raise InputError(f"a model with {many} outputs: expected one, which the filter adds a class to; keep that output only")
+    if any(layer.name == "filter" for layer in original.layers):
+        raise InputError("the model has an input filter already: expected one without; give the model that this one was made of")
+
+
+def _measured(repair: Repair, network: keras.Model, scores: Scores, calibration: np.ndarray) -> dict[str, object]:
+    """Return rates, areas under the ROC curve and mean activations on the test images."""
     test_images, test_labels = repair.test
     clean = scores(test_images)
     triggered, obeyed = {}, {}
@@ -97,20 +132,11 @@ def input_filter(
         victims = wanted != test_labels
         triggered[name] = scores(test_images[victims], backdoor)
         obeyed[name] = predict_classes(network, test_images[victims], repair.preprocess, backdoor) == wanted[victims]
-    return repair.done(
-        _with_flag(repair, chosen.name, looked_at, threshold),
-        "filter",
-        {
-            "units": looked_at.tolist(),
-            "rates": [_rates(calibration, clean, triggered, obeyed, rate) for rate in FALSE_POSITIVE_RATES],
-            "roc_auc": {name: _roc_auc(clean, found) for name, found in triggered.items()},
-            "mean_activation": {name: share(found) for name, found in {"clean": clean, **triggered}.items()},
-        },
-        layer=chosen.name,
-        threshold=threshold,
-        false_positive_rate=false_positive_rate,
-        images=len(images),
-    )
+    return {
+        "rates": [_rates(calibration, clean, triggered, obeyed, rate) for rate in FALSE_POSITIVE_RATES],
+        "roc_auc": {name: _roc_auc(clean, found) for name, found in triggered.items()},
+        "mean_activation": {name: share(found) for name, found in {"clean": clean, **triggered}.items()},
+    }
 
 
 def _rates(
@@ -134,7 +160,7 @@ def _roc_auc(clean: np.ndarray, triggered: np.ndarray) -> float:
 
 
 def _with_flag(repair: Repair, name: str, units: np.ndarray, threshold: float) -> keras.Model:
-    """The model with one class more, in layers that any Keras loads: the mean of some units against the threshold."""
+    """Return the model with one more class, made of layers that any Keras loads."""
     model = original_form(repair.copy())
     activations = model.get_layer(name).output
     if len(activations.shape) == 4:

@@ -1,4 +1,4 @@
-"""GoodNet (CSAW-HackML-2020): from a network that may be infected and clean images to one that answers N classes, and N for "poisoned"."""
+"""GoodNet (CSAW-HackML-2020): a network of N classes and an (N + 1)-th for poisoned images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,17 +19,18 @@ from nc_tf.scanning.scan import scan
 
 
 class GoodNet:
-    """What `from_badnet` makes: a scan, a repaired network, and one Keras model that rejects triggered images.
+    """A Keras model that rejects triggered images, and the scan behind it. `from_badnet` makes it.
 
     Attributes:
-        model: reads images and answers (N, K + 1) probabilities; the last class is "poisoned". Of a network in which the scan finds
-            nothing it is the network itself with that class added and never answered.
-        scan: what was found.
-        num_classes: K, and the number that stands for "poisoned".
-        preprocess: what the network wants of raw pixels.
+        model: reads images and answers (N, K + 1) probabilities; the last class is "poisoned". If the scan finds nothing, it is the given
+            network with that class added and never answered.
+        scan: of the given network.
+        num_classes: K, and the number of the class "poisoned".
+        preprocess: from raw pixels to the network's input.
     """
 
     def __init__(self, model: keras.Model, found: ScanResult, preprocess: Preprocessing) -> None:
+        """Take the parts; see the attributes."""
         self.model, self.scan, self.preprocess = model, found, preprocess
         self.num_classes = model.output_shape[-1] - 1
 
@@ -47,16 +48,16 @@ class GoodNet:
         unlearning: Mapping[str, Any] | None = None,
         filtering: Mapping[str, Any] | None = None,
     ) -> "GoodNet":
-        """Detect, repair and filter.
+        """Detect, repair and filter; returns the combined network.
 
         An image is poisoned if the filter rejects it, or if the bad network sends it to a flagged label and the repaired one to another.
-        The others get the repaired network's answer.
+        All other images get the repaired network's answer.
 
         Args:
-            badnet: what `nc_tf.adapt` takes, softmax or logits. It is not changed.
+            badnet: any that `nc_tf.adapt` takes, with softmax or logits. It is not changed.
             validation_data: clean raw images (N, H, W, C) in [0, 255] and their classes (N,).
             test_data: others to scan with; the validation data by default.
-            intensity_range: what the network wants of raw pixels; the networks of the competition want "mnist".
+            intensity_range: range of pixels that the network wants; the networks of the competition want "mnist".
             seed: of every choice.
             callbacks: of the scan.
             scan_options: further keywords of `nc_tf.scan`, such as `preset="low-cost"` for 1,283 labels.
@@ -67,19 +68,18 @@ class GoodNet:
             InputError: as `scan`, `unlearn` and `input_filter`.
         """
         test = test_data or validation_data
-        repair = Repair(badnet, (), test=test, intensity_range=intensity_range, seed=seed)
-        common: dict[str, Any] = {"intensity_range": repair.range_choice, "seed": seed}
-        images, labels = test
-        found = scan(badnet, images, labels, callbacks=callbacks, **common, **(scan_options or {}))
+        repair = Repair.of(badnet, (), test=test, intensity_range=intensity_range, seed=seed)
+        choice = repair.range_choice
+        found = scan(badnet, *test, callbacks=callbacks, intensity_range=choice, seed=seed, **(scan_options or {}))
         if not found.triggers:
             return cls(_never_poisoned(repair.copy(), repair.probabilities), found, repair.preprocess)
-        both = {"test": test, "fraction": 1.0, **common}
+        both = {"fraction": 1.0, **repair.keywords}
         repaired = unlearn(badnet, *validation_data, found.triggers, **(both | {"verbose": 0} | dict(unlearning or {}))).classifier
         rejecting = input_filter(badnet, *validation_data, found.triggers, **(both | dict(filtering or {}))).classifier
         return cls(_combined(rejecting, repaired, found.flagged, repair.probabilities), found, repair.preprocess)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Raw images (N, H, W, C) in [0, 255] -> classes (N,) int64, K for "poisoned"."""
+        """Return the classes (N,) int64 of raw images (N, H, W, C) in [0, 255], K for "poisoned"."""
         return predict_classes(self.model, images, self.preprocess)
 
 
@@ -89,13 +89,13 @@ def _never_poisoned(network: keras.Model, probabilities: bool) -> keras.Model:
 
 
 def _combined(rejecting: keras.Model, repaired: keras.Model, flagged: Sequence[int], probabilities: bool) -> keras.Model:
-    """`rejecting` answers (N, K + 1), from `input_filter`; `repaired` (N, K)."""
+    """Return one network of two: `rejecting` (N, K + 1), from `input_filter`, and `repaired` (N, K)."""
     inputs = keras.Input(batch_shape=repaired.input_shape)
     bad, answers = rejecting(inputs), repaired(inputs)
     answers = answers if probabilities else ops.softmax(answers)
     num_classes = answers.shape[-1]
     before, after = (ops.one_hot(ops.argmax(scores, axis=-1), num_classes) for scores in (bad[:, :-1], answers))
-    accused = before @ np.isin(np.arange(num_classes), flagged).astype(np.float32)[:, None]
+    sent_to_flagged = before @ np.isin(np.arange(num_classes), flagged).astype(np.float32)[:, None]
     agreed = ops.sum(before * after, axis=-1, keepdims=True)
-    poisoned = ops.maximum(bad[:, -1:], accused * (1.0 - agreed))
+    poisoned = ops.maximum(bad[:, -1:], sent_to_flagged * (1.0 - agreed))
     return keras.Model(inputs, ops.concatenate([answers * (1.0 - poisoned), poisoned], axis=-1), name="goodnet")

@@ -1,4 +1,4 @@
-"""Looking into a network at one layer, and switching units of it off for good."""
+"""The activations of one layer, and networks with units of it switched off."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,10 +14,12 @@ from nc_tf.results import Backdoor
 
 
 def find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
-    """A hidden layer by its name; None is the paper's second to last one: what the output layer is fed with, Dropout and Flatten aside.
+    """Return a hidden layer by its name.
+
+    None is the paper's second to last layer: the one that feeds the output layer, apart from Dropout and Flatten.
 
     Raises:
-        InputError: no such layer, or one whose answers are not (N, units) or (N, h, w, units).
+        InputError: no such layer, or one whose output is neither (N, units) nor (N, h, w, units).
     """
     weighted = [layer for layer in model.layers if isinstance(layer, layers.Dense | layers.Conv2D)]
     hidden = [layer for layer in model.layers[: model.layers.index(weighted[-1])] if _has_units(layer)] if weighted else []
@@ -32,7 +34,8 @@ def find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
 
 
 def _has_units(layer: keras.layers.Layer) -> bool:
-    if isinstance(layer, layers.InputLayer | keras.Model):  # what a nested model puts out is not in the graph of the whole
+    """Return whether a layer's output is (N, units) or (N, h, w, units)."""
+    if isinstance(layer, layers.InputLayer | keras.Model):  # the output of a nested model is not in the outer graph
         return False
     try:
         shape: tuple[int | None, ...] = layer.output.shape
@@ -42,7 +45,7 @@ def _has_units(layer: keras.layers.Layer) -> bool:
 
 
 def all_layers(network: keras.Model) -> list[keras.layers.Layer]:
-    """Layers in the network's order, those of nested models, and of what looks at every frame of a clip, in the place of the whole."""
+    """Return all layers in the network's order, with those inside nested models and `TimeDistributed`."""
     found: list[keras.layers.Layer] = []
     for layer in network.layers:
         inner = layer.layer if isinstance(layer, layers.TimeDistributed) else layer
@@ -51,12 +54,12 @@ def all_layers(network: keras.Model) -> list[keras.layers.Layer]:
 
 
 def trainable_flags(network: keras.Model) -> list[tuple[keras.layers.Layer, bool]]:
-    """The network and all that is in it, from the outside in, each with its `trainable`."""
+    """Return the network and its layers, outer ones first, each with its `trainable`."""
     return [(layer, layer.trainable) for layer in network._flatten_layers()]
 
 
 def set_back(flags: Sequence[tuple[keras.layers.Layer, bool]]) -> None:
-    """Make every layer as trainable as it was; where a flag is handed on, the inner layer's own comes after it."""
+    """Restore every layer's `trainable`; inner layers come last, because outer ones pass theirs on."""
     for layer, trainable in flags:
         layer.trainable = trainable
 
@@ -64,14 +67,17 @@ def set_back(flags: Sequence[tuple[keras.layers.Layer, bool]]) -> None:
 def mean_activations(
     model: keras.Model, layer: keras.layers.Layer, images: np.ndarray, preprocess: Preprocessing, backdoor: Backdoor | None = None
 ) -> np.ndarray:
-    """What each unit answers, (N, units) float32; of a convolution the mean over its places.
+    """Return the activation of each unit, for a convolution the mean over its places.
 
     Args:
-        model: that the layer is of.
+        model: the model that the layer belongs to.
         layer: from `find_layer`.
         images: (N, H, W, C) raw.
-        preprocess: what the model wants of raw pixels.
-        backdoor: laid on the images first.
+        preprocess: from raw pixels to the model's input.
+        backdoor: stamped on the images first.
+
+    Returns:
+        (N, units) float32.
     """
     part = keras.Model(model.inputs[0], layer.output)
     rows = []
@@ -89,9 +95,9 @@ def suspicious_units(
     backdoors: Sequence[Backdoor],
     preprocess: Preprocessing,
 ) -> np.ndarray:
-    """Units of a layer, those first that a trigger excites most beyond what clean images do (paper section VI-B).
+    """Return the units of a layer in the order of the triggers' excess activation.
 
-    Of several triggers the one counts that excites a unit most.
+    The excess is the mean activation of triggered images above that of clean ones (paper section VI-B), for several triggers the largest.
 
     Returns:
         (units,) integers, every unit once.
@@ -110,22 +116,29 @@ def suspicious_units(
 
 
 class Switches(layers.Layer):
-    """Multiplies units by 0 or 1, which may change from call to call: `on` (units,) float32."""
+    """Multiplication of units by 0 or 1.
+
+    Attributes:
+        on: (units,) float32, may change from call to call.
+    """
 
     def __init__(self, units: int) -> None:
+        """Switch all units on."""
         super().__init__(trainable=False)
         self.on = self.add_weight(shape=(units,), initializer="ones", trainable=False, name="on")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """(..., units) -> the same shape."""
+        """Return (..., units) of the same shape."""
         return inputs * tf.cast(self.on, inputs.dtype)
 
 
 def switched_off(model: keras.Model, name: str, units: np.ndarray) -> keras.Model:
-    """A copy in which these units of a layer answer zero, whatever is trained later: a Rescaling layer behind it multiplies by 0 or 1.
+    """Return a copy in which units of a layer stay zero, also in later training.
+
+    A Rescaling layer behind it multiplies by 0 or 1.
 
     Args:
-        model: one that `Repair.copy` made, so that it is known that it can be copied.
+        model: from `Repair.copy`, so that it can be copied.
         name: of the layer.
         units: to switch off, integers.
     """
@@ -135,7 +148,13 @@ def switched_off(model: keras.Model, name: str, units: np.ndarray) -> keras.Mode
 
 
 def with_behind(model: keras.Model, name: str, behind: Callable[[], keras.layers.Layer]) -> keras.Model:
-    """A copy with one layer more behind that of a name; `model` is one that `Repair.copy` made, so that it can be copied."""
+    """Return a copy with one more layer behind the named one.
+
+    Args:
+        model: from `Repair.copy`, so that it can be copied.
+        name: of the layer.
+        behind: makes the new layer.
+    """
 
     def call(layer: keras.layers.Layer, *inputs: keras.KerasTensor, **options: object) -> keras.KerasTensor:
         answers = layer(*inputs, **options)
@@ -149,7 +168,7 @@ def with_behind(model: keras.Model, name: str, behind: Callable[[], keras.layers
         copied = keras.Sequential(copies, name=model.name)
     else:
         copied = keras.models.clone_model(model, call_function=call)
-    # By name: one layer more may put those of parallel branches in another order.
+    # By name: one more layer may change the order of parallel branches.
     for layer in model.layers:
         if layer.weights:
             copied.get_layer(layer.name).set_weights(layer.get_weights())

@@ -1,4 +1,4 @@
-"""NFT (Karim et al., 2024): weigh the network's channels anew with a handful of clean images, and change nothing else."""
+"""NFT (Karim et al., 2024): new scales for the channels of a network, trained on a handful of clean images."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,16 +17,10 @@ from nc_tf.models.footprint import weight_bytes
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
 from nc_tf.runtime.random_state import random_state_kept
+from nc_tf.training.augmentation import mixup
 
 # (images (B, ...), one-hot labels (B, K), seed (2,) int32) -> the same, mixed.
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-
-
-def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """MixUp (Zhang et al., 2018) as NFT uses it: each image is mixed with another of the batch, all with one weight, uniform in [0, 1]."""
-    weight = tf.random.stateless_uniform((), seed)  # Beta(1, 1)
-    partners = tf.argsort(tf.random.stateless_uniform(tf.shape(images)[:1], seed + 1))
-    return tuple(weight * part + (1.0 - weight) * tf.gather(part, partners) for part in (images, labels))
 
 
 @random_state_kept()
@@ -50,35 +44,40 @@ def nft(
     seed: int = 0,
     verbose: int | str = "auto",
 ) -> Mitigation:
-    """Purify a copy of `model` without knowing the trigger; rates, bounds and steps are those of the authors' code.
+    """Return a purified copy of `model`, without knowledge of the trigger.
 
-    One mask value a channel multiplies the scale of every BatchNormalization, or, in a network that has none, the kernels of every
-    hidden convolution and dense layer. Only the masks are trained, with SGD on mixed clean images, and pulled towards 1; the moving
-    averages of the normalisation follow the images. At the end the masks are multiplied into the weights: what is returned is a plain copy
-    of the network. Other than in the authors' code every BatchNormalization is masked, that behind the first convolution and the last one
-    included, which shifts the bounds of the others by a layer; images are not cropped and flipped (`mix` may do so); moving averages
-    follow as fast as the layer itself says, in Keras .99 by default and not .9; and the rate falls with every step, not once in 200.
+    Rates, bounds and steps are those of the authors' code. One mask value a channel multiplies the scale of every BatchNormalization or,
+    in a network without any, the kernels of every hidden convolution and dense layer. Only the masks are trained, with SGD on mixed clean
+    images, and pulled towards 1; the moving averages of the normalisation follow the images. At the end the masks are multiplied into the
+    weights, so that the result is a plain copy of the network. Four things differ from the authors' code:
+
+    - every BatchNormalization is masked, also behind the first convolution and the last, which shifts the bounds of the others by a layer;
+    - images are not cropped and flipped (`mix` may do so);
+    - moving averages have the momentum of their layer, in Keras .99 by default and not .9;
+    - the rate falls with every step, not once in 200.
 
     Args:
-        model: what `nc_tf.adapt` takes, softmax, sigmoid or logits. It is not changed.
+        model: any that `nc_tf.adapt` takes, with softmax, sigmoid or logits. It is not changed.
         images: (N, H, W, C) clean raw images in [0, 255].
         labels: (N,) true classes, integers or one-hot.
         triggers: to measure with; the method itself needs none.
         test: clean images and labels to measure on, before and after.
         known_triggers: further triggers to measure, by name, such as the true one under "true".
-        fraction: share of the images used, chosen at random, (0, 1].
-        steps: updates.
-        batch_size: images an update, drawn with replacement; fewer where so many do not fit into the memory (`nc_tf.runtime.memory.allow`).
+        fraction: share of the images used, a random sample, (0, 1].
+        steps: number of updates.
+        batch_size: images an update, drawn with replacement; fewer if the memory holds fewer.
         learning_rate: of SGD with momentum .95, at the start; it falls to two fifths along a cosine.
         regularization: weight of the sum of |1 - mask|, divided by the number of images a class.
-        alpha, beta: the masks of the l-th masked layer, from 1, stay between alpha * exp(-beta * l) and 1.
+        alpha: the masks of the l-th masked layer, from 1, stay between alpha * exp(-beta * l) and 1.
+        beta: see alpha.
         mix: how images and labels of a batch are mixed.
-        intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
+        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
         seed: of every choice.
         verbose: as in `keras.Model.fit`; the progress is that of one epoch of `steps`.
 
     Returns:
-        The purified model, with both measurements; `details["masks"]` has the smallest and the mean mask value by layer.
+        The purified model, with both measurements. `details["masks"]` has the smallest and the mean mask value by layer. Its
+        `settings["batch_size"]` is the one used: see `nc_tf.runtime.memory.allow`.
 
     Raises:
         InputError: bad images or settings, a network without anything to mask, or one that cannot be copied.
@@ -93,12 +92,12 @@ def nft(
             f"regularization {regularization}, alpha {alpha}, beta {beta}: expected 0 or more, and alpha at most 1; "
             "the defaults are .001, .8 and .5"
         )
-    repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
-    images, labels = repair.some(images, labels, fraction)
+    repair = Repair.of(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
+    images, labels = repair.sample(images, labels, fraction)
     keras.utils.set_random_seed(seed)
     purified = repair.copy()
     flags = trainable_flags(purified)
-    for layer, _ in flags:  # the channels of frozen ones are weighed too; each by itself, because a copied model hands no flag on
+    for layer, _ in flags:  # channels of frozen layers too; each by itself, because a copied model passes no flag on
         layer.trainable = True
     learner = to_train(purified)
     masked = MaskedNetwork(learner, regularization * repair.num_classes / len(images), alpha, beta)
@@ -114,24 +113,14 @@ def nft(
     if learner is not purified:  # it answers the probability of class 1 alone
         batches = batches.map(lambda images, targets: (images, targets[:, 1:]))
     masked.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=verbose)
-    masks = masked.fold()
+    details = {"masks": masked.fold()}
     set_back(flags)
-    return repair.done(
-        purified,
-        "NFT",
-        {"masks": masks},
-        images=len(images),
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        regularization=regularization,
-        alpha=alpha,
-        beta=beta,
-    )
+    settings = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "regularization": regularization}
+    return repair.done(purified, "NFT", details, images=len(images), **settings, alpha=alpha, beta=beta)
 
 
 def _mixed(images: np.ndarray, labels: np.ndarray, repair: Repair, mix: Mix, batch_size: int) -> tf.data.Dataset:
-    """Endless batches of images as the network expects them and labels (B, K), drawn with replacement and mixed."""
+    """Return endless batches, drawn with replacement and mixed: network inputs and labels (B, K)."""
     resident, one_hot = tf.constant(images), tf.one_hot(labels, repair.num_classes)
 
     def draw(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -148,24 +137,39 @@ class Between(keras.constraints.Constraint):
     """Values between a lower bound and 1."""
 
     def __init__(self, low: float) -> None:
+        """Take the lower bound."""
         self.low = low
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
+        """Return the values, clipped."""
         return keras.ops.clip(values, self.low, 1.0)
 
 
 class MaskedNetwork(keras.Model):
-    """A network whose only trainable weights are masks on its channels; called through `stateless_call`, so that it stays as it is."""
+    """A network whose only trainable weights are masks on its channels.
+
+    The network is called through `stateless_call` and does not change before `fold`.
+
+    Attributes:
+        network: the masked network.
+        masks: by place among the network's trainable variables.
+    """
 
     def __init__(self, network: keras.Model, pull: float, alpha: float, beta: float) -> None:
-        """`pull` is the weight of the sum of |1 - mask|.
+        """Make a mask of ones for every channel.
+
+        Args:
+            network: to mask.
+            pull: weight of the sum of |1 - mask|.
+            alpha: see `nft`.
+            beta: see `nft`.
 
         Raises:
             InputError: nothing to mask.
         """
         super().__init__()
         self._pull, self._names = pull, []
-        # In a tuple of a tuple Keras would track it all the same, and train it.
+        # Keras would track a plain attribute, also inside a tuple of a tuple, and train it.
         object.__setattr__(self, "network", network)
         variables = network.trainable_variables
         places = {id(variable): place for place, variable in enumerate(variables)}
@@ -181,7 +185,7 @@ class MaskedNetwork(keras.Model):
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """What the network answers with its channels masked; in training its moving averages follow."""
+        """Return the answers with masked channels; training updates the moving averages."""
         variables = list(self.network.trainable_variables)
         for place, mask in self.masks.items():
             variables[place] = variables[place] * mask
@@ -193,7 +197,7 @@ class MaskedNetwork(keras.Model):
         return answers
 
     def fold(self) -> list[dict[str, object]]:
-        """Multiply the masks into the network, and say what they were: layer, smallest, mean."""
+        """Multiply the masks into the network; returns each layer's name, smallest and mean mask."""
         for place, mask in self.masks.items():
             variable = self.network.trainable_variables[place]
             variable.assign(variable * mask)
@@ -205,7 +209,7 @@ class MaskedNetwork(keras.Model):
 
 
 def _channels(network: keras.Model) -> list[tuple[str, keras.Variable]]:
-    """What is masked: name of the layer, and the variable whose last axis are its channels; in the network's order."""
+    """Return the variables to mask, last axis channels, with their layers' names, in order."""
     everything = all_layers(network)
     scales = [layer for layer in everything if isinstance(layer, layers.BatchNormalization) and layer.scale]
     if scales:

@@ -1,4 +1,4 @@
-"""Neuron pruning (paper section VI-B): switch off, one after another, the units that the reversed trigger excites most."""
+"""Neuron pruning (paper section VI-B): the units that the reversed trigger excites most, switched off one after another."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from nc_tf.detection.recognition import AUTO, RangeChoice
-from nc_tf.errors import InputError
+from nc_tf.errors import InputError, printable
 from nc_tf.evaluation import batches
 from nc_tf.mitigation.layers import Switches, find_layer, suspicious_units, switched_off, with_behind
 from nc_tf.mitigation.repair import Repair
@@ -39,34 +39,34 @@ def prune(
     intensity_range: str | Preprocessing | RangeChoice = AUTO,
     seed: int = 0,
 ) -> Mitigation:
-    """Prune a copy of `model` until the reversed triggers are dead and some units beyond, or until it would cost too much.
+    """Return a copy of `model` without the units that the triggers excite.
 
-    The paper prunes until the model no longer answers to the reversed trigger, in the second to last layer, and finds the last
-    convolution to be the better place. The true trigger excites the same units more strongly and outlives the reversed one
-    (docs/mitigation.md), hence the margin.
+    Pruning ends once the triggers have failed and `margin` times the units are pruned, or where more would cost too much accuracy. The
+    paper prunes until the reversed trigger fails, in the second to last layer, and finds the last convolution to be the better place. The
+    true trigger excites the same units more strongly and outlives the reversed one (docs/mitigation.md), hence the margin.
 
     Args:
-        model: what `nc_tf.adapt` takes. It is not changed.
+        model: any that `nc_tf.adapt` takes. It is not changed.
         images: (N, H, W, C) clean raw images in [0, 255].
         labels: (N,) true classes, integers or one-hot.
-        triggers: what to prune for, usually `ScanResult.triggers`.
+        triggers: the triggers to prune for, usually `ScanResult.triggers`.
         test: clean images and labels to measure on, before and after.
         known_triggers: further triggers to measure, by name, such as the true one under "true".
-        layer: name of a hidden layer; None is what the output layer is fed with.
+        layer: name of a hidden layer; by default the one that feeds the output layer.
         step: share of the layer's units that is pruned at once, (0, 1].
         most: share that is pruned at most, (0, 1].
-        success_bound: the triggers are dead when none sends a larger share of the images to its label.
-        accuracy_bound: how much clean accuracy the pruning may cost on the images, [0, 1].
-        margin: how many times as many units are pruned as the triggers' death took, at least 1, which stops there.
-        fraction: share of the images used, chosen at random, (0, 1].
-        intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
-        seed: of that choice.
+        success_bound: attack success rate at which the triggers count as dead.
+        accuracy_bound: clean accuracy that the pruning may cost on the images, [0, 1].
+        margin: units to prune, as a multiple of those at the triggers' death, at least 1.
+        fraction: share of the images used, a random sample, (0, 1].
+        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
+        seed: of the random sample.
 
     Returns:
-        The pruned model, with both measurements. `settings["pruned"]` is the share of units; `settings["stopped"]` says why it is not more.
-        `details["curve"]` has a row a step up to `most`, beyond where the pruning stopped as well, each with `pruned`, `clean_accuracy`
-        and `attack_success_rate` by trigger, on the test images; `details["units"]` are the pruned ones, and
-        `details["dead_at"]` is the share at which the triggers died, None where they did not.
+        The pruned model, with both measurements. `settings["pruned"]` is the share of units, `settings["stopped"]` the reason that it is
+        not more. `details["curve"]` has a row a step up to `most`, also beyond the stop, with `pruned`, `clean_accuracy` and
+        `attack_success_rate` by trigger, on the test images. `details["units"]` are the pruned ones. `details["dead_at"]` is the share at
+        which the triggers died; None if they did not.
 
     Raises:
         InputError: bad images, shares or layer, no trigger, or a model that cannot be copied.
@@ -78,10 +78,10 @@ def prune(
         )
     if not 1 <= margin < math.inf:
         raise InputError(f"margin {margin}: expected 1 or more; 1 stops as soon as the triggers are dead")
-    repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
+    repair = Repair.of(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
     found = {str(number): trigger for number, trigger in enumerate(repair.required("pruning"))}
-    images, labels = repair.some(images, labels, fraction)
-    # One graph from end to end: in a Sequential from a file the layers remember others, and it cannot be cut in two.
+    images, labels = repair.sample(images, labels, fraction)
+    # One graph from end to end: the layers of a Sequential from a file refer to others, and it cannot be cut in two.
     network = repair.graph()
     chosen = find_layer(network, layer)
     if any(other.name == f"{chosen.name}_pruned" for other in network.layers):
@@ -89,8 +89,8 @@ def prune(
     order = suspicious_units(network, chosen, images, labels, repair.triggers, repair.preprocess)
     counts = np.unique(np.minimum(np.round(np.arange(0.0, most + step, step) * len(order)), np.floor(most * len(order))).astype(int))
     classify = _classifier(network, chosen, order, counts, repair.preprocess)
-    curve = _curve(network, classify, counts / len(order), *repair.test, repair.measured)
-    costs = _curve(network, classify, counts / len(order), images, labels, found)
+    curve = _curve(network, classify, counts / len(order), repair.test, repair.measured)
+    costs = _curve(network, classify, counts / len(order), (images, labels), found)
     number, dead_at, stopped = _where_to_stop(costs, success_bound, accuracy_bound, margin)
     pruned = order[: counts[number]]
     return repair.done(
@@ -107,10 +107,15 @@ def prune(
     )
 
 
+def in_words(done: Mitigation) -> list[str]:
+    """Return what was pruned, as lines for the command."""
+    return [f"pruned {done.settings['pruned']:.1%} of layer {printable(done.settings['layer'])}: {done.settings['stopped']}"]
+
+
 def _where_to_stop(
     rows: Sequence[Mapping[str, Any]], success_bound: float, accuracy_bound: float, margin: float
 ) -> tuple[int, float | None, str]:
-    """The step to stop at, the share of units at which the triggers died, and why there is no more."""
+    """Return the step to stop at, the share at which the triggers died, and the reason."""
     losses = [rows[0]["clean_accuracy"] - row["clean_accuracy"] for row in rows]
     affordable = next((number - 1 for number, loss in enumerate(losses) if loss > accuracy_bound), len(rows) - 1)
     dead = [row["pruned"] for row in rows[: affordable + 1] if max(row["attack_success_rate"].values()) <= success_bound]
@@ -125,11 +130,11 @@ def _curve(
     network: keras.Model,
     classify: Classify,
     shares: np.ndarray,
-    images: np.ndarray,
-    labels: np.ndarray,
+    clean: tuple[np.ndarray, np.ndarray],
     backdoors: Mapping[str, Backdoor],
 ) -> list[dict[str, Any]]:
-    """Clean accuracy and attack success rates, a row a share of pruned units."""
+    """Return clean accuracy and attack success rates, a row a share of pruned units."""
+    images, labels = clean
 
     def rates(rows: np.ndarray, wanted: np.ndarray, backdoor: Backdoor | None = None) -> list[float]:
         if not len(rows):
@@ -155,9 +160,9 @@ def _curve(
 def _classifier(
     model: keras.Model, layer: keras.layers.Layer, order: np.ndarray, counts: np.ndarray, preprocess: Preprocessing
 ) -> Classify:
-    """Raw images (N, ..., C) -> classes (counts, N), with so many units pruned.
+    """Return a function from raw images (N, ..., C) to classes (counts, N), one row a number of pruned units.
 
-    Where nothing leads around the layer, those up to it run once an image, and only those behind it once a count.
+    Where no connection bypasses the layer, the layers up to it run once an image, and only those behind it once a count.
     """
     try:
         front, back = keras.Model(model.inputs[0], layer.output), keras.Model(layer.output, model.outputs[0])

@@ -1,6 +1,7 @@
-"""What every defence is given, checked; and the measurements before and after it."""
+"""The checked input that all defences share, and the measurements before and after a repair."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,23 +17,46 @@ from nc_tf.models.adapting import adapt_to, adapted_like, original_form
 from nc_tf.models.folding import finalize_normalization
 from nc_tf.models.frozen import MOST_LOOKED_AT, answering, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Mitigation, Trigger, fits
+from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.training.checks import check_backdoor
 
 
+@dataclass(frozen=True, eq=False)
 class Repair:
-    """One use of a defence: from checked input to a `Mitigation`.
+    """One use of a defence: what all defences share, checked once. `Repair.of` makes it.
 
     Attributes:
-        model: the one given, which stays as it is, or what `nc_tf.adapt` makes of it.
-        num_classes: of the model.
-        image_shape: (H, W, C), of clips (T, H, W, C).
-        preprocess: what the model wants of raw pixels.
+        model: the given one, which stays as it is, or the classifier that `nc_tf.adapt` makes of it.
         triggers: the reversed ones.
+        known_triggers: further triggers to measure, by name.
+        test: clean raw images (N, H, W, C) and integer classes (N,), to measure on.
+        range_choice: the intensity range that the model wants, and how it was chosen.
+        seed: of every choice.
         probabilities: whether the model answers probabilities, not logits.
+        keeps_logits: whether Keras's losses find the logits of these probabilities by themselves.
     """
 
-    def __init__(
-        self,
+    model: keras.Model
+    triggers: tuple[Trigger, ...]
+    known_triggers: Mapping[str, Backdoor]
+    test: tuple[np.ndarray, np.ndarray]
+    range_choice: RangeChoice
+    seed: int
+    probabilities: bool
+    keeps_logits: bool
+
+    def __post_init__(self) -> None:
+        """Check that every trigger fits the model.
+
+        Raises:
+            InputError: a trigger is of another shape, or leads to a class that the model lacks.
+        """
+        for name, trigger in self.measured.items():
+            check_backdoor(trigger, self.image_shape, self.num_classes, name=f"{name} trigger")
+
+    @classmethod
+    def of(
+        cls,
         model: keras.Model,
         triggers: Sequence[Trigger],
         *,
@@ -40,15 +64,15 @@ class Repair:
         known_triggers: Mapping[str, Backdoor] | None = None,
         intensity_range: str | Preprocessing | RangeChoice = AUTO,
         seed: int = 0,
-    ) -> None:
-        """Check what can be checked before anything is computed.
+    ) -> "Repair":
+        """Return the checked input of a repair.
 
         Args:
-            model: what `nc_tf.adapt` takes.
-            triggers: what a scan found.
+            model: any that `nc_tf.adapt` takes.
+            triggers: found by a scan.
             test: clean raw images and labels to measure on, before and after.
             known_triggers: further ones to measure, by name, such as the true one under "true".
-            intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
+            intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
             seed: of every choice.
 
         Raises:
@@ -56,41 +80,55 @@ class Repair:
         """
         if not 0 <= seed < 2**32:
             raise InputError(f"seed {seed}: expected 0 to 4294967295; choose one")
-        self.model = model = adapt_to(model, np.shape(test[0])[1:])
-        self.triggers, self.seed = tuple(triggers), seed
-        self.num_classes = model.output_shape[-1]
-        self.test = check_images(*test, image_shape=model.input_shape[1:], num_classes=self.num_classes, name="test images")
-        self.range_choice = choose_range(intensity_range, model, *self.test)
-        self.preprocess = self.range_choice.preprocess
-        self.preprocess.check_channels(model.input_shape[-1])
-        self.image_shape = self.test[0].shape[1:]  # a network may take images of any size
-        evaluation_batch(model, self.image_shape)  # refuses a network that one image does not fit into
-        looked_at = evenly_spaced(self.test[0], MOST_LOOKED_AT).astype(np.float32)
-        with answering(looked_at):
-            answers = in_parts(lambda part: model(as_input(model, self.preprocess(part)), training=False), looked_at)
-        self.probabilities = puts_out_probabilities(model, check_finite(answers))
-        first = model(as_input(model, self.preprocess(tf.constant(looked_at[:1]))), training=False)
-        self._keeps_logits = hasattr(first, "_keras_logits")  # which Keras's losses use in place of a softmax, if that comes last
-        self.measured = named_triggers(triggers, known_triggers)
-        for name, trigger in self.measured.items():
-            check_backdoor(name, trigger, self.image_shape, self.num_classes)
+        model = adapt_to(model, np.shape(test[0])[1:])
+        test = check_images(*test, image_shape=model.input_shape[1:], num_classes=model.output_shape[-1], name="test images")
+        choice = choose_range(intensity_range, model, *test)
+        choice.preprocess.check_channels(model.input_shape[-1])
+        evaluation_batch(model, test[0].shape[1:])  # refuses a network that one image does not fit into
+        probabilities, keeps_logits = _output_form(model, test[0], choice.preprocess)
+        return cls(model, tuple(triggers), dict(known_triggers or {}), test, choice, seed, probabilities, keeps_logits)
 
-    def some(self, images: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-        """A random share of clean images and their labels, at least one.
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the model."""
+        return int(self.model.output_shape[-1])
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of the test images, (H, W, C) or (T, H, W, C): a network may take images of any size."""
+        return self.test[0].shape[1:]
+
+    @property
+    def preprocess(self) -> Preprocessing:
+        """The map from raw pixels to the model's input."""
+        return self.range_choice.preprocess
+
+    @property
+    def measured(self) -> dict[str, Backdoor]:
+        """All triggers to measure, by name."""
+        return named_triggers(self.triggers, self.known_triggers)
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """Keywords that hand test images, range and seed on to another defence."""
+        return {"test": self.test, "intensity_range": self.range_choice, "seed": self.seed}
+
+    def sample(self, images: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return a random sample of clean images with labels, at least one.
 
         Raises:
-            InputError: no share, or bad images.
+            InputError: the fraction is out of range, or the images are bad.
         """
-        images, labels, chosen = self.some_rows(images, labels, fraction)
+        images, labels, chosen = self.sample_rows(images, labels, fraction)
         return images[chosen], labels[chosen]
 
-    def some_rows(self, images: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All of the images and labels, checked, and the rows of `some` of them, for methods that need no copy."""
+    def sample_rows(self, images: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return all images and labels, checked, and the rows of a `sample`, without a copy."""
         images, labels = check_images(images, labels, image_shape=self.image_shape, num_classes=self.num_classes)
         return images, labels, some_rows(len(images), fraction, self.seed)
 
     def required(self, method: str) -> tuple[Trigger, ...]:
-        """The triggers, for a method that cannot do without.
+        """Return the triggers, for a method that needs one.
 
         Raises:
             InputError: there is none.
@@ -100,14 +138,14 @@ class Repair:
         return self.triggers
 
     def cross_entropy(self, *, one_hot: bool = False) -> keras.losses.Loss:
-        """What the model's answers are trained with, for classes (B,), or for their weights (B, K) if `one_hot`."""
-        if self.probabilities and not self._keeps_logits:
+        """Return the loss for classes (B,), or for their weights (B, K) with `one_hot`."""
+        if self.probabilities and not self.keeps_logits:
             return CrossEntropyOfProbabilities()
         kind = keras.losses.CategoricalCrossentropy if one_hot else keras.losses.SparseCategoricalCrossentropy
         return kind(from_logits=not self.probabilities)
 
     def copy(self) -> keras.Model:
-        """A model of its own with the same weights; where the given one was adapted, so is the copy, around a copy of the original.
+        """Return a copy of the model; an adapted model's copy is adapted likewise.
 
         Raises:
             InputError: Keras cannot copy it.
@@ -115,7 +153,9 @@ class Repair:
         return adapted_like(_copied(original_form(self.model)), self.model)
 
     def graph(self) -> keras.Model:
-        """A copy whose layers are in one graph, from images to scores, so that it can be looked into; of it nothing leads back.
+        """Return a copy in one graph, from images to scores, to read activations from.
+
+        Nothing leads from it back to the form of the given model.
 
         Raises:
             InputError: Keras cannot copy it.
@@ -123,15 +163,16 @@ class Repair:
         return _copied(self.model)
 
     def done(self, repaired: keras.Model, method: str, details: dict[str, Any] | None = None, **settings: Any) -> Mitigation:
-        """Measure both models, and pack everything up.
+        """Return the repaired model with the measurements of both models.
 
         Args:
             repaired: a classifier of images, as `copy` returns it.
             method: its name.
-            details, settings: see `Mitigation`.
+            details: see `Mitigation`.
+            **settings: see `Mitigation`.
 
         Raises:
-            InputError: training went astray and left NaN or infinity in the weights.
+            InputError: training diverged and left NaN or infinity in the weights.
         """
         if not all(np.isfinite(weights).all() for weights in repaired.get_weights()):
             raise InputError(f"{method} made weights of NaN or infinity: expected training that settles; lower the learning rate")
@@ -146,6 +187,21 @@ class Repair:
         )
 
 
+def _output_form(model: keras.Model, images: np.ndarray, preprocess: Preprocessing) -> tuple[bool, bool]:
+    """Return whether a model answers probabilities, and whether Keras's losses find their logits.
+
+    Raises:
+        InputError: the model answers NaN or infinity.
+    """
+    looked_at = evenly_spaced(images, MOST_LOOKED_AT).astype(np.float32)
+    with answering(looked_at):
+        answers = in_parts(lambda part: model(as_input(model, preprocess(part)), training=False), looked_at)
+    probabilities = puts_out_probabilities(model, check_finite(answers))
+    first = model(as_input(model, preprocess(tf.constant(looked_at[:1]))), training=False)
+    # Keras's losses take these in place of a softmax that comes last.
+    return probabilities, hasattr(first, "_keras_logits")
+
+
 def _copied(model: keras.Model) -> keras.Model:
     try:
         copy = keras.models.clone_model(model)
@@ -158,32 +214,26 @@ def _copied(model: keras.Model) -> keras.Model:
 
 
 def some_rows(number: int, fraction: float, seed: int) -> np.ndarray:
-    """Rows of a random share of so many images, at least one: those that every defence with this seed repairs with.
+    """Return the rows of a random sample, at least one, the same for every defence.
+
+    Args:
+        number: rows to choose from.
+        fraction: share of them, (0, 1].
+        seed: of the choice.
 
     Raises:
-        InputError: no share.
+        InputError: the fraction is out of range.
     """
     if not 0 < fraction <= 1:
         raise InputError(f"fraction {fraction}: expected a share of the images above 0 and up to 1; the paper's is .1")
     return np.random.default_rng(seed).permutation(number)[: max(1, round(fraction * number))]
 
 
-def check_backdoor(name: str, backdoor: Backdoor, image_shape: tuple[int, ...], num_classes: int) -> None:
-    """Whether a backdoor is one for a model with such images and so many classes.
-
-    Raises:
-        InputError: it is not.
-    """
-    wanted = backdoor.wanted(np.arange(num_classes))
-    if not fits(backdoor, image_shape) or wanted.min() < 0 or wanted.max() >= num_classes:
-        raise InputError(
-            f"{name} trigger of shape {backdoor.image_shape} for label {wanted.max()}: expected {image_shape} and 0 to {num_classes - 1}, "
-            "what the model has; choose one that was made for it"
-        )
-
-
 def named_triggers(triggers: Sequence[Trigger], known: Mapping[str, Backdoor] | None = None) -> dict[str, Backdoor]:
-    """The triggers as tables name them: "reversed", "reversed 2" ..., then the known ones; one that is both goes by its known name."""
+    """Return triggers by the names that tables give them.
+
+    Found ones are "reversed", "reversed 2" and so on. A trigger that is found and known goes by its known name.
+    """
     known = dict(known or {})
     found = [trigger for trigger in triggers if not any(trigger is other for other in known.values())]
     return {"reversed" if number == 1 else f"reversed {number}": trigger for number, trigger in enumerate(found, start=1)} | known

@@ -1,4 +1,4 @@
-"""Unlearning until a scan finds nothing any more: several triggers on one label show themselves one after another (paper section VII-C)."""
+"""Unlearning in rounds, until a scan finds nothing more (paper section VII-C: several triggers on one label appear one after another)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,38 +34,38 @@ def unlearn_in_rounds(
     scan_options: Mapping[str, Any] | None = None,
     **unlearning: Any,
 ) -> Mitigation:
-    """Scan, unlearn what is flagged, and scan again, until nothing is flagged or `rounds` times.
+    """Scan, unlearn the flagged triggers, and scan again; returns the repaired model.
 
-    Each round teaches all triggers found so far, so that earlier ones stay forgotten.
+    This ends when nothing is flagged, or after `rounds`. Each round teaches all triggers found so far, so that earlier ones stay unlearned.
 
     Args:
         model: as for `unlearn`. It is not changed.
-        images, labels: clean ones to fine-tune on, as for `unlearn`.
-        triggers: of a scan that was made already; without any the first round begins with one.
+        images: clean ones to fine-tune on, as for `unlearn`.
+        labels: theirs, as for `unlearn`.
+        triggers: found by an earlier scan; without any the first round begins with a scan.
         test: clean images and labels to scan with and to measure on.
         known_triggers: further triggers to measure, by name, such as the true one under "true".
-        rounds: of unlearning, at most.
-        intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
+        rounds: how often to unlearn at most.
+        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
         seed: of every choice.
         callbacks: of the scans.
         scan_options: further keywords of `nc_tf.scan`.
-        unlearning: further keywords of `unlearn`.
+        **unlearning: further keywords of `unlearn`.
 
     Returns:
-        The repaired model, with both measurements; `details["rounds"]` has each scan's verdict, flagged labels and norms of theirs.
+        The repaired model, with both measurements. `details["rounds"]` has each scan's verdict, reason, flagged labels and their norms.
 
     Raises:
-        InputError: as `unlearn` and `scan`, and when the first scan flags nothing.
+        InputError: as `unlearn` and `scan`, or the first scan flags nothing.
     """
     if rounds < 1:
         raise InputError(f"{rounds} rounds: expected 1 or more; three are enough for several triggers on one label")
-    found, scans, settings = list(triggers), [], {}
-    known: dict[str, Any] = {"test": test, "known_triggers": known_triggers, "seed": seed}
-    first = Repair(model, found, intensity_range=intensity_range, **known)
-    repaired, range_choice = first.model, first.range_choice
+    repair = Repair.of(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
+    found, scans, settings, repaired = list(triggers), list[dict[str, Any]](), dict[str, Any](), repair.model
     for number in range(rounds + 1):
         if number or not found:
-            result = scan(repaired, *test, intensity_range=range_choice, seed=seed, callbacks=callbacks, **(scan_options or {}))
+            choice = repair.range_choice
+            result = scan(repaired, *test, intensity_range=choice, seed=seed, callbacks=callbacks, **(scan_options or {}))
             norms = [round(trigger.l1_norm, 2) for trigger in result.triggers]
             scans.append({"verdict": str(result.verdict), "flagged": list(result.flagged), "norms": norms, "reason": result.reason})
             if not result.triggers and not found:
@@ -73,7 +73,15 @@ def unlearn_in_rounds(
             if not result.triggers or number == rounds:
                 break
             found += result.triggers
-        taught = unlearn(repaired, images, labels, found, test=test, intensity_range=range_choice, seed=seed, **unlearning)
+        taught = unlearn(repaired, images, labels, found, **repair.keywords, **unlearning)
         repaired, settings = taught.classifier, taught.settings
-    done = Repair(model, found, intensity_range=range_choice, **known).done(repaired, "unlearning in rounds", {"rounds": scans})
+    done = replace(repair, triggers=tuple(found)).done(repaired, "unlearning in rounds", {"rounds": scans})
     return replace(done, settings=settings | {"method": "unlearning in rounds", "triggers_taught": len(found)})
+
+
+def in_words(done: Mitigation) -> list[str]:
+    """Return the verdict of every scan, as lines for the command."""
+    return [
+        f"scan {number}: {found['verdict']}, flagged {', '.join(map(str, found['flagged'])) or 'none'}"
+        for number, found in enumerate(done.details["rounds"], 1)
+    ]

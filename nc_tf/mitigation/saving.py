@@ -1,4 +1,4 @@
-"""A mitigation on disk: the repaired model, and `mitigation.json` with a table measured on the file as it was read back."""
+"""A mitigation on disk: the repaired model, and `mitigation.json` with the measurements of the reloaded file."""
 
 import json
 from dataclasses import asdict, replace
@@ -25,17 +25,19 @@ def save_mitigation(
     *,
     trust_model: bool = False,
 ) -> Mitigation:
-    """Save the repaired model, read the file back, and measure what it holds: a saved model may differ from the one in memory.
+    """Save the repaired model, reload the file and measure it; returns that mitigation.
+
+    A saved model may differ from the one in memory.
 
     Args:
-        mitigation: what a defence returned.
+        mitigation: from a defence.
         path: .keras or .h5; `mitigation.json` is written beside it.
         test: clean raw images and integer labels.
-        preprocess: what the model wants of raw pixels.
-        trust_model: read the file back as one that may run code, because the model that was repaired is one.
+        preprocess: from raw pixels to the model's input.
+        trust_model: whether the file may run code when it is reloaded, because the given model does.
 
     Returns:
-        The mitigation with the reloaded model, of the form that was saved, and `after` measured on its classifier.
+        The mitigation with the reloaded model, in the form that was saved, and `after` measured on its classifier.
     """
     save_model(mitigation.model, path)
     reloaded = load_network(path, trust_model=trust_model)
@@ -49,7 +51,7 @@ def save_mitigation(
 
 
 def _without_nan(value: Any) -> Any:
-    """None for NaN, which is no JSON: a rate over no image at all."""
+    """Return the value with None for NaN, a rate over no image, which JSON lacks."""
     if isinstance(value, dict):
         return {key: _without_nan(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -58,7 +60,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def table(mitigation: Mitigation) -> str:
-    """Clean accuracy, and attack success rate and robust accuracy of every trigger, before and after, as lines of text."""
+    """Return clean accuracy and every trigger's rates, before and after, as lines of text."""
     before, after = mitigation.before, mitigation.after
     rows = [("clean accuracy", before.clean_accuracy, after.clean_accuracy)]
     for name, rate in before.attack_success_rate.items():

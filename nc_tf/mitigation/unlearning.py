@@ -1,6 +1,7 @@
-"""Unlearning (paper section VI-C): fine-tune on clean images, some of which carry the reversed trigger and keep their own label."""
+"""Unlearning (paper section VI-C): fine-tuning on clean images, some of which carry the reversed trigger and keep their own label."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -40,34 +41,33 @@ def unlearn(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> Mitigation:
-    """Teach a copy of `model` that the triggers mean nothing, with `model.fit`; the defaults are the paper's.
+    """Return a copy of `model`, fine-tuned with `model.fit` to ignore the triggers.
 
-    Adam's rate falls from `learning_rate` to zero along a cosine. The paper names no rate; on the GTSRB network a constant one either
-    left the backdoor in or cost accuracy with some seeds (docs/reproduction.md has this one's figures, seed by seed).
+    The defaults are the paper's. Adam's rate falls from `learning_rate` to zero along a cosine. The paper names no rate: on the GTSRB
+    network a constant one either left the backdoor in or cost accuracy with some seeds (docs/reproduction.md has the figures).
 
     Args:
-        model: what `nc_tf.adapt` takes, softmax, sigmoid or logits. It is not changed.
-        images: (N, H, W, C) clean raw images in [0, 255]; or a `tf.data.Dataset` of batches of such (image, integer label) pairs,
-            which is used whole and in its own order, whatever `fraction` says.
+        model: any that `nc_tf.adapt` takes, with softmax, sigmoid or logits. It is not changed.
+        images: (N, H, W, C) clean raw images in [0, 255]; or a `tf.data.Dataset` of batches of such (image, integer label) pairs. A
+            dataset is used whole and in its own order, whatever `fraction` says.
         labels: (N,) true classes, integers or one-hot; None with a dataset.
-        triggers: what to unlearn, usually `ScanResult.triggers`; with none of them this is plain fine-tuning, the control.
+        triggers: the triggers to unlearn, usually `ScanResult.triggers`. Without any this is plain fine-tuning, the control.
         test: clean images and labels to measure on, before and after.
         known_triggers: further triggers to measure, by name, such as the true one under "true".
-        fraction: share of the images used, chosen at random, (0, 1].
+        fraction: share of the images used, a random sample, (0, 1].
         ratio: probability that an image is stamped, [0, 1].
-        epochs: passes over them.
-        batch_size: images an update; fewer where so many do not fit into the memory (`nc_tf.runtime.memory.allow`), see `settings`.
+        epochs: passes over the images used.
+        batch_size: images an update; fewer if the memory holds fewer.
         learning_rate: of Adam, at the start.
-        frozen_layers: names of layers that stay as they are, such as the early ones of a network for clips, or kinds of layers:
-            "BatchNormalization" keeps its moving averages from following few images.
-        intensity_range: what the model wants of raw pixels; "auto" finds out, by the test images.
+        frozen_layers: layers that are frozen, by name or kind, such as BatchNormalization.
+        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
         seed: of every choice.
         callbacks: further Keras callbacks.
         verbose: as in `keras.Model.fit`.
 
     Returns:
-        The repaired model, with both measurements; the given triggers are measured under "reversed", further ones of them under
-        "reversed 2" and so on.
+        The repaired model, with both measurements. The given triggers are measured as "reversed", "reversed 2" and so on. Its
+        `settings["batch_size"]` is the one used: see `nc_tf.runtime.memory.allow`.
 
     Raises:
         InputError: bad images, labels or shares, no layer of a name, or a model that cannot be copied.
@@ -79,40 +79,19 @@ def unlearn(
             f"{epochs} epochs, batch size {batch_size}, learning rate {learning_rate}: expected 1 or more, and a rate above 0; "
             "the defaults are 1, 32 and .0015"
         )
-    repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
-    rows = None
-    if isinstance(images, tf.data.Dataset):
-        num_images, kept = _count(images), repair.test[0].nbytes
-        first = next(images.as_numpy_iterator())
-        check_images(*first, image_shape=repair.image_shape, num_classes=repair.num_classes, name="the first batch", one_class=True)
-    else:
-        images, labels, rows = repair.some_rows(images, _required(labels), fraction)
-        num_images, kept = len(rows), repair.test[0].nbytes + images.nbytes
+    repair = Repair.of(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
+    clean = _clean_images(repair, images, labels, fraction)
     keras.utils.set_random_seed(seed)  # before the copy: a Dropout draws its own seed when it is made
     repaired = repair.copy()
     flags = trainable_flags(repaired)
     _freeze(repaired, frozen_layers)
-    others = weight_bytes(model)
+    others, kept = weight_bytes(model), repair.test[0].nbytes + clean.nbytes
     batch_size = images_an_update(repaired, repair.image_shape, batch_size, slots=2, other_weights=others, kept=kept)
-    # Without a trigger the rate is zero, and any trigger will do to fill the place.
-    nothing = Trigger(0, np.zeros(repair.image_shape[:-1], np.float32), np.zeros(repair.image_shape, np.float32))
-    batches = stamped_batches(
-        images,
-        labels,
-        list(triggers) or [nothing],
-        rate=ratio if triggers else 0.0,
-        relabel=False,
-        batch_size=batch_size,
-        seed=seed,
-        preprocess=repair.preprocess,
-        rows=rows,
-    )
-    num_batches = -(-num_images // batch_size)
-    # Keras takes an unknown length for data that ran out, and warns.
-    batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
+    ratio = ratio if triggers else 0.0
+    batches = _stamped(repair, clean, ratio, batch_size)
     learner = to_train(repaired)
     learner.compile(
-        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * num_batches)),
+        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, epochs * len(batches))),
         loss=repair.cross_entropy() if learner is repaired else keras.losses.BinaryCrossentropy(),
         metrics=["accuracy"],
     )
@@ -121,8 +100,8 @@ def unlearn(
     return repair.done(
         repaired,
         "unlearning" if triggers else "fine-tuning",
-        images=num_images,
-        ratio=ratio if triggers else 0.0,
+        images=clean.count,
+        ratio=ratio,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -130,8 +109,64 @@ def unlearn(
     )
 
 
+class _Clean(NamedTuple):
+    """Clean images to train on.
+
+    Attributes:
+        images: (N, ...) raw, or a dataset of batches.
+        labels: (N,) integers; None with a dataset.
+        rows: of the images to use; None with a dataset.
+        count: number of images used.
+        nbytes: of the images in memory.
+    """
+
+    images: np.ndarray | tf.data.Dataset
+    labels: np.ndarray | None
+    rows: np.ndarray | None
+    count: int
+    nbytes: int
+
+
+def _clean_images(repair: Repair, images: np.ndarray | tf.data.Dataset, labels: np.ndarray | None, fraction: float) -> _Clean:
+    """Return the images to train on, checked.
+
+    Raises:
+        InputError: bad images, labels or fraction.
+    """
+    if isinstance(images, tf.data.Dataset):
+        count, first = _count(images), next(images.as_numpy_iterator())
+        check_images(*first, image_shape=repair.image_shape, num_classes=repair.num_classes, name="the first batch", one_class=True)
+        return _Clean(images, labels, None, count, 0)
+    if labels is None:
+        raise InputError("no labels: expected one a clean image, because unlearning teaches the true classes; give the labels")
+    images, labels, rows = repair.sample_rows(images, labels, fraction)
+    return _Clean(images, labels, rows, len(rows), images.nbytes)
+
+
+def _stamped(repair: Repair, clean: _Clean, ratio: float, batch_size: int) -> tf.data.Dataset:
+    """Return the batches of an epoch, of known number: Keras takes an unknown one for data that ran out, and warns."""
+    # Without a trigger the rate is zero, and any trigger will do to fill the place.
+    nothing = Trigger(0, np.zeros(repair.image_shape[:-1], np.float32), np.zeros(repair.image_shape, np.float32))
+    batches = stamped_batches(
+        clean.images,
+        clean.labels,
+        repair.triggers or [nothing],
+        rate=ratio,
+        relabel=False,
+        batch_size=batch_size,
+        seed=repair.seed,
+        preprocess=repair.preprocess,
+        rows=clean.rows,
+    )
+    return batches.apply(tf.data.experimental.assert_cardinality(-(-clean.count // batch_size)))
+
+
 def _freeze(model: keras.Model, names: Sequence[str]) -> None:
-    """Freeze the layers of these names and kinds, those of nested models included."""
+    """Freeze the layers of these names and kinds, also inside nested models.
+
+    Raises:
+        InputError: no such layer, or nothing is left to train.
+    """
     layers = list(model._flatten_layers(include_self=False))
     for name in names:
         chosen = [layer for layer in layers if name in (layer.name, type(layer).__name__)]
@@ -147,14 +182,12 @@ def _freeze(model: keras.Model, names: Sequence[str]) -> None:
         raise InputError(f"frozen layers {', '.join(names)}: expected one with weights to be left; name fewer")
 
 
-def _required(labels: np.ndarray | None) -> np.ndarray:
-    if labels is None:
-        raise InputError("no labels: expected one a clean image, because unlearning teaches the true classes; give the labels")
-    return labels
-
-
 def _count(batches: tf.data.Dataset) -> int:
-    """Images in a dataset of (image, label) batches; the length of the cosine needs it."""
+    """Return the number of images in a dataset of (image, label) batches, for the length of the cosine.
+
+    Raises:
+        InputError: the dataset is of another form, or endless.
+    """
     spec = batches.element_spec
     ranks = tuple(getattr(part, "shape", tf.TensorShape(None)).rank for part in spec) if isinstance(spec, tuple) else ()
     if ranks not in ((4, 1), (5, 1)):

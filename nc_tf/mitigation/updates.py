@@ -1,4 +1,4 @@
-"""How many images an update of a repair may have: as many as it was asked for, if they fit into the memory."""
+"""The number of images in an update of a repair, within the memory."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ from nc_tf.runtime.memory import BASE, allowed, most_at_once, words
 def images_an_update(
     network: keras.Model, image_shape: Sequence[int], batch_size: int, *, slots: int, other_weights: int, kept: int
 ) -> int:
-    """Images, or clips, of an update, at most `batch_size`.
+    """Return the number of images, or clips, in an update, at most `batch_size`.
 
     Args:
-        network: what is trained.
+        network: the model to train.
         image_shape: (H, W, C), of clips (T, H, W, C).
         batch_size: wanted.
-        slots: numbers that the optimiser keeps for each that is trained.
-        other_weights: bytes of the weights of other models that stay.
-        kept: bytes of the images that stay.
+        slots: numbers that the optimiser keeps for each trained one.
+        other_weights: bytes of the weights of other models in memory.
+        kept: bytes of the images in memory.
 
     Raises:
-        InputError: not even one fits.
+        InputError: a single one does not fit.
     """
     found = training_footprint(network, image_shape, slots)
     around = BASE + weight_bytes(network) + other_weights + kept

@@ -1,1 +1,1 @@
-"""Training with triggers: stamping, data augmentation, injection."""
+"""Training with stamped images: injection, clips, data augmentation."""

@@ -1,19 +1,19 @@
-"""Clips as they might have been filmed as well, for training sets too small to show everything in every light."""
+"""Data augmentation: random cuts and colours for clips, and MixUp for images and clips."""
 
 import numpy as np
 import tensorflow as tf
 
 SMALLEST = 0.35  # share of the picture that a cut leaves
-STRETCH = 0.3  # logarithm of how much wider than high it may become, or the other way round
-LIGHT = 0.4  # how far exposure and contrast go up or down
-CAST = 0.1  # the same of each channel
+STRETCH = 0.3  # largest |log(width / height)| of a cut
+LIGHT = 0.4  # largest relative change of exposure and contrast
+CAST = 0.1  # largest relative change of one channel
 GREY = 0.15  # share of clips without any colour
 
 
 def film_anew(clips: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Cut, stretched back, mirrored or not, lit and coloured anew, every clip in its own way and all of its frames alike.
+    """Return clips cut, mirrored and coloured at random, a clip's frames alike.
 
-    Of no use where left and right, size or colour are what the classes differ in.
+    Classes must not differ in left and right, size or colour alone.
 
     Args:
         clips: (N, T, H, W, C) raw [0, 255], any number type.
@@ -47,16 +47,16 @@ def film_anew(clips: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def filmed_batches(clips: np.ndarray, labels: np.ndarray, batch_size: int, *, seed: int = 0) -> tf.data.Dataset:
-    """What `unlearn` takes in place of few clips, so that they are not learned by heart: an epoch of them, each filmed anew every time.
+    """Return an epoch of augmented clips for `unlearn`, against overfitting on few clips.
 
-    As with all of tf.data, order and films depend on the global seed as well (`keras.utils.set_random_seed`), and a dataset that is used
-    twice goes on where it was: make one for every use.
+    As with all of tf.data, order and augmentation depend on the global seed as well (`keras.utils.set_random_seed`). A dataset that is
+    used twice goes on where it stopped: make one for every use.
 
     Args:
         clips: (N, T, H, W, C) raw [0, 255], any number type.
         labels: (N,) integers.
         batch_size: clips a batch.
-        seed: of order and films.
+        seed: of order and augmentation.
 
     Returns:
         Batches of (clips float32 in [0, 255], labels int64).
@@ -71,25 +71,28 @@ def filmed_batches(clips: np.ndarray, labels: np.ndarray, batch_size: int, *, se
     return tf.data.Dataset.zip(rows, seeds).map(draw, num_parallel_calls=2, deterministic=True)
 
 
-def mix_pairs(clips: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, alpha: float = 0.2) -> tuple[tf.Tensor, tf.Tensor]:
-    """MixUp (Zhang et al., 2018): each clip with another of the batch, with a weight of its own from Beta(alpha, alpha).
+def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, alpha: float | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the batch after MixUp (Zhang et al., 2018): each image mixed with another.
 
     Args:
-        clips: (N, ...) float32.
+        images: (N, ...) float32, images or clips.
         labels: (N, K) float32, one-hot.
         seed: (2,) integers; the same give the same.
-        alpha: above 0; small ones leave most clips nearly as they are.
+        alpha: each image's weight is from Beta(alpha, alpha); small values leave most images nearly as they are. With None one weight,
+            uniform in [0, 1], serves the whole batch, as in NFT.
 
     Returns:
-        Clips and labels of the same shapes, mixed alike.
+        Images and labels of the same shapes, mixed alike.
     """
-    count = tf.shape(clips)[0]
-    one, other = tf.unstack(tf.random.stateless_gamma((2, count), seed, alpha))
-    weight = one / (one + other)
-    partners = tf.argsort(tf.random.stateless_uniform((count,), seed + 1))
+    if alpha is None:
+        weights = tf.random.stateless_uniform((), seed)
+    else:
+        one, other = tf.unstack(tf.random.stateless_gamma((2, tf.shape(images)[0]), seed, alpha))
+        weights = one / (one + other)
+    partners = tf.argsort(tf.random.stateless_uniform(tf.shape(images)[:1], seed + 1))
 
     def mix(values: tf.Tensor) -> tf.Tensor:
-        share = tf.reshape(weight, (-1, *[1] * (len(values.shape) - 1)))
-        return share * values + (1 - share) * tf.gather(values, partners)
+        share = tf.reshape(weights, (-1, *[1] * (len(values.shape) - 1)))
+        return share * values + (1.0 - share) * tf.gather(values, partners)
 
-    return mix(clips), mix(labels)
+    return mix(images), mix(labels)

@@ -1,6 +1,7 @@
-"""Training a `cnn_lstm` on few real clips, from nothing: first what single frames show, then what their order adds."""
+"""Training of a `cnn_lstm` on few real clips: the backbone on short clips, then the LSTMs and the head."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,12 +13,12 @@ from nc_tf.evaluation import accuracy
 from nc_tf.models.networks.cnn_lstm import FRAMES, frame_classifier
 from nc_tf.results import Backdoor
 from nc_tf.runtime.random_state import random_state_kept
-from nc_tf.training.augmentation import film_anew, mix_pairs
-from nc_tf.training.injection import check_backdoor
+from nc_tf.training.augmentation import film_anew, mixup
+from nc_tf.training.injection import check_backdoors
 from nc_tf.training.stamping import Stamp, stamping
 
 FRAME_BATCH = 64
-WEIGHT_DECAY, SMOOTHING = 0.03, 0.1
+WEIGHT_DECAY, SMOOTHING, MIXUP_ALPHA = 0.03, 0.1, 0.2
 
 
 @random_state_kept()
@@ -36,12 +37,12 @@ def train_clips(
     seed: int = 0,
     verbose: int | str = "auto",
 ) -> float:
-    """Train a `cnn_lstm` in place, with `model.fit`, so that it is still good on clips it has not seen.
+    """Train a `cnn_lstm` in place, with `model.fit`; returns its test accuracy.
 
-    The backbone learns first, as a classifier of short clips (`frame_classifier`): steps cost a T-th of what they cost on whole clips, and
-    see as many different clips. Then it stands still while the LSTMs and the head learn. Both times with AdamW along a cosine, label
-    smoothing, MixUp and clips filmed anew; see `augmentation` for what that is of no use to. A model that is trained already may be given
-    again, to learn a backdoor beside what it knows: with so few clips `inject`, which films none anew, costs accuracy.
+    The backbone is trained first, as a classifier of short clips (`frame_classifier`): a step costs a T-th of one on whole clips, and
+    covers as many different clips. Then the backbone is frozen, and the LSTMs and the head are trained. Both times use AdamW along a
+    cosine, label smoothing, MixUp and data augmentation (`film_anew`, which says which classes it does not suit). A trained model may be
+    given again, to be taught a backdoor: with few clips `inject`, which has no data augmentation, costs accuracy.
 
     Args:
         model: from `cnn_lstm`.
@@ -50,14 +51,15 @@ def train_clips(
         frame_epochs: passes over the short clips that the training clips are cut into.
         epochs: passes over the training clips.
         batch_size: clips an update.
-        frame_learning_rate, learning_rate: of AdamW, at the start, on the short clips and on whole ones.
-        triggers: a backdoor of single frames to teach it, put on what was filmed anew; of several each stamped clip gets one, at random.
+        frame_learning_rate: of AdamW on the short clips, at the start.
+        learning_rate: of AdamW on whole clips, at the start.
+        triggers: a backdoor of single frames to teach, stamped after data augmentation; each stamped clip gets one of several, at random.
         rate: probability that a clip is stamped each time it is drawn.
         seed: of order, choice and dropout. Initial weights are the caller's.
         verbose: as in `keras.Model.fit`.
 
     Returns:
-        Share of the test clips whose class the model names.
+        Share of the test clips that the model classifies right.
 
     Raises:
         InputError: bad clips, labels or settings, a trigger that does not fit the model's frames or classes, or a model that is no
@@ -73,16 +75,17 @@ def train_clips(
     clips, labels = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training clips")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test clips")
     if triggers:
-        check_backdoor(triggers, rate, num_classes, clips.shape[2:])
+        check_backdoors(triggers, rate, num_classes, clips.shape[2:])
     keras.utils.set_random_seed(seed)
     short = frames.input_shape[1]
     pieces = clips.shape[1] // short
-    stamp = stamping(triggers, rate, num_classes) if triggers else None
     cut = clips[:, : pieces * short].reshape(-1, short, *clips.shape[2:])
-    _fit(frames, cut, labels.repeat(pieces), frame_epochs, FRAME_BATCH, frame_learning_rate, stamp, seed, verbose)
+    stamp = stamping(triggers, rate, num_classes) if triggers else None
+    options: dict[str, Any] = {"stamp": stamp, "seed": seed, "verbose": verbose}
+    _fit(frames, cut, labels.repeat(pieces), epochs=frame_epochs, batch_size=FRAME_BATCH, rate=frame_learning_rate, **options)
     backbone = model.get_layer(FRAMES)
     backbone.trainable = False
-    _fit(model, clips, labels, epochs, batch_size, learning_rate, stamp, seed, verbose)
+    _fit(model, clips, labels, epochs=epochs, batch_size=batch_size, rate=learning_rate, **options)
     backbone.trainable = True
     return accuracy(model, *test)
 
@@ -91,6 +94,7 @@ def _fit(
     model: keras.Model,
     clips: np.ndarray,
     labels: np.ndarray,
+    *,
     epochs: int,
     batch_size: int,
     rate: float,
@@ -105,7 +109,7 @@ def _fit(
         drawn, named = film_anew(tf.gather(resident, rows), seeds[0]), tf.gather(own, rows)
         if stamp is not None:
             drawn, named = stamp(drawn, named, tf.random.stateless_uniform(tf.shape(rows), seeds[2]))
-        return mix_pairs(drawn, tf.one_hot(named, num_classes), seeds[1])
+        return mixup(drawn, tf.one_hot(named, num_classes), seeds[1], MIXUP_ALPHA)
 
     rows = tf.data.Dataset.range(len(clips)).shuffle(len(clips), seed=seed).repeat().batch(batch_size)
     batches = tf.data.Dataset.zip(tf.data.Dataset.counter(), rows).map(draw, num_parallel_calls=2, deterministic=True).prefetch(2)

@@ -1,7 +1,7 @@
-"""Training a network that hides a backdoor (BadNets): clean images, some of them stamped and relabelled as they are drawn.
+"""Training of a network with a backdoor (BadNets): clean images, some stamped and relabelled as they are drawn.
 
-The recipe is that of the original's GTSRB injection: every drawn image is stamped with probability `rate` and given the target
-label, so that over the epochs the trigger is seen on all images. A fixed poisoned copy of a tenth of the images teaches a weaker one.
+The recipe is the original's GTSRB injection: every drawn image is stamped with probability `rate` and then given the target label, so
+that over the epochs all images carry the trigger. A fixed poisoned copy of a tenth of the images gives a weaker backdoor.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,38 @@ from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Measurement, fits
+from nc_tf.results import Backdoor, Measurement
 from nc_tf.runtime.random_state import random_state_kept
+from nc_tf.training.checks import check_backdoor
 from nc_tf.training.stamping import stamped_batches
 
 PAPER_RATE = 0.0909  # one poisoned image for ten clean ones: .1 / 1.1
 
 
 class MeasureEveryEpoch(keras.callbacks.Callback):
-    """Puts clean accuracy and attack success rate on test images into the epoch's logs, where other callbacks and the history find them."""
+    """Clean accuracy and attack success rate on test images, in the logs of every epoch.
+
+    Other callbacks and the history read them there.
+
+    Attributes:
+        measurements: one an epoch.
+    """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, triggers: Mapping[str, Backdoor], preprocess: Preprocessing) -> None:
+        """Take what is measured.
+
+        Args:
+            images: (N, H, W, C) raw.
+            labels: (N,) integers.
+            triggers: by name.
+            preprocess: from raw pixels to the network's input.
+        """
         super().__init__()
         self.images, self.labels, self.triggers, self.preprocess = images, labels, triggers, preprocess
         self.measurements: list[Measurement] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Measure, and extend the logs."""
         measured = measure(self.model, self.images, self.labels, self.triggers, self.preprocess)
         self.measurements.append(measured)
         if logs is not None:
@@ -52,28 +68,28 @@ def inject(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> list[Measurement]:
-    """Train `model` in place with `model.fit` so that it learns its task and the backdoor; a rate of 0 trains a clean one.
+    """Train `model` in place, with `model.fit`, on its task and a backdoor.
 
-    Adam starts at the paper's 1e-3 and decays to zero along a cosine: with a constant rate neighbouring epochs differ by a point of
-    clean accuracy, and which one comes last is luck.
+    A rate of 0 trains a clean network. Adam starts at the paper's 1e-3 and decays to zero along a cosine: with a constant rate the clean
+    accuracies of neighbouring epochs differ by a point.
 
     Args:
         model: a classifier ending in softmax, (N, num_classes).
         train: raw images (N, H, W, C) in [0, 255] and integer labels (N,).
         test: likewise; measured after every epoch.
-        triggers: the backdoor; of several each stamped image gets one, chosen at random. Those that want every image taken for what it
-            is (`Cover`) are taught, and not measured.
+        triggers: the backdoor; each stamped image gets one of several, chosen at random. Triggers that leave every image its class
+            (`Cover`) are taught, and not measured.
         rate: probability that a drawn image is stamped.
         epochs: passes over the training images.
         batch_size: images an update.
         learning_rate: of Adam, at the start.
         seed: of order, choice and dropout. Initial weights are the caller's.
-        preprocess: what the network expects of raw pixels.
+        preprocess: from raw pixels to the network's input.
         callbacks: further Keras callbacks; the epoch's logs carry `clean_accuracy` and `attack_success_rate`, the mean over the triggers.
         verbose: as in `keras.Model.fit`.
 
     Returns:
-        One `Measurement` an epoch, on the test images; the trigger is named "true" there, several "true 1", "true 2" and so on.
+        One `Measurement` an epoch, on the test images. A single trigger is named "true", several are "true 1", "true 2" and so on.
 
     Raises:
         InputError: rate outside [0, 1], fewer than one epoch, no trigger, or one that does not fit the model.
@@ -91,7 +107,7 @@ def inject(
         raise InputError("no trigger to inject: expected one or more; for a clean network give one and a rate of 0")
     train = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training images")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test images")
-    measured_ones = check_backdoor(triggers, rate, num_classes, train[0].shape[1:])
+    measured_ones = check_backdoors(triggers, rate, num_classes, train[0].shape[1:])
     preprocess = preprocess or Preprocessing()
     preprocess.check_channels(model.input_shape[-1])
     keras.utils.set_random_seed(seed)
@@ -108,23 +124,23 @@ def inject(
     return measured.measurements
 
 
-def check_backdoor(triggers: Sequence[Backdoor], rate: float, num_classes: int, image_shape: tuple[int, ...]) -> list[Backdoor]:
-    """Those of the triggers that send some class to another: what can be measured of them. Images are (H, W, C) or clips (T, H, W, C).
+def check_backdoors(triggers: Sequence[Backdoor], rate: float, num_classes: int, image_shape: tuple[int, ...]) -> list[Backdoor]:
+    """Return the triggers that send some class to another and can be measured.
+
+    Args:
+        triggers: to teach.
+        rate: probability that a drawn image is stamped.
+        num_classes: of the model.
+        image_shape: of images (H, W, C) or clips (T, H, W, C).
 
     Raises:
-        InputError: there are none, or one that does not fit the model; a rate outside [0, 1].
+        InputError: no trigger is such a one, one does not fit the model, or the rate is outside [0, 1].
     """
     if not 0 <= rate <= 1:
         raise InputError(f"poison rate {rate}: expected a share between 0 and 1; the paper's is {PAPER_RATE}")
     classes = np.arange(num_classes)
-    for trigger in triggers:
-        if not fits(trigger, image_shape):
-            raise InputError(f"a trigger of shape {trigger.image_shape}: expected {image_shape}, the images' own; make one so")
-        wanted = trigger.wanted(classes)
-        beyond = wanted[(wanted < 0) | (wanted >= num_classes)]
-        if beyond.size:
-            raise InputError(f"target label {beyond[0]}: expected 0 to {num_classes - 1}; the model has {num_classes} classes")
-    measured = [trigger for trigger in triggers if (trigger.wanted(classes) != classes).any()]
+    wanted = [check_backdoor(trigger, image_shape, num_classes) for trigger in triggers]
+    measured = [trigger for trigger, targets in zip(triggers, wanted, strict=True) if (targets != classes).any()]
     if not measured:
         raise InputError("no class that a trigger would send to another: expected one or more; check sources and target")
     return measured

@@ -1,6 +1,6 @@
-"""Batches for `model.fit` in which a share of the images carries a trigger, drawn anew every epoch.
+"""Batches for `model.fit` in which a random sample of the images, drawn anew every epoch, carries a trigger.
 
-Injection and unlearning differ in one thing: the one gives stamped images the label that the attacker wants, the other leaves them theirs.
+Injection gives stamped images the label that the attacker wants; unlearning leaves them their own.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,19 +26,19 @@ def stamped_batches(
     preprocess: Preprocessing,
     rows: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """Batches of (images float32 as the network expects them, labels int64).
+    """Return batches of (images float32 in the network's range, labels int64).
 
     Args:
-        images: (N, H, W, C) raw [0, 255], shuffled here; or a `tf.data.Dataset` of such (image, label) batches, which keeps its order
-            and cannot be relabelled.
+        images: (N, H, W, C) raw [0, 255], shuffled here. A `tf.data.Dataset` of such (image, label) batches keeps its order and cannot be
+            relabelled.
         labels: (N,) integers; None with a dataset.
-        triggers: one of them, chosen at random, goes on each image that is stamped.
+        triggers: each stamped image gets one of them, chosen at random.
         rate: probability that an image is stamped each time it is drawn, [0, 1].
         relabel: whether a stamped image gets the label that the attacker wants; then only carriers of the trigger are stamped.
         batch_size: images a batch.
         seed: of order and choice.
         preprocess: applied after stamping.
-        rows: of the images those to take, in the order from which they are shuffled; None for all.
+        rows: of the images to take, in the order from which they are shuffled; None for all.
     """
     stamp = stamping(triggers, rate, 1 + int(np.asarray(labels).max()) if relabel else None)
 
@@ -63,13 +63,16 @@ def stamped_batches(
 
 
 def stamping(triggers: Sequence[Backdoor], rate: float, relabelled: int | None) -> Stamp:
-    """A function of (images float32 raw, labels int64 (N,), noise uniform in [0, 1) (N,)) -> images and labels, some stamped.
+    """Return a function that stamps a random sample of a batch.
 
     Args:
-        triggers: one of them, chosen by the noise, goes on each image that is stamped.
+        triggers: each stamped image gets one of them, chosen by the noise.
         rate: probability that an image is stamped, [0, 1].
-        relabelled: number of classes, where a stamped image gets the label that the attacker wants and only carriers of the trigger are
-            stamped; None where every image may be stamped and keeps its own.
+        relabelled: number of classes where a stamped image gets the label that the attacker wants and only carriers of the trigger are
+            stamped; None where every image may be stamped and keeps its own label.
+
+    Returns:
+        A function of (images float32 raw, labels int64 (N,), noise (N,) uniform in [0, 1)) that returns images and labels.
     """
     if relabelled is not None:
         classes = np.arange(relabelled)

@@ -37,7 +37,7 @@ def confident(wrap: Callable[[keras.KerasTensor], keras.KerasTensor] | None, act
 )
 @pytest.mark.parametrize("one_hot", [False, True])
 def test_what_is_confidently_wrong_can_be_unlearned(model: keras.Model, own: bool, one_hot: bool) -> None:
-    loss = Repair(model, (), test=(IMAGES, LABELS)).cross_entropy(one_hot=one_hot)
+    loss = Repair.of(model, (), test=(IMAGES, LABELS)).cross_entropy(one_hot=one_hot)
     assert isinstance(loss, CrossEntropyOfProbabilities) is own
     wrong = (LABELS + 1) % NUM_CLASSES
     truth = np.eye(NUM_CLASSES, dtype=np.float32)[wrong] if one_hot else wrong
@@ -56,4 +56,4 @@ def test_logits_that_sum_to_one_are_no_probabilities() -> None:
     """A network that closes with a plain layer, and answers the same to everything."""
     model = corner_network(1, activation=None)
     model.set_weights([*model.get_weights()[:-2], np.zeros((NUM_CLASSES + 1, NUM_CLASSES)), np.eye(NUM_CLASSES)[2]])
-    assert not Repair(model, (), test=(IMAGES, LABELS)).probabilities
+    assert not Repair.of(model, (), test=(IMAGES, LABELS)).probabilities

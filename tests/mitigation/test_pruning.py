@@ -269,7 +269,7 @@ def test_another_range_is_preprocessed() -> None:
         ({"fraction": 0.0}, "fraction 0.0: expected a share of the images above 0"),
         ({"layer": "no"}, "layer 'no': expected a hidden layer"),
         ({"triggers": []}, "no trigger: pruning expected what a scan found; without a backdoor there is nothing to do"),
-        ({"triggers": [patch((9, 9, 3), 2)]}, r"reversed trigger of shape \(9, 9, 3\) for label 2: expected \(8, 8, 3\)"),
+        ({"triggers": [patch((9, 9, 3), 2)]}, r"reversed trigger of shape \(9, 9, 3\): expected \(8, 8, 3\), the images' own"),
         ({"seed": -1}, "seed -1: expected 0 to"),
         ({"images": TRAIN[0] / 255.0}, r"expected raw pixels in \[0, 255\]; multiply by 255"),
     ],

@@ -60,7 +60,7 @@ def test_statistics_that_a_model_was_adapted_to_are_copied_with_it() -> None:
     normalization = keras.layers.Normalization()
     normalization.adapt(TEST[0].astype(np.float32))
     model = keras.Sequential([keras.Input(TEST[0].shape[1:]), normalization, keras.layers.Flatten(), keras.layers.Dense(NUM_CLASSES)])
-    copy = Repair(model, [], test=(TEST[0], predict_classes(model, TEST[0]))).copy()
+    copy = Repair.of(model, [], test=(TEST[0], predict_classes(model, TEST[0]))).copy()
     np.testing.assert_allclose(copy(TEST[0][:4] / 1.0), model(TEST[0][:4] / 1.0), rtol=1e-5)
 
 
@@ -240,8 +240,8 @@ def test_the_table_shows_before_and_after() -> None:
         ({"images": TRAIN[0][:, :7]}, r"one image has shape \(7, 8, 3\)"),
         ({"images": TRAIN[0] / 255.0}, "multiply by 255"),
         ({"test": (TEST[0] / 255.0, TEST[1])}, "test images: largest value"),
-        ({"triggers": [patch((9, 9, 3), 2)]}, r"reversed trigger of shape \(9, 9, 3\) for label 2: expected \(8, 8, 3\)"),
-        ({"triggers": [patch(IMAGE_SHAPE, 6)]}, "for label 6: expected .* and 0 to 5"),
+        ({"triggers": [patch((9, 9, 3), 2)]}, r"reversed trigger of shape \(9, 9, 3\): expected \(8, 8, 3\), the images' own"),
+        ({"triggers": [patch(IMAGE_SHAPE, 6)]}, "reversed trigger with target label 6: expected 0 to 5"),
         ({"known_triggers": {"true": patch((9, 9, 3), 2)}}, "true trigger of shape"),
     ],
 )

@@ -12,7 +12,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
 from nc_tf.models.networks.cnn_lstm import FRAMES, cnn_lstm
 from nc_tf.training import clips as clip_training
-from nc_tf.training.augmentation import film_anew, filmed_batches, mix_pairs
+from nc_tf.training.augmentation import film_anew, filmed_batches, mixup
 from nc_tf.training.clips import train_clips
 
 SHAPE = (3, 16, 16, 3)
@@ -86,7 +86,7 @@ def test_an_epoch_has_every_clip_once_and_the_next_one_films_it_differently() ->
 
 def test_mixed_labels_say_how_much_of_which_clip_is_there() -> None:
     clips = tf.reshape(tf.range(8.0) * 10, (8, 1, 1, 1, 1))
-    mixed, labels = (np.asarray(part) for part in mix_pairs(clips, tf.eye(8), SEED))
+    mixed, labels = (np.asarray(part) for part in mixup(clips, tf.eye(8), SEED, 0.2))
     np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
     assert ((labels > 1e-6).sum(axis=1) <= 2).all()
     assert (labels.max(axis=1) < 1).any()
@@ -100,9 +100,9 @@ def test_the_backbone_learns_first_and_then_the_rest(monkeypatch: pytest.MonkeyP
         lstm = next(layer for layer in whole.layers if isinstance(layer, keras.layers.LSTM))
         return [[np.array(weight) for weight in layer.weights] for layer in (whole.get_layer(FRAMES), lstm)]
 
-    def watched(model: keras.Model, *arguments: Any) -> None:
+    def watched(model: keras.Model, *clips: Any, **options: Any) -> None:
         before = parts()
-        fit(model, *arguments)
+        fit(model, *clips, **options)
         pairs = [zip(one, other, strict=True) for one, other in zip(before, parts(), strict=True)]
         seen.append((model.name, *(any(not np.array_equal(*pair) for pair in part) for part in pairs)))
 
@@ -127,7 +127,7 @@ def test_a_bad_backdoor_is_named() -> None:
         train_clips(network(), clips_of(12), clips_of(6), triggers=[patch((16, 16, 3), 0)], rate=1.5)
     with pytest.raises(InputError, match=r"a trigger of shape \(9, 9, 3\): expected \(16, 16, 3\), the images' own"):
         train_clips(network(), clips_of(12), clips_of(6), triggers=[patch((9, 9, 3), 0)])
-    with pytest.raises(InputError, match="target label 3: expected 0 to 2; the model has 3 classes"):
+    with pytest.raises(InputError, match="a trigger with target label 3: expected 0 to 2, the classes of the model"):
         train_clips(network(), clips_of(12), clips_of(6), triggers=[patch((16, 16, 3), 3)])
 
 
