@@ -30,8 +30,8 @@ def tune_output(
     seed: int = 0,
 ) -> nc_tf.Mitigation:
     """Return a copy whose output layer was fine-tuned on clean images."""
-    repair = Repair(model, triggers, test=test, known_triggers=known_triggers, seed=seed)
-    images, labels = repair.some(images, labels, fraction)
+    repair = Repair.of(model, triggers, test=test, known_triggers=known_triggers, seed=seed)
+    images, labels = repair.sample(images, labels, fraction)
     repaired = repair.copy()
     for layer in repaired.layers[:-1]:
         layer.trainable = False

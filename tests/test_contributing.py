@@ -16,9 +16,10 @@ from nc_tf import InputError, Mitigation, Trigger, load_model
 from nc_tf.attacks import poison_types
 from nc_tf.attacks.patch import patch
 from nc_tf.cli import inject as inject_command
-from nc_tf.cli import main as cli
+from nc_tf.cli import main
 from nc_tf.datasets.rendered import signs
 from nc_tf.demo import shipped_model
+from nc_tf.mitigation import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {name: (ROOT / "docs" / "how-to" / f"add-{name}.md").read_text(encoding="utf-8") for name in ("an-attack", "a-defence")}
@@ -44,7 +45,7 @@ def attack(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     registry = dict(poison_types.POISON_TYPES)
     monkeypatch.setattr(poison_types, "POISON_TYPES", registry)
     (line,) = re.findall(r"^POISON_TYPES\[.*$", PAGES["an-attack"], re.MULTILINE)
-    exec(line, {"POISON_TYPES": registry, "border": module.border})  # noqa: S102  # our own page
+    exec(line, {"POISON_TYPES": registry, "Attack": poison_types.Attack})  # noqa: S102  # our own page
     yield module
     del sys.modules[name]
 
@@ -105,14 +106,14 @@ def test_a_defence_repairs_a_copy() -> None:
     assert widest < max(float(np.abs(weights).max()) for weights in before if weights.ndim > 1)
 
 
-def test_a_command_as_the_page_has_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-
-    (text,) = (block for block in re.findall(r"```python\n(.*?)```", PAGES["a-defence"], re.DOTALL) if "add_arguments" in block)
-    command = ModuleType("nc_tf.cli.clip")
-    exec(compile(text, "clip.py", "exec"), command.__dict__)  # noqa: S102  # our own page
-    monkeypatch.setattr(cli, "COMMANDS", {**cli.COMMANDS, "clip": command})
+def test_the_line_of_the_registry_makes_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = re.findall(r"^DEFENCES\[.*$", PAGES["a-defence"], re.MULTILINE)
+    copied("mitigation.py", "nc_tf.mitigation.clipping")
+    monkeypatch.setattr(registry, "DEFENCES", dict(registry.DEFENCES))
+    monkeypatch.setattr(main, "DEFENCES", registry.DEFENCES)
+    exec(line, {"DEFENCES": registry.DEFENCES, "Defence": registry.Defence})  # noqa: S102  # our own page
     with pytest.raises(SystemExit) as left:
-        cli.main(["clip", "--help"])
+        main.main(["clip", "--help"])
     assert left.value.code == 0
     assert "--accuracy-bound" in capsys.readouterr().out
 

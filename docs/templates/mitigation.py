@@ -47,8 +47,8 @@ def clip_weights(
     Raises:
         InputError: bad images, labels or shares, or a model that cannot be copied.
     """
-    repair = Repair(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
-    images, labels = repair.some(images, labels, fraction)
+    repair = Repair.of(model, triggers, test=test, known_triggers=known_triggers, intensity_range=intensity_range, seed=seed)
+    images, labels = repair.sample(images, labels, fraction)
     repaired, kept, tried = repair.copy(), repair.copy().get_weights(), []
     least = accuracy(repaired, images, labels, repair.preprocess) - accuracy_bound
     for limit in LIMITS:
