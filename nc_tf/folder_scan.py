@@ -12,9 +12,9 @@ from nc_tf.datasets.labelled import LabelledImages
 from nc_tf.datasets.read import read
 from nc_tf.errors import InputError
 from nc_tf.models.loading.load import load_model
+from nc_tf.models.random_state import random_state_kept
 from nc_tf.report.report_file import write_report
 from nc_tf.results import ScanResult
-from nc_tf.runtime.random_state import random_state_kept
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.settings_record import DEMO, array_hash, model_facts, scan_record
 from nc_tf.scanning.callbacks import ScanCallback

@@ -16,8 +16,8 @@ from nc_tf.inversion.step import Inversion, Loss, RoundLog, Run, SearchSettings
 from nc_tf.inversion.trigger_space import EPSILON, TriggerSpace
 from nc_tf.models.adapting import adapt_to
 from nc_tf.models.frozen import FrozenNetwork
+from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing, preprocessing
-from nc_tf.runtime.random_state import random_state_kept
 from nc_tf.storage.files import whole_file
 
 HistoryRow = tuple[float, ...]  # step, ce, reg, loss, acc, reg_best, cost

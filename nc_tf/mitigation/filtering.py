@@ -12,9 +12,9 @@ from nc_tf.evaluation import predict_classes, share
 from nc_tf.mitigation.layers import find_layer, mean_activations, suspicious_units
 from nc_tf.mitigation.repair import Repair
 from nc_tf.models.adapting import adapt_to, original_form
+from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
-from nc_tf.runtime.random_state import random_state_kept
 
 FALSE_POSITIVE_RATES = (0.001, 0.005, 0.01, 0.05)  # the paper's figure 8
 # Slope of a clipped line that stands for a step at the threshold: a comparison is no layer, and .h5 files hold layers only.

@@ -9,6 +9,7 @@ from keras import layers
 
 from nc_tf.errors import InputError
 from nc_tf.evaluation import batches
+from nc_tf.models.keras_internals import flat_layers
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor
 
@@ -55,7 +56,7 @@ def all_layers(network: keras.Model) -> list[keras.layers.Layer]:
 
 def trainable_flags(network: keras.Model) -> list[tuple[keras.layers.Layer, bool]]:
     """Return the network and its layers, outer ones first, each with its `trainable`."""
-    return [(layer, layer.trainable) for layer in network._flatten_layers()]
+    return [(layer, layer.trainable) for layer in flat_layers(network)]
 
 
 def set_back(flags: Sequence[tuple[keras.layers.Layer, bool]]) -> None:

@@ -13,9 +13,9 @@ from nc_tf.evaluation import batches
 from nc_tf.mitigation.layers import Switches, find_layer, suspicious_units, switched_off, with_behind
 from nc_tf.mitigation.repair import Repair
 from nc_tf.models.adapting import adapted_like, original_form
+from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
-from nc_tf.runtime.random_state import random_state_kept
 
 Classify = Callable[[np.ndarray], np.ndarray]
 

@@ -16,6 +16,7 @@ from nc_tf.mitigation.cross_entropy import CrossEntropyOfProbabilities
 from nc_tf.models.adapting import adapt_to, adapted_like, original_form
 from nc_tf.models.folding import finalize_normalization
 from nc_tf.models.frozen import MOST_LOOKED_AT, answering, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
+from nc_tf.models.keras_internals import finds_logits
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
 from nc_tf.training.checks import check_backdoor
@@ -199,7 +200,7 @@ def _output_form(model: keras.Model, images: np.ndarray, preprocess: Preprocessi
     probabilities = puts_out_probabilities(model, check_finite(answers))
     first = model(as_input(model, preprocess(tf.constant(looked_at[:1]))), training=False)
     # Keras's losses take these in place of a softmax that comes last.
-    return probabilities, hasattr(first, "_keras_logits")
+    return probabilities, finds_logits(first)
 
 
 def _copied(model: keras.Model) -> keras.Model:

@@ -11,9 +11,9 @@ from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.errors import InputError
 from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.unlearning import unlearn
+from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
-from nc_tf.runtime.random_state import random_state_kept
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.scan import scan
 

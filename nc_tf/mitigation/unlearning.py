@@ -15,9 +15,10 @@ from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.updates import images_an_update
 from nc_tf.models.adapting import to_train
 from nc_tf.models.footprint import weight_bytes
+from nc_tf.models.keras_internals import flat_layers
+from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Mitigation, Trigger
-from nc_tf.runtime.random_state import random_state_kept
 from nc_tf.training.stamping import stamped_batches
 
 
@@ -167,7 +168,7 @@ def _freeze(model: keras.Model, names: Sequence[str]) -> None:
     Raises:
         InputError: no such layer, or nothing is left to train.
     """
-    layers = list(model._flatten_layers(include_self=False))
+    layers = list(flat_layers(model, include_self=False))
     for name in names:
         chosen = [layer for layer in layers if name in (layer.name, type(layer).__name__)]
         if not chosen:

@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 from keras import ops, tree
-from keras.src.models import Functional
 
 from nc_tf.errors import InputError, quote
 from nc_tf.models.ends import Ending, ImageShape, check_ends, chosen_output, ending_of, output_names, reshaped_from
+from nc_tf.models.keras_internals import Functional, call_of, maker_of, run_graph
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Form:
         images = keras.Input(self.image_shape or given.shape[1:], dtype=given.dtype)
         entered = images if self.image_shape is None else ops.reshape(images, (-1, *given.shape[1:]))
         if type(network).call in (Functional.call, keras.Sequential.call):
-            answers = _graph(network)._run_through_graph([entered])  # layer by layer, so that they can be found, frozen and cut
+            answers = run_graph(_graph(network), [entered])  # layer by layer, so that they can be found, frozen and cut
         else:
             answers = network(entered)
         scores = _a_score_a_class(tree.flatten(answers)[self.output], self.ending)
@@ -126,8 +126,8 @@ def to_train(classifier: keras.Model) -> keras.Model:
     form = _form(classifier)
     if form is None or form.ending is not Ending.PROBABILITY:
         return classifier
-    joined, node, _ = classifier.outputs[0]._keras_history
-    return keras.Model(classifier.inputs[0], joined._inbound_nodes[node].input_tensors[-1], name=classifier.name)
+    joined, call, _ = maker_of(classifier.outputs[0])
+    return keras.Model(classifier.inputs[0], call_of(joined, call).input_tensors[-1], name=classifier.name)
 
 
 def what_was_adapted(model: keras.Model) -> dict[str, Any]:

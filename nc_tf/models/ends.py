@@ -9,6 +9,7 @@ import numpy as np
 from keras import tree
 
 from nc_tf.errors import InputError, quote
+from nc_tf.models.keras_internals import call_of, maker_of
 
 ImageShape = tuple[int, ...]
 
@@ -165,13 +166,13 @@ def _last_activation(tensor: Any) -> str | None:
         if id(tensor) in seen:  # files from strangers may lead to one tensor on more ways than can be counted
             continue
         seen.add(id(tensor))
-        operation, node, number = tensor._keras_history
+        operation, call, number = maker_of(tensor)
         kind, activation = type(operation).__name__, getattr(operation, "activation", None)
         name = None if activation is None else getattr(activation, "__name__", type(activation).__name__)
         if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
             waiting.append(operation.outputs[number])
         elif kind in PASS_ON or (kind == "Activation" and name == "linear"):  # such as a closing cast to float32
-            waiting += operation._inbound_nodes[node].input_tensors
+            waiting += call_of(operation, call).input_tensors
         elif name is None and (kind == "TFSMLayer" or not type(operation).__module__.startswith("keras.")):
             found.add(None)
         else:

@@ -8,8 +8,16 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.ops import core
 
+from nc_tf.models.keras_internals import (
+    core_operations,
+    flat_layers,
+    input_structure,
+    lambda_output_shape,
+    maker_of,
+    nodes_by_depth,
+    run_graph,
+)
 from nc_tf.models.output_head import Head, graph_of, is_of_keras
 
 
@@ -77,7 +85,7 @@ def copy_up_to(head: Head, model: keras.Model, policy: str) -> keras.Model:
     copier.fill()
     finalize_normalization(copy)
     copy.trainable = False
-    for layer in copy._flatten_layers():  # those inside Bidirectional, too, which makes its own
+    for layer in flat_layers(copy):  # those inside Bidirectional, too, which makes its own
         if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
             layer.use_cudnn = False  # on a GPU the search is compiled by XLA, which cannot compile cuDNN's loop
     return copy
@@ -98,8 +106,8 @@ class _Copier:
     def clone(self, model: keras.Model) -> keras.Model:
         """Copy the graph of a model, a Sequential's too, with inputs of floats."""
         graph = graph_of(model)
-        inputs = keras.tree.map_structure(_free_input, graph._inputs_struct)
-        return keras.Model(inputs, graph._run_through_graph(inputs, operation_fn=self._copy), name=model.name)
+        inputs = keras.tree.map_structure(_free_input, input_structure(graph))
+        return keras.Model(inputs, run_graph(graph, inputs, self._copy), name=model.name)
 
     def fill(self) -> None:
         """Give the copies their weights."""
@@ -115,7 +123,7 @@ class _Copier:
         return self.clone(layer) if graph_of(layer) is not None else self._in_its_place(layer) or self._new(layer)
 
     def _in_its_place(self, layer: keras.Operation) -> Any:
-        if layer in self.folded.values() or layer in self.head.left_out or isinstance(layer, core.StopGradient):
+        if layer in self.folded.values() or layer in self.head.left_out or isinstance(layer, core_operations.StopGradient):
             is_layer = isinstance(layer, keras.layers.Layer)
             return _Nothing(name=layer.name, dtype=self.policy) if is_layer else _Argument(name=layer.name)
         return _Zeros(name=layer.name) if layer in self.head.zeroed else None
@@ -125,7 +133,9 @@ class _Copier:
         if isinstance(layer, keras.layers.Wrapper):
             return self._wrapper(layer, config)
         if type(layer) is keras.layers.Lambda:  # its function is at hand; `from_config` would look for it in `config`
-            new = keras.layers.Lambda(**config | {"function": layer.function, "output_shape": layer._output_shape, "mask": layer.mask})
+            new = keras.layers.Lambda(
+                **config | {"function": layer.function, "output_shape": lambda_output_shape(layer), "mask": layer.mask}
+            )
         else:
             new = layer.__class__.from_config(config)
         if isinstance(new, keras.layers.Layer):  # not an operation of a functional model, such as the division in `image / 255`
@@ -166,7 +176,7 @@ def _free_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
 
 def finalize_normalization(model: keras.Model) -> None:
     """Let its Normalization layers use the statistics that `set_weights` gave them: by itself that only stores them."""
-    for layer in model._flatten_layers():
+    for layer in flat_layers(model):
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
 
@@ -175,13 +185,13 @@ def _foldable(model: keras.Model) -> dict[keras.layers.Layer, keras.layers.Layer
     """Convolutions, each with the BatchNormalization that is the only one to read what it puts out."""
     graphs = list(_graphs(model))
     # Of its layers' own lists of nodes a model need not use all: a Sequential that was read from a file has been connected twice.
-    nodes = {node for graph in graphs for same_depth in graph._nodes_by_depth.values() for node in same_depth}
+    nodes = {node for graph in graphs for same_depth in nodes_by_depth(graph).values() for node in same_depth}
     calls = Counter(node.operation for node in nodes)
     readers = defaultdict(list)
     for node in nodes:
         for parent in node.parent_nodes:
             readers[parent.operation].append(node.operation)
-    shown = {tensor._keras_history.operation for graph in graphs for tensor in graph.outputs}
+    shown = {maker_of(tensor)[0] for graph in graphs for tensor in graph.outputs}
     # What a wrapper calls has no node of its own.
     shown |= {layer.layer for graph in graphs for layer in graph.layers if isinstance(layer, keras.layers.Wrapper)}
     return {

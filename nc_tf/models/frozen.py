@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from nc_tf.errors import InputError
 from nc_tf.models.folding import copy_up_to
+from nc_tf.models.keras_internals import flat_layers
 from nc_tf.models.loading.load import keras_reason
 from nc_tf.models.output_head import UNKNOWN, Head, output_head
 from nc_tf.models.scale import logit_scale
@@ -180,7 +181,7 @@ class FrozenNetwork:
     def _copied(self, model: keras.Model, precision: str, images: np.ndarray) -> _Copy:
         """The copy with the most left out that answers as the model does; in bfloat16 where that is asked for and makes no odds."""
         resolved, expected = resolve_precision(precision), self._answers(model, images)
-        share = NEAR if any(layer.compute_dtype in ("bfloat16", "float16") for layer in model._flatten_layers()) else AGREEING
+        share = NEAR if any(layer.compute_dtype in ("bfloat16", "float16") for layer in flat_layers(model)) else AGREEING
         found, reason = output_head(model), ""
         kept = {"softmax": "probabilities", "sigmoid": "probabilities", "logits": "logits"}.get(found.name, UNKNOWN.name)
         for head, output in {found: found.name, UNKNOWN: kept}.items():

@@ -8,8 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from keras.src.ops import core, nn, numpy
-from keras.src.ops.node import Node
+
+from nc_tf.models.keras_internals import Node, call_of, maker_of
+from nc_tf.models.keras_internals import core_operations as core
+from nc_tf.models.keras_internals import nn_operations as nn
+from nc_tf.models.keras_internals import numpy_operations as numpy
 
 Close = Callable[[tf.Tensor], tf.Tensor]
 
@@ -118,8 +121,8 @@ def output_head(model: keras.Model) -> Head:
 def _back(tensor: keras.KerasTensor) -> Iterator[tuple[keras.Operation, Node]]:
     """The operations before a tensor, the last one first, and how each was called, until one has several inputs or none."""
     while True:
-        operation, index, _ = tensor._keras_history
-        node = operation._inbound_nodes[index]
+        operation, call, _ = maker_of(tensor)
+        node = call_of(operation, call)
         if node.is_input:
             return
         inner = graph_of(operation)
@@ -210,13 +213,13 @@ def _in_turn(steps: Sequence[Close]) -> Close:
 
 def _complement(tensor: keras.KerasTensor) -> tuple[keras.Operation, keras.KerasTensor, int] | None:
     """Of [1 - p, p] or [p, 1 - p] the operation that makes 1 - p, and p (N, 1) with its place."""
-    operation, index, _ = tensor._keras_history
-    parts = operation._inbound_nodes[index].input_tensors
+    operation, call, _ = maker_of(tensor)
+    parts = call_of(operation, call).input_tensors
     if not isinstance(operation, numpy.Concatenate | layers.Concatenate) or len(parts) != 2 or any(p.shape[1:] != (1,) for p in parts):
         return None
     for place, (p, made) in enumerate((parts, parts[::-1])):
-        by, at, _ = made._keras_history
-        args = by._inbound_nodes[at].arguments.args
+        by, at, _ = maker_of(made)
+        args = call_of(by, at).arguments.args
         if isinstance(by, numpy.Subtract) and len(args) == 2 and args[1] is p and isinstance(args[0], int | float) and args[0] == 1:
             return by, p, place
     return None

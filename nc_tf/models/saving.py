@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import keras
-from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5
 
 from nc_tf.errors import InputError
+from nc_tf.models.keras_internals import save_hdf5
 from nc_tf.storage.files import whole_file
 from nc_tf.storage.hdf5_file import whole_hdf5
 
@@ -38,7 +38,7 @@ def save_model(model: keras.Model, path: str | Path) -> None:
     path, bare = check_model_file(path), _bare(model)
     if path.suffix == ".h5":
         with whole_hdf5(path) as file:
-            save_model_to_hdf5(bare, file, include_optimizer=False)
+            save_hdf5(bare, file)
     else:
         with whole_file(path) as temporary:
             bare.save(temporary)

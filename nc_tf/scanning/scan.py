@@ -9,9 +9,9 @@ import numpy as np
 from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.detection.verdict import judge
 from nc_tf.inversion.step import SearchSettings
+from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import LabelResult, ScanResult
-from nc_tf.runtime.random_state import random_state_kept
 from nc_tf.scanning.callbacks import CallbackList, ScanCallback
 from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.plan import ScanPlan, make_plan

@@ -11,8 +11,8 @@ from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
 from nc_tf.evaluation import accuracy
 from nc_tf.models.networks.cnn_lstm import FRAMES, frame_classifier
+from nc_tf.models.random_state import random_state_kept
 from nc_tf.results import Backdoor
-from nc_tf.runtime.random_state import random_state_kept
 from nc_tf.training.augmentation import film_anew, mixup
 from nc_tf.training.injection import check_backdoors
 from nc_tf.training.stamping import Stamp, stamping

@@ -12,9 +12,9 @@ import numpy as np
 from nc_tf.datasets.checks import check_images
 from nc_tf.errors import InputError
 from nc_tf.evaluation import measure
+from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Measurement
-from nc_tf.runtime.random_state import random_state_kept
 from nc_tf.training.checks import check_backdoor
 from nc_tf.training.stamping import stamped_batches
 

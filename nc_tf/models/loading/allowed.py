@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Any
 
-from keras.src.api_export import get_symbol_from_name
+from nc_tf.models.keras_internals import public_object
 
 ALLOWED = {"model", "layer", "application", "initializer", "regularizer", "constraint", "policy", "activation", "operation"}
 # What a name without a module stands for, as `.h5` files write it: the first that fits, in Keras's own order.
@@ -80,7 +80,7 @@ def keras_has(module: str, name: str) -> bool:
     """Whether the installed Keras has this name; nothing is imported to find out."""
     whole = full_name(module, name)
     module, _, name = whole.rpartition(".")
-    found: Any = get_symbol_from_name(whole)
+    found: Any = public_object(whole)
     return found is not None or (module in sys.modules and name in vars(sys.modules[module]))
 
 

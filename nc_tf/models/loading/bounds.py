@@ -16,9 +16,18 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.backend.common.symbolic_scope import SymbolicScope
 
 from nc_tf.errors import InputError, quote
+from nc_tf.models.keras_internals import (
+    REBUILD,
+    SymbolicScope,
+    flat_layers,
+    graph_inside,
+    inner_layers,
+    is_connected,
+    nodes_by_depth,
+    run_graph,
+)
 from nc_tf.models.loading.containers import RESAVE
 
 MAX_VALUES = 1 << 27  # in one tensor, for one image: 512 MiB in float32; the CT classifier of Keras's examples has 63 million
@@ -57,7 +66,7 @@ def built_within_bounds(path: Path) -> Iterator[None]:
     refusals: list[InputError] = []  # Keras makes other errors of those that pass through it
     kinds = (keras.Operation, keras.Layer)
     symbolic_calls = [kind.symbolic_call for kind in kinds]
-    from_config, connect = vars(keras.Sequential)["from_config"], keras.Sequential._maybe_rebuild
+    from_config, connect = vars(keras.Sequential)["from_config"], getattr(keras.Sequential, REBUILD)
 
     def watch(symbolic_call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(self: keras.Operation, *args: Any, **kwargs: Any) -> Any:
@@ -76,7 +85,7 @@ def built_within_bounds(path: Path) -> Iterator[None]:
         shape = config.pop("build_input_shape", None)
         model = from_config.__func__(cls, config, custom_objects)
         connect(model)
-        if model.layers and not model._functional and isinstance(shape, list):
+        if model.layers and not is_connected(model) and isinstance(shape, list):
             model.build(shape)
         return model
 
@@ -84,7 +93,8 @@ def built_within_bounds(path: Path) -> Iterator[None]:
         sys.setrecursionlimit(deepest - SPARE_FRAMES)
         for kind, symbolic_call in zip(kinds, symbolic_calls, strict=True):
             kind.symbolic_call = watch(symbolic_call)
-        keras.Sequential.from_config, keras.Sequential._maybe_rebuild = classmethod(connected_once), lambda _: None
+        keras.Sequential.from_config = classmethod(connected_once)
+        setattr(keras.Sequential, REBUILD, lambda _: None)
         yield
     except Exception as error:
         if refusals:
@@ -96,7 +106,8 @@ def built_within_bounds(path: Path) -> Iterator[None]:
         sys.setrecursionlimit(deepest)
         for kind, symbolic_call in zip(kinds, symbolic_calls, strict=True):
             kind.symbolic_call = symbolic_call
-        keras.Sequential.from_config, keras.Sequential._maybe_rebuild = from_config, connect
+        keras.Sequential.from_config = from_config
+        setattr(keras.Sequential, REBUILD, connect)
 
 
 def refuse_large_tensors(tensors: Any, name: str, path: Path, times: int = 1) -> None:
@@ -120,15 +131,15 @@ def refuse_many_parts(operation: keras.Operation, args: tuple[Any, ...], path: P
 def refuse_long_chain(model: keras.Model, path: Path) -> None:
     """Refuse a model, or one inside it, with more than MAX_CHAIN layers one behind the other."""
     for graph in _graphs(model):
-        length = len(graph._nodes_by_depth) - 1  # without the input
+        length = len(nodes_by_depth(graph)) - 1  # without the input
         if length > MAX_CHAIN:
             raise InputError(f"{path}: {length} layers one behind the other; the limit is {MAX_CHAIN}; {RESAVE}")
 
 
 def _graphs(model: keras.Model) -> Iterator[keras.Model]:
-    for layer in model._flatten_layers():
-        graph = getattr(layer, "_functional", layer)  # a Sequential has one inside
-        if hasattr(graph, "_nodes_by_depth"):
+    for layer in flat_layers(model):
+        graph = graph_inside(layer)
+        if nodes_by_depth(graph):
             yield graph
 
 
@@ -194,8 +205,7 @@ class Walk:
 
             return call
 
-        graph = getattr(model, "_functional", model)
-        return graph._run_through_graph(inputs, operation_fn=visit), calls
+        return run_graph(graph_inside(model), inputs, visit), calls
 
     def call(self, operation: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any], times: int) -> tuple[Any, int]:
         """What one layer puts out, and the number of calls inside it, itself included; the same again is looked up."""
@@ -273,9 +283,9 @@ def _calls_inside(operation: keras.Operation) -> int:
 
     @functools.cache
     def count(layer: keras.Operation) -> int:
-        graph = getattr(layer, "_functional", layer)
-        if hasattr(graph, "_nodes_by_depth"):
-            return sum(count(node.operation) for nodes in graph._nodes_by_depth.values() for node in nodes)
-        return 1 + sum(count(inner) for inner in getattr(layer, "_layers", ()))
+        levels = nodes_by_depth(graph_inside(layer))
+        if levels:
+            return sum(count(node.operation) for nodes in levels.values() for node in nodes)
+        return 1 + sum(count(inner) for inner in inner_layers(layer))
 
     return count(operation)

@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ import h5py
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.backend.common import global_state
-from keras.src.saving.serialization_lib import ObjectSharingScope
 
 from nc_tf.errors import InputError, quote
 from nc_tf.models.adapting import adapt
+from nc_tf.models.keras_internals import ObjectSharingScope, flat_layers, global_attribute, own_variables, set_global_attribute
 from nc_tf.models.loading.allowed import with_modules
 from nc_tf.models.loading.bounds import built_within_bounds, refuse_many_classes, refuse_what_never_fits
 from nc_tf.models.loading.containers import (
@@ -39,7 +39,7 @@ from nc_tf.models.loading.legacy.weights import pair_legacy_archive, pair_legacy
 from nc_tf.models.loading.quantized import as_float, refuse_quantized_h5
 from nc_tf.models.loading.quantized import load_weights as load_quantized_weights
 from nc_tf.models.loading.weights import Pair, assign, pair_weights
-from nc_tf.runtime.random_state import random_state_kept
+from nc_tf.models.random_state import random_state_kept
 
 UNSET = -27182.0  # marks weights before loading; exact in float32 and float16 rounds it to a value that is compared after rounding
 
@@ -222,14 +222,14 @@ def _skeleton(config: dict[str, Any], path: Path) -> Iterator[tuple[keras.Model,
     Yields:
         The model, and every variable that Keras made for it, those of layers that nobody reaches included.
     """
-    before = list(global_state.get_global_attribute("uninitialized_variables") or [])
+    before = list(global_attribute("uninitialized_variables") or [])
     try:
         with keras.StatelessScope(initialize_variables=False):
             model = _build(config, path)
-            yield model, (global_state.get_global_attribute("uninitialized_variables") or [])[len(before) :]
+            yield model, (global_attribute("uninitialized_variables") or [])[len(before) :]
     finally:
         # Keras remembers such variables and would allocate them at the end of the next stateless scope.
-        global_state.set_global_attribute("uninitialized_variables", before)
+        set_global_attribute("uninitialized_variables", before)
 
 
 def refuse_missing_values(variables: list[keras.Variable], stored: int, path: Path) -> None:
@@ -248,8 +248,8 @@ def mark_unset(model: keras.Model) -> None:
 
 def finish(model: keras.Model, path: Path) -> None:
     """Check that every weight was replaced, then let layers such as Normalization compute what they derive from theirs."""
-    for layer in model._flatten_layers():
-        for variable in layer._trainable_variables + layer._non_trainable_variables:
+    for layer in flat_layers(model):
+        for variable in chain(*own_variables(layer)):
             if tf.as_dtype(variable.dtype).is_floating and math.prod(variable.shape):
                 unset = tf.cast(UNSET, variable.dtype)
                 if bool(tf.reduce_all(tf.equal(variable.value, unset))):
@@ -262,8 +262,8 @@ def finish(model: keras.Model, path: Path) -> None:
 
 def refuse_nonfinite_weights(model: keras.Model, path: Path) -> None:
     """Refuse NaN and infinity in the weights, with which every result of a scan would be noise."""
-    for layer in model._flatten_layers():
-        for variable in layer._trainable_variables + layer._non_trainable_variables:
+    for layer in flat_layers(model):
+        for variable in chain(*own_variables(layer)):
             if tf.as_dtype(variable.dtype).is_floating:
                 values = tf.cast(variable.value, tf.float32) if variable.dtype != "float64" else variable.value
                 if not bool(tf.reduce_all(tf.math.is_finite(values))):

@@ -5,6 +5,7 @@ the network under other dtype policies. So each quantized kernel is divided by i
 """
 
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 
 from nc_tf.errors import InputError
+from nc_tf.models.keras_internals import dequantization_scale, flat_layers, own_variables
 
 UNDONE = {"QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy"}
 MODES = ("int8", "float8")
@@ -48,7 +50,7 @@ def refuse_quantized_h5(config: dict[str, Any], path: Path) -> None:
 
 def load_weights(model: keras.Model, weights: Path) -> None:
     """Let Keras load the weights of a quantized network into the float network that `as_float` described."""
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, LAYERS)]
+    layers = [layer for layer in flat_layers(model) if isinstance(layer, LAYERS)]
     try:
         for layer in layers:
             object.__setattr__(layer, "load_own_variables", _Dequantized(layer))
@@ -65,7 +67,7 @@ class _Dequantized:
         self.layer = layer
 
     def __call__(self, store: Any) -> None:
-        variables = self.layer._trainable_variables + self.layer._non_trainable_variables
+        variables = [*chain(*own_variables(self.layer))]
         values = [np.asarray(store[str(place)]) for place in range(len(store.keys()))]
         if len(values) < len(variables):
             raise ValueError(f"Layer {self.layer.name} expected {len(variables)} variables, but received {len(values)}")
@@ -79,6 +81,5 @@ class _Dequantized:
         if isinstance(self.layer, keras.layers.Embedding):
             return scale[:, None]
         if isinstance(self.layer, keras.layers.EinsumDense):
-            self.layer._set_quantization_info()
-            return np.asarray(self.layer._adjust_scale_for_dequant(scale))
+            return dequantization_scale(self.layer, scale)
         return scale

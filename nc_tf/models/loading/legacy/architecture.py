@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from nc_tf.errors import InputError, quote
+from nc_tf.models.keras_internals import flat_layers
 from nc_tf.models.loading.containers import FREE_BYTES, METADATA, RESAVE
 from nc_tf.models.loading.legacy.file import Entry, File, entry, new_name
 from nc_tf.models.loading.legacy.layers import MODELS, translate
@@ -87,7 +88,7 @@ def raise_epsilons(model: keras.Model, version: str) -> None:
     """Let BatchNormalization use the epsilon that its TensorFlow used: up to 2.11, its kernel for images and clips knew no smaller one."""
     if not (2, 2) <= File(Path(), version, False, _network).number < (2, 12):
         return
-    for layer in model._flatten_layers():
+    for layer in flat_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization) and layer.input_spec.ndim in (4, 5):
             layer.epsilon = max(layer.epsilon, FUSED_EPSILON)
 

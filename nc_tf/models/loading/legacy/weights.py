@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from nc_tf.errors import InputError, quote
+from nc_tf.models.keras_internals import own_variables
 from nc_tf.models.loading.containers import RESAVE
 from nc_tf.models.loading.legacy.architecture import OPERATIONS
 from nc_tf.models.loading.legacy.file import new_name
@@ -108,7 +109,7 @@ def _part(kind: str, config: dict[str, Any], layer: keras.Layer, place: str, nam
         names = {"kernel": ("depthwise_kernel",)}
     elif kind == "LayerScale":
         conversions, names = {"kernel": _to_depthwise}, {"kernel": ("gamma", "Variable")}
-    return Part(place, name, trainable, list(layer._trainable_variables), list(layer._non_trainable_variables), conversions, names)
+    return Part(place, name, trainable, *own_variables(layer), conversions, names)
 
 
 def _gain(gain: Callable[[int], np.ndarray]) -> Callable[[Any], Any]:

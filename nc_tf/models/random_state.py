@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from keras.src.backend.common import global_state
-from tensorflow.python.eager import context
+
+from nc_tf.models.keras_internals import global_attribute, set_global_attribute, tensorflow_state
 
 # Where Keras keeps the seed of `keras.utils.set_random_seed`, and the generator of layers without one.
 _KERAS = ("global_random_seed", "global_seed_generator")
@@ -20,8 +20,8 @@ def random_state_kept() -> Iterator[None]:
     copies a network needs it. What is read of Keras and of TensorFlow has no public name.
     """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the caller's, which may be the global one
-    keras = {name: global_state.get_global_attribute(name) for name in _KERAS}
-    tensorflow = {name: value for name, value in vars(context.context()).items() if name in ("_seed", "_rng")}
+    keras = {name: global_attribute(name) for name in _KERAS}
+    tensorflow = {name: value for name, value in tensorflow_state().items() if name in ("_seed", "_rng")}
     drawn = tensorflow["_rng"].getstate() if tensorflow.get("_rng") else None
     try:
         yield
@@ -29,7 +29,7 @@ def random_state_kept() -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
         for name, value in keras.items():
-            global_state.set_global_attribute(name, value)
-        vars(context.context()).update(tensorflow)
+            set_global_attribute(name, value)
+        tensorflow_state().update(tensorflow)
         if drawn is not None:
             tensorflow["_rng"].setstate(drawn)

@@ -18,7 +18,7 @@ from nc_tf.inversion.step import SearchSettings
 from nc_tf.mitigation.filtering import input_filter
 from nc_tf.mitigation.nft import nft
 from nc_tf.mitigation.pruning import prune
-from nc_tf.runtime.random_state import random_state_kept
+from nc_tf.models.random_state import random_state_kept
 from nc_tf.training.injection import inject
 
 IMAGES, LABELS = corner_images(24)
