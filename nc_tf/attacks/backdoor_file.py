@@ -18,7 +18,7 @@ Kinds = dict[str, dict[str, type]]
 
 
 def kinds() -> Kinds:
-    """Return the classes that a file may hold, by part ("pixels" or "goal") and name.
+    """Return the classes in files, by part ("pixels" or "goal") and name.
 
     Kinds of pixels are the `OneTarget` dataclasses of the modules in the registry of attacks.
     """

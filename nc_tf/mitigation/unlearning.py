@@ -60,7 +60,7 @@ def unlearn(
         batch_size: images an update; fewer if the memory holds fewer.
         learning_rate: of Adam, at the start.
         frozen_layers: layers that are frozen, by name or kind, such as BatchNormalization.
-        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
+        intensity_range: range of the model's input; "auto" tries all on the test images.
         seed: of every choice.
         callbacks: further Keras callbacks.
         verbose: as in `keras.Model.fit`.
@@ -144,7 +144,10 @@ def _clean_images(repair: Repair, images: np.ndarray | tf.data.Dataset, labels: 
 
 
 def _stamped(repair: Repair, clean: _Clean, ratio: float, batch_size: int) -> tf.data.Dataset:
-    """Return the batches of an epoch, of known number: Keras takes an unknown one for data that ran out, and warns."""
+    """Return the batches of an epoch, their number known.
+
+    Keras takes an unknown number for data that ran out, and warns.
+    """
     # Without a trigger the rate is zero, and any trigger will do to fill the place.
     nothing = Trigger(0, np.zeros(repair.image_shape[:-1], np.float32), np.zeros(repair.image_shape, np.float32))
     batches = stamped_batches(
@@ -183,7 +186,7 @@ def _freeze(model: keras.Model, names: Sequence[str]) -> None:
 
 
 def _count(batches: tf.data.Dataset) -> int:
-    """Return the number of images in a dataset of (image, label) batches, for the length of the cosine.
+    """Return the number of images in a dataset of (image, label) batches.
 
     Raises:
         InputError: the dataset is of another form, or endless.

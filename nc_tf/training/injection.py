@@ -44,7 +44,7 @@ class MeasureEveryEpoch(keras.callbacks.Callback):
         self.measurements: list[Measurement] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Measure, and extend the logs."""
+        """Measure, and add both rates to the logs."""
         measured = measure(self.model, self.images, self.labels, self.triggers, self.preprocess)
         self.measurements.append(measured)
         if logs is not None:
@@ -125,7 +125,7 @@ def inject(
 
 
 def check_backdoors(triggers: Sequence[Backdoor], rate: float, num_classes: int, image_shape: tuple[int, ...]) -> list[Backdoor]:
-    """Return the triggers that send some class to another and can be measured.
+    """Return the triggers that send some class to another.
 
     Args:
         triggers: to teach.
