@@ -100,7 +100,7 @@ def unlearn(
     return repair.done(
         repaired,
         "unlearning" if triggers else "fine-tuning",
-        images=clean.count,
+        images=clean.num_images,
         ratio=ratio,
         epochs=epochs,
         batch_size=batch_size,
@@ -116,14 +116,14 @@ class _Clean(NamedTuple):
         images: (N, ...) raw, or a dataset of batches.
         labels: (N,) integers; None with a dataset.
         rows: of the images to use; None with a dataset.
-        count: number of images used.
+        num_images: number of images used.
         nbytes: of the images in memory.
     """
 
     images: np.ndarray | tf.data.Dataset
     labels: np.ndarray | None
     rows: np.ndarray | None
-    count: int
+    num_images: int
     nbytes: int
 
 
@@ -161,7 +161,7 @@ def _stamped(repair: Repair, clean: _Clean, ratio: float, batch_size: int) -> tf
         preprocess=repair.preprocess,
         rows=clean.rows,
     )
-    return batches.apply(tf.data.experimental.assert_cardinality(-(-clean.count // batch_size)))
+    return batches.apply(tf.data.experimental.assert_cardinality(-(-clean.num_images // batch_size)))
 
 
 def _freeze(model: keras.Model, names: Sequence[str]) -> None:
