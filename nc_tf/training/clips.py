@@ -75,7 +75,7 @@ def train_clips(
     clips, labels = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training clips")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test clips")
     if triggers:
-        check_backdoors(triggers, rate, num_classes, clips.shape[2:])
+        check_backdoors(triggers, clips.shape[2:], num_classes, rate)
     keras.utils.set_random_seed(seed)
     short = frames.input_shape[1]
     pieces = clips.shape[1] // short
