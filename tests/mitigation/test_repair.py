@@ -1,6 +1,7 @@
 """The checked input of a repair: frozen, and checked again where a part is replaced."""
 
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from networks import IMAGE_SHAPE
 from planted import TEST, TRUE
 
 from nc_tf.attacks.patch import patch
+from nc_tf.detection.recognition import RangeChoice
 from nc_tf.errors import InputError
 from nc_tf.mitigation import repair as module
 from nc_tf.mitigation.repair import Repair
@@ -27,7 +29,12 @@ def test_it_is_frozen_and_a_replaced_part_is_checked(infected: keras.Model) -> N
 def test_the_range_is_chosen_once(infected: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     choose = module.choose_range
-    monkeypatch.setattr(module, "choose_range", lambda *given: asked.append(given[0]) or choose(*given))
+
+    def watched(*given: Any) -> RangeChoice:
+        asked.append(given[0])
+        return choose(*given)
+
+    monkeypatch.setattr(module, "choose_range", watched)
     repair = Repair.of(infected, [TRUE], test=TEST)
     assert repair.preprocess is repair.range_choice.preprocess
     again = Repair.of(infected, [TRUE], **repair.keywords)
