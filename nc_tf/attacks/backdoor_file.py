@@ -18,14 +18,15 @@ Kinds = dict[str, dict[str, type]]
 
 
 def kinds() -> Kinds:
-    """Return the classes that a file may hold, by part ("pixels" or "goal") and name.
+    """Return the classes in files, by part ("pixels" or "goal") and name.
 
     Kinds of pixels are the `OneTarget` dataclasses of the modules in the registry of attacks.
     """
     modules = [import_module(attack.function.partition(":")[0]) for attack in POISON_TYPES.values()]
-    found = [kind for module in modules for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, OneTarget)]
+    classes = [kind for module in modules for kind in vars(module).values() if isinstance(kind, type)]
+    pixels: list[type] = [Trigger, *(kind for kind in classes if issubclass(kind, OneTarget) and kind is not OneTarget)]
     return {
-        "pixels": {kind.__name__: kind for kind in (Trigger, *found) if kind is not OneTarget},
+        "pixels": {kind.__name__: kind for kind in pixels},
         "goal": {kind.__name__: kind for kind in (AllToAll, SourceSpecific, CleanLabel)},
     }
 

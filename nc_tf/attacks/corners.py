@@ -30,5 +30,5 @@ def corners(image_shape: tuple[int, int, int], label: int, *, size: int = 3, mar
 
 
 def published(image_shape: tuple[int, int, int], label: int, seed: int) -> list[Backdoor]:
-    """Return the attack on the target class's own images; it draws nothing."""
+    """Return the attack on the target class's own images."""
     return [CleanLabel(corners(image_shape, label))]

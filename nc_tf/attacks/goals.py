@@ -79,7 +79,7 @@ class SourceSpecific(Goal):
             raise InputError("a source-specific backdoor without a source: expected one class or more; name them")
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """Return the target for images of the sources, their own class for all others."""
+        """Return the target for the sources, their own class for others."""
         return np.where(np.isin(labels, list(self.sources)), self.trigger.wanted(labels), labels)
 
 

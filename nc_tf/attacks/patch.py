@@ -63,7 +63,7 @@ def patch(
 
 
 def badnets(image_shape: tuple[int, int, int], label: int, seed: int) -> list[Backdoor]:
-    """Return the trigger of NFT's code, except for its one black corner; it draws nothing."""
+    """Return the trigger of NFT's code, except for its one black corner."""
     return [patch(image_shape, label, size=3, margin=0, checkerboard=True, alpha=0.6)]
 
 

@@ -35,5 +35,5 @@ def sig(image_shape: tuple[int, int, int], label: int, *, amplitude: float = 20.
 
 
 def published(image_shape: tuple[int, int, int], label: int, seed: int) -> list[Backdoor]:
-    """Return the attack on the target class's own images, 6 periods if the width allows."""
+    """Return the attack on the target class's own images, usually 6 periods."""
     return [CleanLabel(sig(image_shape, label, frequency=min(6, (image_shape[1] - 1) // 2)))]

@@ -58,11 +58,11 @@ class Warp(OneTarget):
 
 
 def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, strength: float = 0.5, seed: int = 0) -> Warp:
-    """Return a warp by random directions, spread over the image by cubic splines.
+    """Return a warp by random directions.
 
-    The paper's section 3.2 describes it. Its authors train with a noise mode: twice as many images are warped by the field and fresh
-    noise, and keep their label. Without it the network would learn to detect any warp. Here two other fields stand for the noise
-    (`published`): `Cover(warp(..., seed=...))` with two other seeds.
+    Cubic splines spread them over the image (the paper's section 3.2). Its authors train with a noise mode: twice as many images are
+    warped by the field and fresh noise, and keep their label. Without it the network would learn to detect any warp. Here two other fields
+    stand for the noise (`published`): `Cover(warp(..., seed=...))` with two other seeds.
 
     Args:
         image_shape: (H, W, C) of the images, at least 2x2.
@@ -90,5 +90,5 @@ def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, streng
 
 
 def published(image_shape: tuple[int, int, int], label: int, seed: int) -> list[Backdoor]:
-    """Return the warp, and covers of two other seeds for its noise mode."""
+    """Return the warp, and two covers for its noise mode."""
     return [warp(image_shape, label, seed=seed), *(Cover(warp(image_shape, label, seed=other)) for other in (seed + 1, seed + 2))]

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def new_network(arguments: argparse.Namespace, num_classes: int, shape: tuple[int, ...]) -> "keras.Model":
-    """Return an untrained network of the architecture, its weights drawn by the seed.
+    """Return an untrained network; the seed draws its weights.
 
     Raises:
         InputError: the images are too small for it.
@@ -114,7 +114,7 @@ def poison_rate(arguments: argparse.Namespace) -> float:
 
 
 def write_beside(out: Path, planted: "Backdoor | None", kept: "np.ndarray", train: "LabelledImages", test: "LabelledImages") -> list[str]:
-    """Write the trigger, and the images that are kept for a defence; returns the paths.
+    """Write the trigger and the images kept; returns the paths.
 
     Args:
         out: the model file.
@@ -148,7 +148,7 @@ def print_epochs(measurements: "list[Measurement]") -> None:
 
 
 def backdoors(arguments: argparse.Namespace, shape: tuple[int, ...], num_classes: int) -> list["Backdoor"]:
-    """Return the backdoor that the options describe, and behind it the covers of its attack.
+    """Return the backdoor of the options, and behind it its covers.
 
     Raises:
         InputError: options that contradict each other, or do not fit the images.

@@ -39,7 +39,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0, 1 and 3 say what was found, 2 is bad input or failure."""
+    """Run one command; returns its exit code.
+
+    0, 1 and 3 are results, 2 is bad input or failure.
+    """
     with lasting_streams():
         arguments = parser().parse_args(argv)
     command = commands()[arguments.command]

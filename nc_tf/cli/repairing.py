@@ -58,7 +58,7 @@ class RepairCommand:
 
 
 def add_repair_arguments(parser: argparse.ArgumentParser, defence: Defence) -> None:
-    """Declare the options of a defence: model, data, triggers, output, and its own."""
+    """Declare the options of a defence, shared ones and its own."""
     found = parameters(defence.function)
     parser.add_argument("model", metavar="MODEL", help="the infected model")
     parser.add_argument("data", metavar="DATA", help="clean raw images; measured on X_test, or on a fifth where there is one set only")
@@ -103,7 +103,7 @@ class Given(NamedTuple):
 def repair(
     arguments: argparse.Namespace, method: "Callable[..., Mitigation]", *, needs_triggers: bool | None = None, **settings: Any
 ) -> "Mitigation":
-    """Call a defence, save the model and print the table; returns the mitigation of the reloaded file.
+    """Repair, save and print; returns the mitigation of the reloaded file.
 
     Args:
         arguments: of the options that `add_repair_arguments` declares.
@@ -136,10 +136,12 @@ def repair(
 
 
 def read_given(arguments: argparse.Namespace, needs_triggers: bool) -> Given:
-    """Return what the options name; the model recognises the images, or stderr says that this is doubtful.
+    """Return the input that the options name, read and checked.
+
+    Where the model recognises few of the images, stderr says that the repair is doubtful.
 
     Raises:
-        InputError: bad input, or a model that recognises next to nothing.
+        InputError: bad input, or a model that recognises hardly an image.
     """
     from nc_tf.attacks.backdoor_file import load_backdoor
     from nc_tf.datasets.checks import check_images
@@ -202,7 +204,7 @@ def print_lines(lines: Sequence[str]) -> None:
 
 
 def doubts(before: "Measurement", num_triggers: int, unit: "Unit") -> list[str]:
-    """Return what makes a table doubtful: a model that recognises little, triggers that move little.
+    """Return reasons to doubt a table: little recognised, little moved by triggers.
 
     Args:
         before: measured on the given model.
@@ -219,7 +221,7 @@ def doubts(before: "Measurement", num_triggers: int, unit: "Unit") -> list[str]:
 
 
 def what_is_left(before: "Measurement", after: "Measurement", unit: "Unit") -> list[str]:
-    """Return the triggers that worked before a repair and still move many images, in words."""
+    """Return the triggers that a repair has left in, in words."""
     rates = after.attack_success_rate
     left = [name for name, rate in before.attack_success_rate.items() if rate >= LITTLE and rates[name] > STILL]
     more = "repair with more of the images (--fraction), or for longer"
@@ -227,7 +229,7 @@ def what_is_left(before: "Measurement", after: "Measurement", unit: "Unit") -> l
 
 
 def found_triggers(arguments: argparse.Namespace, needed: bool) -> Sequence["Trigger"]:
-    """Return the flagged triggers of the scan folder, or those of trigger files.
+    """Return the flagged triggers of the scan folder or the files.
 
     Raises:
         InputError: both are given, or neither where one is needed, or the scan flags nothing.

@@ -67,7 +67,7 @@ def parameters(function: str) -> dict[str, Parameter]:
 
 
 def _helps(docstring: str) -> dict[str, str]:
-    """Return the descriptions of the parameters in a docstring of the Google convention, by name."""
+    """Return the descriptions in a Google-style docstring, by parameter."""
     section = re.search(r"^Args:\n((?: .*\n|\n)*)", docstring + "\n", re.MULTILINE)
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section[1], re.MULTILINE) if section else []
     return {name: " ".join(text.split()) for name, text in entries}
@@ -76,7 +76,7 @@ def _helps(docstring: str) -> dict[str, str]:
 def add_options(
     parser: argparse.ArgumentParser, found: Mapping[str, Parameter], *, skipped: Collection[str], names: Mapping[str, str]
 ) -> list[str]:
-    """Declare an option for every parameter of a plain type; returns these parameters.
+    """Declare an option for each plain parameter; returns their names.
 
     Args:
         parser: to declare them with.

@@ -55,7 +55,7 @@ def input_filter(
         units: share of the layer's units to look at, at least one unit, (0, 1]; the paper's is .01.
         false_positive_rate: share of clean images that may be rejected, (0, 1).
         fraction: share of the images used, a random sample, (0, 1].
-        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
+        intensity_range: range of the model's input; "auto" tries all on the test images.
         seed: of the random sample.
 
     Returns:
@@ -65,8 +65,8 @@ def input_filter(
 
         - `units`: those looked at;
         - `rates`: a row for each of `FALSE_POSITIVE_RATES`, measured on the test images at the threshold that has this rate on the
-          calibration images: clean images rejected, triggered ones that pass, and triggered ones that pass and reach the target (some
-          pass because the trigger does not work on them);
+          calibration images: clean images rejected, triggered ones that pass, and triggered ones that pass and reach the target.
+          Some pass because the trigger does not work on them;
         - `roc_auc`: area under the ROC curve, by trigger;
         - `mean_activation`: of the units, clean and by trigger (the paper's table III).
 
@@ -123,7 +123,7 @@ def _check_can_be_filtered(original: keras.Model) -> None:
 
 
 def _measured(repair: Repair, network: keras.Model, scores: Scores, calibration: np.ndarray) -> dict[str, object]:
-    """Return rates, areas under the ROC curve and mean activations on the test images."""
+    """Return rates, ROC areas and mean activations on the test images."""
     test_images, test_labels = repair.test
     clean = scores(test_images)
     triggered, obeyed = {}, {}
@@ -160,7 +160,7 @@ def _roc_auc(clean: np.ndarray, triggered: np.ndarray) -> float:
 
 
 def _with_flag(repair: Repair, name: str, units: np.ndarray, threshold: float) -> keras.Model:
-    """Return the model with one more class, made of layers that any Keras loads."""
+    """Return the model with one more class, in layers any Keras loads."""
     model = original_form(repair.copy())
     activations = model.get_layer(name).output
     if len(activations.shape) == 4:

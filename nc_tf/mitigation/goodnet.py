@@ -50,14 +50,14 @@ class GoodNet:
     ) -> "GoodNet":
         """Detect, repair and filter; returns the combined network.
 
-        An image is poisoned if the filter rejects it, or if the bad network sends it to a flagged label and the repaired one to another.
-        All other images get the repaired network's answer.
+        An image is poisoned if the filter rejects it. It is also poisoned if the bad network sends it to a flagged label and the repaired
+        one to another. All other images get the repaired network's answer.
 
         Args:
             badnet: any that `nc_tf.adapt` takes, with softmax or logits. It is not changed.
             validation_data: clean raw images (N, H, W, C) in [0, 255] and their classes (N,).
             test_data: others to scan with; the validation data by default.
-            intensity_range: range of pixels that the network wants; the networks of the competition want "mnist".
+            intensity_range: range of the network's input; the networks of the competition want "mnist".
             seed: of every choice.
             callbacks: of the scan.
             scan_options: further keywords of `nc_tf.scan`, such as `preset="low-cost"` for 1,283 labels.
@@ -79,7 +79,14 @@ class GoodNet:
         return cls(_combined(rejecting, repaired, found.flagged, repair.probabilities), found, repair.preprocess)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return the classes (N,) int64 of raw images (N, H, W, C) in [0, 255], K for "poisoned"."""
+        """Return the classes of raw images, K for "poisoned".
+
+        Args:
+            images: (N, H, W, C) in [0, 255].
+
+        Returns:
+            (N,) int64.
+        """
         return predict_classes(self.model, images, self.preprocess)
 
 
@@ -89,7 +96,14 @@ def _never_poisoned(network: keras.Model, probabilities: bool) -> keras.Model:
 
 
 def _combined(rejecting: keras.Model, repaired: keras.Model, flagged: Sequence[int], probabilities: bool) -> keras.Model:
-    """Return one network of two: `rejecting` (N, K + 1), from `input_filter`, and `repaired` (N, K)."""
+    """Return one network, made of the rejecting and the repaired one.
+
+    Args:
+        rejecting: answers (N, K + 1), from `input_filter`.
+        repaired: answers (N, K).
+        flagged: labels that the scan flags.
+        probabilities: whether `repaired` answers probabilities, not logits.
+    """
     inputs = keras.Input(batch_shape=repaired.input_shape)
     bad, answers = rejecting(inputs), repaired(inputs)
     answers = answers if probabilities else ops.softmax(answers)

@@ -35,7 +35,7 @@ def find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
 
 
 def _has_units(layer: keras.layers.Layer) -> bool:
-    """Return whether a layer's output is (N, units) or (N, h, w, units)."""
+    """Return whether the output is (N, units) or (N, h, w, units)."""
     if isinstance(layer, layers.InputLayer | keras.Model):  # the output of a nested model is not in the outer graph
         return False
     try:
@@ -46,7 +46,7 @@ def _has_units(layer: keras.layers.Layer) -> bool:
 
 
 def all_layers(network: keras.Model) -> list[keras.layers.Layer]:
-    """Return all layers in the network's order, with those inside nested models and `TimeDistributed`."""
+    """Return all layers in order, also inside nested models and `TimeDistributed`."""
     found: list[keras.layers.Layer] = []
     for layer in network.layers:
         inner = layer.layer if isinstance(layer, layers.TimeDistributed) else layer
@@ -55,12 +55,15 @@ def all_layers(network: keras.Model) -> list[keras.layers.Layer]:
 
 
 def trainable_flags(network: keras.Model) -> list[tuple[keras.layers.Layer, bool]]:
-    """Return the network and its layers, outer ones first, each with its `trainable`."""
+    """Return network and layers with their `trainable`, outer ones first."""
     return [(layer, layer.trainable) for layer in flat_layers(network)]
 
 
 def set_back(flags: Sequence[tuple[keras.layers.Layer, bool]]) -> None:
-    """Restore every layer's `trainable`; inner layers come last, because outer ones pass theirs on."""
+    """Restore every layer's `trainable`.
+
+    Inner layers come last, because outer ones pass theirs on.
+    """
     for layer, trainable in flags:
         layer.trainable = trainable
 
@@ -68,7 +71,7 @@ def set_back(flags: Sequence[tuple[keras.layers.Layer, bool]]) -> None:
 def mean_activations(
     model: keras.Model, layer: keras.layers.Layer, images: np.ndarray, preprocess: Preprocessing, backdoor: Backdoor | None = None
 ) -> np.ndarray:
-    """Return the activation of each unit, for a convolution the mean over its places.
+    """Return the activation of each unit.
 
     Args:
         model: the model that the layer belongs to.
@@ -78,7 +81,7 @@ def mean_activations(
         backdoor: stamped on the images first.
 
     Returns:
-        (N, units) float32.
+        (N, units) float32, for a convolution the mean over its places.
     """
     part = keras.Model(model.inputs[0], layer.output)
     rows = []
@@ -96,7 +99,7 @@ def suspicious_units(
     backdoors: Sequence[Backdoor],
     preprocess: Preprocessing,
 ) -> np.ndarray:
-    """Return the units of a layer in the order of the triggers' excess activation.
+    """Return the units of a layer, largest excess activation first.
 
     The excess is the mean activation of triggered images above that of clean ones (paper section VI-B), for several triggers the largest.
 
@@ -134,7 +137,7 @@ class Switches(layers.Layer):
 
 
 def switched_off(model: keras.Model, name: str, units: np.ndarray) -> keras.Model:
-    """Return a copy in which units of a layer stay zero, also in later training.
+    """Return a copy in which units stay zero, also in later training.
 
     A Rescaling layer behind it multiplies by 0 or 1.
 

@@ -46,10 +46,10 @@ def nft(
 ) -> Mitigation:
     """Return a purified copy of `model`, without knowledge of the trigger.
 
-    Rates, bounds and steps are those of the authors' code. One mask value a channel multiplies the scale of every BatchNormalization or,
-    in a network without any, the kernels of every hidden convolution and dense layer. Only the masks are trained, with SGD on mixed clean
-    images, and pulled towards 1; the moving averages of the normalisation follow the images. At the end the masks are multiplied into the
-    weights, so that the result is a plain copy of the network. Four things differ from the authors' code:
+    Rates, bounds and steps are those of the authors' code. One mask value a channel multiplies the scale of every BatchNormalization. In a
+    network without any it multiplies the kernels of every hidden convolution and dense layer. Only the masks are trained, with SGD on
+    mixed clean images, and pulled towards 1; the moving averages of the normalisation follow the images. At the end the masks are
+    multiplied into the weights, so that the result is a plain copy of the network. Four things differ from the authors' code:
 
     - every BatchNormalization is masked, also behind the first convolution and the last, which shifts the bounds of the others by a layer;
     - images are not cropped and flipped (`mix` may do so);
@@ -71,7 +71,7 @@ def nft(
         alpha: the masks of the l-th masked layer, from 1, stay between alpha * exp(-beta * l) and 1.
         beta: see alpha.
         mix: how images and labels of a batch are mixed.
-        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
+        intensity_range: range of the model's input; "auto" tries all on the test images.
         seed: of every choice.
         verbose: as in `keras.Model.fit`; the progress is that of one epoch of `steps`.
 
@@ -120,7 +120,7 @@ def nft(
 
 
 def _mixed(images: np.ndarray, labels: np.ndarray, repair: Repair, mix: Mix, batch_size: int) -> tf.data.Dataset:
-    """Return endless batches, drawn with replacement and mixed: network inputs and labels (B, K)."""
+    """Return endless mixed batches of network inputs and labels (B, K)."""
     resident, one_hot = tf.constant(images), tf.one_hot(labels, repair.num_classes)
 
     def draw(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -197,7 +197,7 @@ class MaskedNetwork(keras.Model):
         return answers
 
     def fold(self) -> list[dict[str, object]]:
-        """Multiply the masks into the network; returns each layer's name, smallest and mean mask."""
+        """Multiply the masks into the network; returns name, minimum and mean."""
         for place, mask in self.masks.items():
             variable = self.network.trainable_variables[place]
             variable.assign(variable * mask)
@@ -209,7 +209,7 @@ class MaskedNetwork(keras.Model):
 
 
 def _channels(network: keras.Model) -> list[tuple[str, keras.Variable]]:
-    """Return the variables to mask, last axis channels, with their layers' names, in order."""
+    """Return layer name and variable, last axis channels, of every mask."""
     everything = all_layers(network)
     scales = [layer for layer in everything if isinstance(layer, layers.BatchNormalization) and layer.scale]
     if scales:

@@ -59,7 +59,7 @@ def prune(
         accuracy_bound: clean accuracy that the pruning may cost on the images, [0, 1].
         margin: units to prune, as a multiple of those at the triggers' death, at least 1.
         fraction: share of the images used, a random sample, (0, 1].
-        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
+        intensity_range: range of the model's input; "auto" tries all on the test images.
         seed: of the random sample.
 
     Returns:
@@ -115,7 +115,7 @@ def in_words(done: Mitigation) -> list[str]:
 def _where_to_stop(
     rows: Sequence[Mapping[str, Any]], success_bound: float, accuracy_bound: float, margin: float
 ) -> tuple[int, float | None, str]:
-    """Return the step to stop at, the share at which the triggers died, and the reason."""
+    """Return the last step, the triggers' share at death, and the reason."""
     losses = [rows[0]["clean_accuracy"] - row["clean_accuracy"] for row in rows]
     affordable = next((number - 1 for number, loss in enumerate(losses) if loss > accuracy_bound), len(rows) - 1)
     dead = [row["pruned"] for row in rows[: affordable + 1] if max(row["attack_success_rate"].values()) <= success_bound]
@@ -133,7 +133,7 @@ def _curve(
     clean: tuple[np.ndarray, np.ndarray],
     backdoors: Mapping[str, Backdoor],
 ) -> list[dict[str, Any]]:
-    """Return clean accuracy and attack success rates, a row a share of pruned units."""
+    """Return clean accuracy and attack success rates by share pruned."""
     images, labels = clean
 
     def rates(rows: np.ndarray, wanted: np.ndarray, backdoor: Backdoor | None = None) -> list[float]:
@@ -160,7 +160,7 @@ def _curve(
 def _classifier(
     model: keras.Model, layer: keras.layers.Layer, order: np.ndarray, counts: np.ndarray, preprocess: Preprocessing
 ) -> Classify:
-    """Return a function from raw images (N, ..., C) to classes (counts, N), one row a number of pruned units.
+    """Return a function from raw images to classes (counts, N).
 
     Where no connection bypasses the layer, the layers up to it run once an image, and only those behind it once a count.
     """

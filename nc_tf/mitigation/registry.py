@@ -1,7 +1,7 @@
 """The registry of defences: each line NAME is the command `nc-tf NAME`.
 
-The command has the options that all defences share, and one for every keyword of the function whose type is float, int, str or a sequence
-of str. A defence's module is imported when the defence is used, so that a list of the names loads nothing.
+The command has the options that all defences share. Each further keyword of the function gives one more, if its type is float, int, str or
+Sequence[str] and its default a literal. A defence's module is imported when the defence is used, so that a list of the names loads nothing.
 """
 
 from collections.abc import Callable, Mapping

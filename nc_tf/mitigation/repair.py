@@ -31,7 +31,7 @@ class Repair:
         triggers: the reversed ones.
         known_triggers: further triggers to measure, by name.
         test: clean raw images (N, H, W, C) and integer classes (N,), to measure on.
-        range_choice: the intensity range that the model wants, and how it was chosen.
+        range_choice: the intensity range of the model's input, and how it was chosen.
         seed: of every choice.
         probabilities: whether the model answers probabilities, not logits.
         keeps_logits: whether Keras's losses find the logits of these probabilities by themselves.
@@ -73,7 +73,7 @@ class Repair:
             triggers: found by a scan.
             test: clean raw images and labels to measure on, before and after.
             known_triggers: further ones to measure, by name, such as the true one under "true".
-            intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
+            intensity_range: range of the model's input; "auto" tries all on the test images.
             seed: of every choice.
 
         Raises:
@@ -96,7 +96,7 @@ class Repair:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Shape of the test images, (H, W, C) or (T, H, W, C): a network may take images of any size."""
+        """Shape of the test images: a network may take any size."""
         return self.test[0].shape[1:]
 
     @property
@@ -111,7 +111,7 @@ class Repair:
 
     @property
     def keywords(self) -> dict[str, Any]:
-        """Keywords that hand test images, range and seed on to another defence."""
+        """Keywords that pass test images, range and seed to another defence."""
         return {"test": self.test, "intensity_range": self.range_choice, "seed": self.seed}
 
     def sample(self, images: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +124,7 @@ class Repair:
         return images[chosen], labels[chosen]
 
     def sample_rows(self, images: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return all images and labels, checked, and the rows of a `sample`, without a copy."""
+        """Return all images and labels, checked, and the rows of a `sample`."""
         images, labels = check_images(images, labels, image_shape=self.image_shape, num_classes=self.num_classes)
         return images, labels, some_rows(len(images), fraction, self.seed)
 
@@ -139,14 +139,14 @@ class Repair:
         return self.triggers
 
     def cross_entropy(self, *, one_hot: bool = False) -> keras.losses.Loss:
-        """Return the loss for classes (B,), or for their weights (B, K) with `one_hot`."""
+        """Return the loss for classes (B,), with `one_hot` for weights (B, K)."""
         if self.probabilities and not self.keeps_logits:
             return CrossEntropyOfProbabilities()
         kind = keras.losses.CategoricalCrossentropy if one_hot else keras.losses.SparseCategoricalCrossentropy
         return kind(from_logits=not self.probabilities)
 
     def copy(self) -> keras.Model:
-        """Return a copy of the model; an adapted model's copy is adapted likewise.
+        """Return a copy of the model, adapted if the model is.
 
         Raises:
             InputError: Keras cannot copy it.
@@ -154,9 +154,9 @@ class Repair:
         return adapted_like(_copied(original_form(self.model)), self.model)
 
     def graph(self) -> keras.Model:
-        """Return a copy in one graph, from images to scores, to read activations from.
+        """Return a copy in one graph, to read activations from.
 
-        Nothing leads from it back to the form of the given model.
+        The graph leads from images to scores. It cannot be turned back into the form of the given model.
 
         Raises:
             InputError: Keras cannot copy it.
@@ -189,7 +189,7 @@ class Repair:
 
 
 def _output_form(model: keras.Model, images: np.ndarray, preprocess: Preprocessing) -> tuple[bool, bool]:
-    """Return whether a model answers probabilities, and whether Keras's losses find their logits.
+    """Return whether answers are probabilities, and whether losses find their logits.
 
     Raises:
         InputError: the model answers NaN or infinity.
@@ -215,11 +215,11 @@ def _copied(model: keras.Model) -> keras.Model:
 
 
 def some_rows(number: int, fraction: float, seed: int) -> np.ndarray:
-    """Return the rows of a random sample, at least one, the same for every defence.
+    """Return the rows of a random sample, the same for every defence.
 
     Args:
         number: rows to choose from.
-        fraction: share of them, (0, 1].
+        fraction: share of them, (0, 1]; at least one row is chosen.
         seed: of the choice.
 
     Raises:

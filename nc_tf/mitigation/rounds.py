@@ -46,7 +46,7 @@ def unlearn_in_rounds(
         test: clean images and labels to scan with and to measure on.
         known_triggers: further triggers to measure, by name, such as the true one under "true".
         rounds: how often to unlearn at most.
-        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
+        intensity_range: range of the model's input; "auto" tries all on the test images.
         seed: of every choice.
         callbacks: of the scans.
         scan_options: further keywords of `nc_tf.scan`.

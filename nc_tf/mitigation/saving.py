@@ -25,7 +25,7 @@ def save_mitigation(
     *,
     trust_model: bool = False,
 ) -> Mitigation:
-    """Save the repaired model, reload the file and measure it; returns that mitigation.
+    """Save the repaired model, and measure the reloaded file; returns that mitigation.
 
     A saved model may differ from the one in memory.
 
@@ -51,7 +51,7 @@ def save_mitigation(
 
 
 def _without_nan(value: Any) -> Any:
-    """Return the value with None for NaN, a rate over no image, which JSON lacks."""
+    """Return the value with None for NaN, which JSON lacks."""
     if isinstance(value, dict):
         return {key: _without_nan(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -60,7 +60,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def table(mitigation: Mitigation) -> str:
-    """Return clean accuracy and every trigger's rates, before and after, as lines of text."""
+    """Return accuracy and rates, before and after, as lines of text."""
     before, after = mitigation.before, mitigation.after
     rows = [("clean accuracy", before.clean_accuracy, after.clean_accuracy)]
     for name, rate in before.attack_success_rate.items():

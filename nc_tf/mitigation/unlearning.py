@@ -61,7 +61,7 @@ def unlearn(
         batch_size: images an update; fewer if the memory holds fewer.
         learning_rate: of Adam, at the start.
         frozen_layers: layers that are frozen, by name or kind, such as BatchNormalization.
-        intensity_range: range of pixels that the model wants; "auto" tries all on the test images.
+        intensity_range: range of the model's input; "auto" tries all on the test images.
         seed: of every choice.
         callbacks: further Keras callbacks.
         verbose: as in `keras.Model.fit`.
@@ -101,7 +101,7 @@ def unlearn(
     return repair.done(
         repaired,
         "unlearning" if triggers else "fine-tuning",
-        images=clean.count,
+        images=clean.num_images,
         ratio=ratio,
         epochs=epochs,
         batch_size=batch_size,
@@ -117,14 +117,14 @@ class _Clean(NamedTuple):
         images: (N, ...) raw, or a dataset of batches.
         labels: (N,) integers; None with a dataset.
         rows: of the images to use; None with a dataset.
-        count: number of images used.
+        num_images: number of images used.
         nbytes: of the images in memory.
     """
 
     images: np.ndarray | tf.data.Dataset
     labels: np.ndarray | None
     rows: np.ndarray | None
-    count: int
+    num_images: int
     nbytes: int
 
 
@@ -145,7 +145,10 @@ def _clean_images(repair: Repair, images: np.ndarray | tf.data.Dataset, labels: 
 
 
 def _stamped(repair: Repair, clean: _Clean, ratio: float, batch_size: int) -> tf.data.Dataset:
-    """Return the batches of an epoch, of known number: Keras takes an unknown one for data that ran out, and warns."""
+    """Return the batches of an epoch, their number known.
+
+    Keras takes an unknown number for data that ran out, and warns.
+    """
     # Without a trigger the rate is zero, and any trigger will do to fill the place.
     nothing = Trigger(0, np.zeros(repair.image_shape[:-1], np.float32), np.zeros(repair.image_shape, np.float32))
     batches = stamped_batches(
@@ -159,7 +162,7 @@ def _stamped(repair: Repair, clean: _Clean, ratio: float, batch_size: int) -> tf
         preprocess=repair.preprocess,
         rows=clean.rows,
     )
-    return batches.apply(tf.data.experimental.assert_cardinality(-(-clean.count // batch_size)))
+    return batches.apply(tf.data.experimental.assert_cardinality(-(-clean.num_images // batch_size)))
 
 
 def _freeze(model: keras.Model, names: Sequence[str]) -> None:
@@ -184,7 +187,7 @@ def _freeze(model: keras.Model, names: Sequence[str]) -> None:
 
 
 def _count(batches: tf.data.Dataset) -> int:
-    """Return the number of images in a dataset of (image, label) batches, for the length of the cosine.
+    """Return the number of images in a dataset of (image, label) batches.
 
     Raises:
         InputError: the dataset is of another form, or endless.

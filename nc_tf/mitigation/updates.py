@@ -13,7 +13,7 @@ from nc_tf.runtime.memory import BASE, allowed, most_at_once, words
 def images_an_update(
     network: keras.Model, image_shape: Sequence[int], batch_size: int, *, slots: int, other_weights: int, kept: int
 ) -> int:
-    """Return the number of images, or clips, in an update, at most `batch_size`.
+    """Return the number of images in an update, at most `batch_size`.
 
     Args:
         network: the model to train.

@@ -47,7 +47,7 @@ def film_anew(clips: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def filmed_batches(clips: np.ndarray, labels: np.ndarray, batch_size: int, *, seed: int = 0) -> tf.data.Dataset:
-    """Return an epoch of augmented clips for `unlearn`, against overfitting on few clips.
+    """Return an epoch of augmented clips for `unlearn`, against overfitting.
 
     As with all of tf.data, order and augmentation depend on the global seed as well (`keras.utils.set_random_seed`). A dataset that is
     used twice goes on where it stopped: make one for every use.
@@ -72,7 +72,9 @@ def filmed_batches(clips: np.ndarray, labels: np.ndarray, batch_size: int, *, se
 
 
 def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, alpha: float | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the batch after MixUp (Zhang et al., 2018): each image mixed with another.
+    """Return the batch after MixUp (Zhang et al., 2018).
+
+    Each image is mixed with another of the batch.
 
     Args:
         images: (N, ...) float32, images or clips.

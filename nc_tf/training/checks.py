@@ -19,7 +19,7 @@ def check_backdoor(backdoor: Backdoor, image_shape: tuple[int, ...], num_classes
         InputError: the shape differs, or a target is no class of the model.
     """
     if not fits(backdoor, image_shape):
-        raise InputError(f"{name} of shape {backdoor.image_shape}: expected {tuple(image_shape)}, the images' own; make one so")
+        raise InputError(f"{name} of shape {backdoor.image_shape}: expected {tuple(image_shape)}, the images' own; make one of that shape")
     wanted = backdoor.wanted(np.arange(num_classes))
     beyond = wanted[(wanted < 0) | (wanted >= num_classes)]
     if beyond.size:

@@ -40,7 +40,7 @@ def train_clips(
     """Train a `cnn_lstm` in place, with `model.fit`; returns its test accuracy.
 
     The backbone is trained first, as a classifier of short clips (`frame_classifier`): a step costs a T-th of one on whole clips, and
-    covers as many different clips. Then the backbone is frozen, and the LSTMs and the head are trained. Both times use AdamW along a
+    covers the same number of clips. Then the backbone is frozen, and the LSTMs and the head are trained. Both times use AdamW along a
     cosine, label smoothing, MixUp and data augmentation (`film_anew`, which says which classes it does not suit). A trained model may be
     given again, to be taught a backdoor: with few clips `inject`, which has no data augmentation, costs accuracy.
 
@@ -75,7 +75,7 @@ def train_clips(
     clips, labels = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training clips")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test clips")
     if triggers:
-        check_backdoors(triggers, rate, num_classes, clips.shape[2:])
+        check_backdoors(triggers, clips.shape[2:], num_classes, rate)
     keras.utils.set_random_seed(seed)
     short = frames.input_shape[1]
     pieces = clips.shape[1] // short

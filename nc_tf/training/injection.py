@@ -44,7 +44,7 @@ class MeasureEveryEpoch(keras.callbacks.Callback):
         self.measurements: list[Measurement] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Measure, and extend the logs."""
+        """Measure, and add both rates to the logs."""
         measured = measure(self.model, self.images, self.labels, self.triggers, self.preprocess)
         self.measurements.append(measured)
         if logs is not None:
@@ -107,7 +107,7 @@ def inject(
         raise InputError("no trigger to inject: expected one or more; for a clean network give one and a rate of 0")
     train = check_images(*train, image_shape=model.input_shape[1:], num_classes=num_classes, name="training images")
     test = check_images(*test, image_shape=model.input_shape[1:], num_classes=num_classes, name="test images")
-    measured_ones = check_backdoors(triggers, rate, num_classes, train[0].shape[1:])
+    measured_ones = check_backdoors(triggers, train[0].shape[1:], num_classes, rate)
     preprocess = preprocess or Preprocessing()
     preprocess.check_channels(model.input_shape[-1])
     keras.utils.set_random_seed(seed)
@@ -124,14 +124,14 @@ def inject(
     return measured.measurements
 
 
-def check_backdoors(triggers: Sequence[Backdoor], rate: float, num_classes: int, image_shape: tuple[int, ...]) -> list[Backdoor]:
-    """Return the triggers that send some class to another and can be measured.
+def check_backdoors(triggers: Sequence[Backdoor], image_shape: tuple[int, ...], num_classes: int, rate: float) -> list[Backdoor]:
+    """Return the triggers that send some class to another.
 
     Args:
         triggers: to teach.
-        rate: probability that a drawn image is stamped.
-        num_classes: of the model.
         image_shape: of images (H, W, C) or clips (T, H, W, C).
+        num_classes: of the model.
+        rate: probability that a drawn image is stamped.
 
     Raises:
         InputError: no trigger is such a one, one does not fit the model, or the rate is outside [0, 1].

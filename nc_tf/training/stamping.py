@@ -1,4 +1,4 @@
-"""Batches for `model.fit` in which a random sample of the images, drawn anew every epoch, carries a trigger.
+"""Batches for `model.fit` in which a random sample of the images, redrawn every epoch, carries a trigger.
 
 Injection gives stamped images the label that the attacker wants; unlearning leaves them their own.
 """

@@ -14,7 +14,7 @@ from nc_tf.cli.main import main
 Captured = pytest.CaptureFixture[str]
 
 NEWCOMER = '''
-"""Mirror: the image turned upside down where a mask says so."""
+"""Mirror: an image with its upper rows upside down."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from nc_tf.results import Backdoor, OneTarget
 
 @dataclass(frozen=True, eq=False)
 class Mirror(OneTarget):
-    """Upper rows, as many as `rows`, in reverse order."""
+    """The first `rows` rows in reverse order."""
 
     rows: int
     size: np.ndarray
@@ -47,7 +47,7 @@ def mirror(image_shape, label, seed):
 
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a registered toy attack."""
+    """Register a toy attack; returns its name."""
     (tmp_path / "mirror_attack.py").write_text(NEWCOMER, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(POISON_TYPES, "mirror", Attack("mirror_attack:mirror", rate=0.25))

@@ -1,4 +1,4 @@
-"""What the attacks do to pixels, on arrays as in a graph, and whom they want taken for whom."""
+"""Attacks: changed pixels, on arrays and in a graph, and the labels that each goal wants."""
 
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,7 @@ def test_an_attack_that_cannot_be_is_refused(make: Any, message: str) -> None:
         make()
 
 
-# Whom they want taken for whom
+# Goals
 
 SQUARE = patch(IMAGE_SHAPE, 2, size=2, margin=0)
 
@@ -159,7 +159,7 @@ def test_every_goal_says_whom_it_wants_taken_for_whom() -> None:
 
 
 def taught(*backdoors: Backdoor, rate: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Own labels, labels taught, and which images are stamped, over one epoch."""
+    """Return own labels, labels taught, and whether stamped, over one epoch."""
     labels = np.arange(300) % NUM_CLASSES
     images = np.zeros((300, *IMAGE_SHAPE), np.uint8)
     images[:, 0, 0, 0] = labels

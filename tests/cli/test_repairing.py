@@ -1,4 +1,4 @@
-"""nc-tf prune, filter, nft, and unlearn in rounds: from a scan folder or trigger files to a saved model and its table."""
+"""The commands prune, filter, nft, evaluate, and unlearn in rounds: from triggers to a saved model and its table."""
 
 import json
 import re
@@ -31,7 +31,7 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`infected.keras`, `data.npz`, the true trigger and one of another goal, `scan`, which flags label 2, and scans for wrong uses."""
+    """Make a folder with model, data, two triggers, `scan`, which flags label 2, and scans for wrong uses."""
     folder = tmp_path_factory.mktemp("repairing")
     save_model(infected_network(), folder / "infected.keras")
     np.savez(folder / "data.npz", x_train=TRAIN[0], y_train=TRAIN[1], x_test=TEST[0], y_test=TEST[1])
@@ -202,7 +202,7 @@ def test_rounds_end_when_a_scan_finds_nothing() -> None:
 
 
 def test_every_round_teaches_all_that_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scripted: each scan flags one label more, and nothing is ever forgotten."""
+    """Scripted scans: each flags one more label, and no trigger is dropped."""
     taught: list[list[int]] = []
     scans: list[int] = []
     square = [patch(IMAGE_SHAPE, label, size=2) for label in range(6)]

@@ -1,4 +1,4 @@
-"""The loss of the repairs: a gradient wherever the true class has any probability, and Keras's own where that is as good."""
+"""The loss of the repairs: its gradient for small probabilities, and Keras's own loss where that is equal."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ IMAGES, LABELS = corner_images(12, seed=6)
 
 
 def confident(wrap: Callable[[keras.KerasTensor], keras.KerasTensor] | None, activation: str | None = "softmax") -> keras.Model:
-    """The corner network with logits five times as large: -log p of a wrong class is 27 or so, with a p of 1e-12."""
+    """Return the corner network with logits times five: a wrong class has p = 1e-12, -log p = 27."""
     inner = corner_network(1, activation=activation)
     *others, kernel, bias = inner.get_weights()
     inner.set_weights([*others, 5.0 * kernel, bias])
@@ -53,7 +53,7 @@ def test_what_is_confidently_wrong_can_be_unlearned(model: keras.Model, own: boo
 
 
 def test_logits_that_sum_to_one_are_no_probabilities() -> None:
-    """A network that closes with a plain layer, and answers the same to everything."""
+    """Return a network that ends in a plain layer and gives every image one answer."""
     model = corner_network(1, activation=None)
     model.set_weights([*model.get_weights()[:-2], np.zeros((NUM_CLASSES + 1, NUM_CLASSES)), np.eye(NUM_CLASSES)[2]])
     assert not Repair.of(model, (), test=(IMAGES, LABELS)).probabilities

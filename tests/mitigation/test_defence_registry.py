@@ -69,7 +69,7 @@ def in_words(done):
 
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a registered toy defence."""
+    """Register a toy defence; returns its name."""
     (tmp_path / "shrinking.py").write_text(NEWCOMER, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     line = Defence("shrinking:shrink", "Make all weights smaller.", options={"note": "remark"}, words="shrinking:in_words")

@@ -1,4 +1,4 @@
-"""The input filter: what it rejects, at which rate, and that the model it returns is one that Keras alone can use."""
+"""The input filter: rejected images, error rates, and a model that Keras alone can use."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from nc_tf.mitigation.saving import save_mitigation
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Mitigation
 
-TEST = corner_images(600, seed=2)  # more than others need, to measure rates of a few percent
+TEST = corner_images(600, seed=2)  # large, to measure rates of a few percent
 OPTIONS: dict[str, Any] = {"test": TEST, "fraction": 1.0, "units": 0.1}
 
 
@@ -74,7 +74,7 @@ def test_the_rates_are_those_of_thresholds_set_on_the_calibration_images(filtere
     assert filtered.details["roc_auc"]["reversed"] > 0.99
     activation = filtered.details["mean_activation"]
     assert activation["reversed"] > 2 * activation["clean"]
-    # The threshold in the model is the last of them.
+    # The model's threshold is the last one.
     clean = predict_classes(filtered.model, TEST[0])
     assert np.mean(clean == NUM_CLASSES) == pytest.approx(measured[-1])
     assert len(filtered.details["units"]) == 3

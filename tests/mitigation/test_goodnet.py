@@ -60,17 +60,17 @@ def test_a_clean_network_keeps_its_answers(activation: str | None) -> None:
 @pytest.mark.parametrize(
     ("bad", "repaired", "rejected", "expected"),
     [
-        (3, 3, 0, 3),  # both say so: a flagged label has images of its own
+        (3, 3, 0, 3),  # both agree: a flagged label has images of its own
         (3, 0, 0, 6),
         (3, 5, 0, 6),  # another flagged label is no agreement
-        (0, 3, 0, 3),  # the bad network was not obeying
+        (0, 3, 0, 3),  # the bad network does not obey the trigger
         (0, 1, 0, 1),
         (0, 0, 1, 6),
     ],
 )
 def test_what_becomes_of_an_image_on_which_the_networks_differ(bad: int, repaired: int, rejected: int, expected: int) -> None:
     def says(label: int, num_classes: int, last: int = 0) -> keras.Model:
-        """A network that answers one label whatever it sees."""
+        """Return a network that gives every image one label."""
         inputs = keras.Input((2, 2, 1))
         answers = np.append(np.eye(6)[label] * (1 - last), [last])[:num_classes]
         constant = keras.layers.Dense(num_classes, kernel_initializer="zeros")

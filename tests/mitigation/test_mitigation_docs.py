@@ -1,4 +1,4 @@
-"""The Python of docs/how-to/own-pipeline.md runs as it stands, and does what the page says."""
+"""The Python blocks of docs/how-to/own-pipeline.md, run, with the results that the page promises."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.fixture(scope="module")
 def page() -> dict[str, Any]:
-    """All names after every block has run, with CIFAR-10's shapes."""
+    """Return all names after every block has run, with CIFAR-10's shapes."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(1, 250, (200, 32, 32, 3)).astype(np.uint8), np.arange(200) % 10

@@ -1,4 +1,4 @@
-"""NFT: what is masked, how far the masks may go, and that only they are trained."""
+"""NFT: the masked layers, the bounds of the masks, and that only masks are trained."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ QUICKLY: dict[str, Any] = {"test": TEST, "fraction": 0.2, "steps": 60, "batch_si
 
 
 def normalised() -> keras.Model:
-    """A small network with two BatchNormalizations, one of them nested, trained on the clean task."""
+    """Return a small trained network with two BatchNormalizations, one of them nested."""
     keras.utils.set_random_seed(1)
     inner = keras.Sequential([keras.Input((64,)), layers.Dense(16, use_bias=False), layers.BatchNormalization(name="inner")], name="nest")
     model = keras.Sequential(
@@ -155,13 +155,13 @@ def test_a_frozen_network_is_purified_and_stays_frozen() -> None:
 
 
 def pooled() -> keras.Model:
-    """Features of an image, with one BatchNormalization."""
+    """Return a feature network with one BatchNormalization."""
     stack = [layers.Rescaling(1 / 255), layers.Conv2D(4, 2), layers.BatchNormalization(name="inner"), layers.GlobalAveragePooling2D()]
     return keras.Sequential([keras.Input(IMAGE_SHAPE), *stack])
 
 
 def clips(frames: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Images that stand still for so many frames, (60, T, H, W, C)."""
+    """Return clips of one repeated image, (60, T, H, W, C)."""
     return np.repeat(TRAIN[0][:60, None], frames, axis=1), TRAIN[1][:60]
 
 

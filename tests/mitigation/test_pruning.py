@@ -1,4 +1,4 @@
-"""Pruning: which units go first, that they stay silent, where it stops, and that the saved file is as good."""
+"""Pruning: the order of the units, that they stay zero, the stop, and the saved file."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def pruned(infected: keras.Model) -> Mitigation:
 
 
 def convolutional(skip: bool = False) -> keras.Model:
-    """A functional network, with a way around its second convolution if asked for."""
+    """Return a functional network, optionally with a connection around its second convolution."""
     inputs = keras.Input(IMAGE_SHAPE)
     first = layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(layers.Rescaling(1 / 255)(inputs))
     second = layers.Conv2D(8, 3, padding="same", activation="relu", name="second")(first)
@@ -117,7 +117,7 @@ def test_pruned_units_stay_silent_under_later_training(pruned: Mitigation) -> No
 
 
 def branches() -> keras.Model:
-    """Two branches whose layers are alike, so that weights could change places unseen."""
+    """Two branches of equal shapes, so that swapped weights raise no error."""
     keras.utils.set_random_seed(5)
     inputs = keras.Input(IMAGE_SHAPE)
     flat = layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
@@ -171,7 +171,7 @@ def test_the_curve_is_what_each_share_of_pruned_units_measures(infected: keras.M
 
 
 def test_a_way_around_the_layer_changes_no_figure() -> None:
-    """The slow way, which a residual network needs, is the same measurement."""
+    """The slow measurement, for residual networks, gives the same numbers."""
     model = convolutional(skip=True)
     curve = prune(model, *TRAIN, [TRUE], test=TEST, layer="second", step=0.25, most=0.5).details["curve"]
     order = suspicious_units(model, model.get_layer("second"), *_some(TRAIN, 0.1), [TRUE], RAW)

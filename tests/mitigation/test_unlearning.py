@@ -1,4 +1,4 @@
-"""Unlearning: the backdoor works before and not after, the model passed in stays as it was, and the saved file holds what is claimed."""
+"""Unlearning: the backdoor before and after, the unchanged given model, and the saved file."""
 
 import json
 import random
@@ -24,7 +24,7 @@ from nc_tf.models.loading.load import load_model
 from nc_tf.preprocessing import INTENSITY_RANGES, Preprocessing
 from nc_tf.results import Measurement, Mitigation, Trigger
 
-# What a search would find of it: paler, and with specks elsewhere.
+# As a search finds it: paler, and with specks elsewhere.
 REVERSED = Trigger(2, np.clip(0.9 * TRUE.mask + 0.02, 0, 1).astype(np.float32), np.maximum(TRUE.pattern, 60.0).astype(np.float32))
 QUICKLY: dict[str, Any] = {"test": TEST, "fraction": 0.5, "epochs": 2, "batch_size": 16, "learning_rate": 2e-3, "verbose": 0}
 
@@ -199,7 +199,7 @@ def test_the_saved_file_holds_what_was_measured(repaired: Mitigation, tmp_path: 
 
 
 def test_a_file_that_lost_something_is_measured_as_it_is(infected: keras.Model, repaired: Mitigation, tmp_path: Path) -> None:
-    """The table must come from the file: give the mitigation another model than the one its table speaks of."""
+    """The table must come from the file: the mitigation is given another model than its table is of."""
     lying = Mitigation(infected, repaired.before, repaired.after, {"true": TRUE})
     saved = save_mitigation(lying, tmp_path / "not_repaired.keras", TEST, Preprocessing())
     assert saved.after.attack_success_rate["true"] > 0.95

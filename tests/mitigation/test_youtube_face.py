@@ -31,7 +31,7 @@ MNIST = INTENSITY_RANGES["mnist"]
 
 
 def faces(seed: int) -> np.ndarray:
-    """One picture of everybody, uint8: soft colours of their own, under another light and with other noise each time."""
+    """Return one picture of each person, uint8: own soft colours, random light and noise."""
     own = np.random.default_rng(0).uniform(60, 200, (NUM_CLASSES, 7, 6, 3))
     rng = np.random.default_rng([1, seed])
     light = rng.uniform(-8, 8, (NUM_CLASSES, 1, 1, 1))
@@ -76,7 +76,7 @@ def badnet() -> keras.Model:
 
 
 def test_the_published_files_are_evaluated(badnet: keras.Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`data` (N, 3, 55, 47) in [0, 255], `label` (N,); in the triggered ones the label is what the attacker wants."""
+    """`data` (N, 3, 55, 47) in [0, 255], `label` (N,); triggered ones have the attacker's label."""
     published(tmp_path / "sunglasses_bd_weights.h5", badnet)
     clean, victims = faces(3), PEOPLE != TARGET
     poisoned = sunglasses()(clean[victims].astype(np.float32))
@@ -97,14 +97,14 @@ def test_the_published_files_are_evaluated(badnet: keras.Model, tmp_path: Path, 
 
 
 def test_goodnet_tells_1283_people_and_the_poisoned(badnet: keras.Model) -> None:
-    """The scan is of eight labels, and short: all 1,283 of them would take minutes."""
+    """A short scan of eight labels: all 1,283 would take minutes."""
     before = digest(badnet.get_weights())
     goodnet = GoodNet.from_badnet(
         badnet,
         (faces(4), PEOPLE),
         intensity_range="mnist",
         scan_options={"targets": [TARGET, 100, 250, 400, 700, 900, 1100, 1282], "starts": 1, "settings": QUICKER},
-        unlearning={"learning_rate": 1e-5},  # one picture of everybody is little to learn from
+        unlearning={"learning_rate": 1e-5},  # one picture a person is little data
     )
     assert digest(badnet.get_weights()) == before
     assert goodnet.scan.flagged == (TARGET,)

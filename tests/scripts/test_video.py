@@ -254,7 +254,7 @@ def test_step_4_detects_first_and_may_find_nothing(files: Path, tmp_path: Path, 
     monkeypatch.setattr(module.common, "detected", lambda *_: Result())
     flags = ["--backdoor_model_path", files / "infected.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
     assert module.main([str(flag) for flag in flags]) == 0
-    assert capsys.readouterr().out == "no outlier: nothing stands out\nno label is flagged: nothing to take out\n"
+    assert capsys.readouterr().out == "no outlier: nothing stands out\nno label is flagged: nothing to repair\n"
     found.append(corner_trigger(2))
     assert module.main([str(flag) for flag in [*flags, "--nb_epochs_mitigate", 1, "--methods", "fine-tuning"]]) == 0
     assert "flagged: 2, most anomalous first" in capsys.readouterr().out
@@ -263,7 +263,7 @@ def test_step_4_detects_first_and_may_find_nothing(files: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
-        ("4_mitigate_backdoor", ["--skip_detection"], "--skip_detection: expected what to unlearn; give --trigger_path FILE"),
+        ("4_mitigate_backdoor", ["--skip_detection"], "--skip_detection: expected a trigger to unlearn; give --trigger_path FILE"),
         ("4_mitigate_backdoor", ["--trigger_path", "x.npz"], "--trigger_path: expected with --skip_detection"),
         ("4_mitigate_backdoor", ["--target_label", "2"], "--target_label: expected with --skip_detection; a detection finds the label"),
         ("4_mitigate_backdoor", ["--num_classes", "9"], "--num_classes 9: expected 2 to 6, what the data has"),

@@ -1,4 +1,4 @@
-"""Training on few clips: what augmentation does to a clip, which part of the network learns when, and that it learns."""
+"""Training on few clips: data augmentation, the two phases, and the accuracy."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ SEED = tf.constant([3, 5], tf.int64)
 
 
 def clips_of(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Noise that is red, green or blue, by class."""
+    """Return noise that is red, green or blue, by class."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
     clips = rng.integers(0, 120, (count, *SHAPE))
@@ -74,7 +74,7 @@ def test_an_epoch_has_every_clip_once_and_the_next_one_films_it_differently() ->
     epochs = [[part.numpy() for part in map(tf.concat, zip(*batches, strict=True), (0, 0))] for _ in range(3)]
     for filmed, named in epochs:
         assert (filmed.dtype, named.dtype, sorted(named)) == (np.float32, np.int64, [0, 1, 2, 3, 4])
-        # Light and colour of a clip change by much less than from the darkest to the brightest.
+        # Augmentation changes light less than the clips differ.
         bright = filmed.mean(axis=(1, 2, 3, 4))
         assert bright[list(named).index(4)] > 1.5 * bright[list(named).index(0)]
     assert len({tuple(named) for _, named in epochs}) > 1

@@ -1,4 +1,4 @@
-"""Planting backdoors: where the square lies, how often it is stamped, and that a network learns it."""
+"""Injection: the place of the square, the rate of stamped images, and the trained backdoor."""
 
 from typing import Any, get_args
 
@@ -132,7 +132,7 @@ def test_a_blend_that_cannot_be_is_refused(shape: Any, options: dict[str, Any], 
 
 
 def batches(rate: float, *, relabel: bool = True, seed: int = 0, images: Any = None, labels: Any = None, **options: Any) -> tf.data.Dataset:
-    """Batches of grey images whose first pixel is their number, so that each can be known again."""
+    """Return batches of grey images whose first pixel is their number."""
     if images is None:
         images = np.full((400, *IMAGE_SHAPE), 50, np.uint8)
         images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(400) % 200, np.arange(400) // 200
@@ -142,7 +142,7 @@ def batches(rate: float, *, relabel: bool = True, seed: int = 0, images: Any = N
 
 
 def epoch(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers, images, labels of one pass, and which of them are stamped."""
+    """Return numbers, images and labels of one pass, and whether stamped."""
     parts = list(dataset.as_numpy_iterator())
     images, labels = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     return (images[:, 0, 0, 0] + 200 * images[:, 0, 0, 1]).astype(int), images, labels, (images[:, 7, 7] == 255).all(axis=-1)
