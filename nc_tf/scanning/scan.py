@@ -9,8 +9,15 @@ import keras
 import numpy as np
 
 from nc_tf.datasets.checks import check_images
-from nc_tf.detection.inconclusive import limit_of_patch, limit_of_recognition, limit_of_unknown_classes, limits_of_images, limits_of_network
-from nc_tf.detection.patches import FIRST, WORTH_TELLING, probe
+from nc_tf.detection.inconclusive import (
+    WORTH_TELLING,
+    limit_of_patch,
+    limit_of_recognition,
+    limit_of_unknown_classes,
+    limits_of_images,
+    limits_of_network,
+)
+from nc_tf.detection.patches import FIRST, probe
 from nc_tf.detection.recognition import AUTO, RangeChoice, choose_range, recognise
 from nc_tf.detection.verdict import judge
 from nc_tf.errors import InputError
