@@ -1,4 +1,4 @@
-"""The command `nc-tf`: parsing and printing, nothing else."""
+"""The command `nc-tf`: its parser, and the choice of the command to run."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ COMMANDS = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line."""
     top = Parser(prog="nc-tf", description="Find, show and remove backdoors in Keras classifiers.")
     top.add_argument("--version", action="version", version=f"nc-tf {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -39,7 +39,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0, 1 and 3 say what was found, 2 is bad input or failure."""
+    """Run one command, and return its exit code.
+
+    Codes 0, 1 and 3 are results, 2 is bad input or failure.
+    """
     with lasting_streams():
         arguments = parser().parse_args(argv)
     command = COMMANDS[arguments.command]

@@ -27,7 +27,7 @@ FEWEST_LABELS = 5
 LEAST_SUCCESS = 0.8
 # A label that the model gives to a larger share of images of other classes needs no trigger, so that its norm says nothing.
 MOST_WITHOUT_TRIGGER = 0.5
-# A patch is reported that moves this share of held-out images, beyond those that get the label anyway. One of eleven published networks
+# A patch is reported if it moves this share of held-out images, beyond those that get the label anyway. One of eleven published networks
 # that are believed clean has a patch of 3x3 pixels that moves 56 % (benchmarks/strangers.py).
 WORTH_TELLING = 0.6
 # The robust rule says "no outlier" only where chance does as much in more than this share of clean networks.
@@ -55,7 +55,7 @@ class Limit:
 
 
 def limits_of_network(network: "FrozenNetwork") -> list[Limit]:
-    """Return the reason why no search of a network can succeed, if any."""
+    """Return the limit of a network without a gradient, if any."""
     return [] if network.no_gradient is None else [Limit(network.no_gradient, blocks_suspicion=True)]
 
 
@@ -73,14 +73,14 @@ def limit_of_unknown_classes(unit: Unit, *, raw_assumed: bool) -> Limit:
 
 
 def limit_of_recognition(recognition: "Recognition") -> list[Limit]:
-    """Return the limit that a low accuracy on the given images sets, if any."""
+    """Return the limit of a low accuracy, if any."""
     if recognition.enough:
         return []
     return [Limit(recognition.sentence, blocks_suspicion=recognition.near_chance)]
 
 
 def limits_of_images(images: np.ndarray, rows: np.ndarray, labels: np.ndarray, num_classes: int) -> list[Limit]:
-    """Return the limits of too few images, or of images of too few classes.
+    """Return the limits of too few images or classes.
 
     Args:
         images: (M, ..., C).
@@ -110,7 +110,9 @@ def _count_distinct(images: np.ndarray, rows: np.ndarray) -> int:
 
 
 def limit_of_patch(patch: Trigger, rate: float, unit: Unit) -> Limit:
-    """Return the limit of a small patch that moves many images, though no search found a trigger as small.
+    """Return the limit of a small patch that moves many images.
+
+    No search found a trigger as small.
 
     Args:
         patch: the opaque patch, with the label that it leads to.
@@ -132,9 +134,9 @@ def is_compared(entry: LabelResult, rule: str) -> bool:
 
 
 def _succeeds_too_rarely(entry: LabelResult) -> bool:
-    """Tell whether the true success rate is too low, by a bound of the measured one.
+    """Tell whether the true success rate is too low.
 
-    A rate that could not be measured counts as high enough.
+    An upper bound of the measured rate decides. A rate that could not be measured counts as high enough.
     """
     return entry.attack_success_rate == 0.0 or upper_bound(entry.attack_success_rate, entry.num_measured) < LEAST_SUCCESS
 
@@ -199,7 +201,9 @@ def limits_of_norms(compared: Sequence[LabelResult]) -> list[Limit]:
 
 
 def too_few_norms(reference: Sequence[LabelResult], sample: Sequence[float], rule: str, unit: Unit) -> str | None:
-    """Return the reason of too few norms for a median and a MAD, or None.
+    """Return the reason of too few norms, or None.
+
+    A median and a MAD need `FEWEST_LABELS`.
 
     Args:
         reference: the labels that median and MAD are taken over.
@@ -226,14 +230,16 @@ def equal_norms(median: float, mad: float) -> str | None:
 
 
 def norms_near_zero(sample: Sequence[float]) -> str | None:
-    """Return the reason of norms too small for their logarithms to mean anything, or None."""
+    """Return the reason of norms too small for logarithms, or None."""
     if np.median(sample) > LEAST_NORM:
         return None
     return f"at least half of the labels need less than {LEAST_NORM:g} pixels, where norms say nothing"
 
 
 def undecided_chance(chance: float, unit: Unit) -> str | None:
-    """Return the reason of a smallest norm between suspicion and "no outlier", or None.
+    """Return the reason of an undecided smallest norm, or None.
+
+    It lies between suspicion and "no outlier".
 
     Args:
         chance: share of clean networks whose smallest norm is as far below the median.
@@ -245,9 +251,9 @@ def undecided_chance(chance: float, unit: Unit) -> str | None:
 
 
 def doubtful_trigger(labels: Sequence[LabelResult], line: float, unit: Unit) -> str | None:
-    """Return the reason of a small trigger that succeeds too rarely to count, or None.
+    """Return the reason of a small, doubtful trigger, or None.
 
-    It may be a backdoor all the same; "no outlier" would pass over it.
+    It succeeds too rarely to count, and may be a backdoor all the same: "no outlier" would pass over it.
 
     Args:
         labels: all labels.

@@ -116,7 +116,7 @@ def largest_by_chance(num_labels: int, sample: int | None = None) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def _spread_by_chance(sample: int) -> np.ndarray:
-    """Simulate clean networks with `sample` labels; return the MAD of the log norms of each, sorted."""
+    """Return the MADs of log norms of simulated clean networks, sorted."""
     rng = np.random.default_rng(sample)
     spread = USUAL_SPREAD * np.sqrt(USUAL_WEIGHT / rng.chisquare(USUAL_WEIGHT, GROUP_DRAWS))
     draws = rng.normal(size=(GROUP_DRAWS, sample))
@@ -124,7 +124,7 @@ def _spread_by_chance(sample: int) -> np.ndarray:
 
 
 def spread_chance(mad: float, sample: int) -> float:
-    """Return the share of clean networks whose norms spread at least as much.
+    """Return the share of clean networks with at least this spread.
 
     Args:
         mad: MAD of the natural logarithms of the norms.
@@ -152,7 +152,9 @@ class Groups:
 
 
 def split_groups(values: np.ndarray) -> Groups:
-    """Split values into the two groups that explain most of their variance (Fisher's natural breaks, two classes).
+    """Split values into the two groups that explain most variance.
+
+    This is Fisher's natural breaks with two classes.
 
     Args:
         values: (N,), N >= 4, finite, not all equal.
@@ -163,7 +165,10 @@ def split_groups(values: np.ndarray) -> Groups:
 
 @lru_cache(maxsize=16)
 def _explained_by_chance(count: int) -> np.ndarray:
-    """Return the share of variance that the best split explains, in each of many normal samples."""
+    """Return the variance explained in each of many normal samples.
+
+    It is the share that the best split explains.
+    """
     draws = np.sort(np.random.default_rng(count).normal(size=(min(GROUP_DRAWS, DRAWS // count), count)), axis=1)
     return _best_split(draws)[0]
 
@@ -189,7 +194,7 @@ def _best_split(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def index_interval(norms: Sequence[float] | np.ndarray, sample: Sequence[float] | np.ndarray, *, draws: int = 2000) -> tuple[float, float]:
-    """Return a 90 % bootstrap interval of the anomaly index of the smallest norm.
+    """Return a 90 % bootstrap interval of the smallest norm's index.
 
     The interval tells how far the index depends on the labels that median and MAD are taken over.
 

@@ -37,7 +37,7 @@ def patches(image_shape: tuple[int, ...]) -> list[Patch]:
 
 
 def probe(classify: Classify, images: np.ndarray, labels: np.ndarray) -> dict[int, Trigger]:
-    """Find the patches that send most images of other classes to one label.
+    """Find the patches that send most images to one label.
 
     Args:
         classify: the network.

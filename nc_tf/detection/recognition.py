@@ -57,7 +57,10 @@ class Recognition:
 
     @property
     def near_chance(self) -> bool:
-        """Whether the accuracy is near chance: model and data do not belong together."""
+        """Whether the accuracy is near chance.
+
+        Model and data do not belong together then.
+        """
         return self.kappa < NEAR_CHANCE
 
     @property
@@ -67,7 +70,10 @@ class Recognition:
 
     @property
     def enough(self) -> bool:
-        """Whether the accuracy is high enough for "no outlier", and nothing else fits clearly better."""
+        """Whether the accuracy allows "no outlier".
+
+        It is high enough, and nothing else fits clearly better.
+        """
         return self.kappa >= ENOUGH and not self.misfit
 
     @cached_property
@@ -116,9 +122,9 @@ class RangeChoice:
 def choose_range(
     asked: str | Preprocessing | RangeChoice, model: keras.Model, images: np.ndarray, labels: np.ndarray | None
 ) -> RangeChoice:
-    """Return the intensity range of a model, the most accurate one for "auto".
+    """Return the intensity range of a model.
 
-    Every named range is tried on a few hundred images.
+    For "auto" every named range is tried on a few hundred images, and the most accurate one is chosen.
 
     Args:
         asked: "auto"; or a range, or the choice of an earlier call, which is taken as it is.
@@ -147,7 +153,7 @@ def choose_range(
 
 
 def recognise(model: keras.Model, images: np.ndarray, labels: np.ndarray, preprocess: Preprocessing) -> Recognition:
-    """Measure a model's accuracy on images; where it is low, look for better fits.
+    """Measure a model's accuracy; where it is low, find better fits.
 
     Args:
         model: the classifier, K classes.
@@ -184,7 +190,7 @@ def recognise(model: keras.Model, images: np.ndarray, labels: np.ndarray, prepro
 
 
 def _renumbered_labels(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
-    """Return the labels under every usual numbering of the classes, by the words for it."""
+    """Return the labels under every usual numbering, by its words."""
     tried = {"": labels}
     for order, rule in LABEL_ORDERS.items():
         outputs = rule(labels, num_classes)
@@ -200,7 +206,7 @@ def _renumbered_labels(labels: np.ndarray, predicted: np.ndarray, num_classes: i
 
 
 def _permuted(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Replace each label by the class that most of its images are predicted as.
+    """Replace each label by the usual prediction for its images.
 
     This is right if the classes are merely numbered in another order. The mapping is found on one half of the images and applied to the
     other half; -1 where a class is in one half only, or two classes have one prediction.
@@ -215,7 +221,7 @@ def _permuted(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def _classes_in_range(model: keras.Model, images: np.ndarray, candidate: Preprocessing) -> np.ndarray | None:
-    """Return the classes (N,) predicted in a range on trial; None where it does not suit the model."""
+    """Return the classes (N,) predicted in a range; None if refused."""
     try:
         candidate.check_channels(images.shape[-1])
         return predict_classes(model, images, candidate)
@@ -231,5 +237,5 @@ def _accuracy_by_chance(predicted: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _sample_rows(count: int, most: int) -> np.ndarray:
-    """Return the rows of a random sample that is the same every time."""
+    """Return the rows of a reproducible random sample."""
     return np.sort(np.random.default_rng(0).permutation(count)[:most])

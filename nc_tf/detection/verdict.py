@@ -98,7 +98,10 @@ def _limited(result: ScanResult, limits: Sequence[Limit]) -> ScanResult:
 
 
 def _by_norms(result: ScanResult, rule: str, reference: Sequence[LabelResult], ranked_out: int) -> ScanResult:
-    """Return the verdict by the norms alone; median and MAD are taken over `reference`."""
+    """Return the verdict by the norms alone.
+
+    Median and MAD are taken over `reference`.
+    """
     labels = result.labels
     compared = [entry for entry in labels if is_compared(entry, rule)]
     sample = [entry.trigger.l1_norm for entry in compared if entry in reference]
@@ -163,6 +166,9 @@ def _below(line: float, compared: Sequence[LabelResult], norms: np.ndarray) -> t
 
 
 def _with_indices(labels: Sequence[LabelResult], compared: Sequence[LabelResult], index: np.ndarray) -> tuple[LabelResult, ...]:
-    """Return the labels with their anomaly indices; NaN where the norm does not count."""
+    """Return the labels with their anomaly indices.
+
+    It is NaN where the norm does not count.
+    """
     indices = {entry.label: float(value) for entry, value in zip(compared, index, strict=True)}
     return tuple(replace(entry, anomaly_index=indices.get(entry.label, float("nan"))) for entry in labels)
