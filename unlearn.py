@@ -1,10 +1,12 @@
-"""Unlearn the backdoor that the first two scripts found, with Keras `fit` (paper section VI-C), and measure the saved file.
+"""Unlearning of the backdoor that the first two scripts found, with Keras `fit` (paper section VI-C).
+
+The saved file is measured.
 
     python unlearn.py                              the paper's recipe with the reversed triggers of the flagged labels
     python unlearn.py --with true                  the paper's second column: the original trigger
     python unlearn.py --with nothing               the third: fine-tuning on clean images only
 
-Needs data/gtsrb_dataset.h5 (`nc-tf data gtsrb`) and results/. What to expect: docs/results/gtsrb-paper.md.
+The script needs data/gtsrb_dataset.h5 (`nc-tf data gtsrb`) and results/. docs/results/gtsrb-paper.md has the expected numbers.
 """
 
 import argparse
@@ -22,18 +24,18 @@ MODEL_FILE = "models/gtsrb_bottom_right_white_4_target_33.h5"
 RESULT_DIR = "results"
 OUT_FILE = "results/unlearned.h5"
 
-Y_TARGET = 33  # the planted backdoor, to measure with: a white square of 4 pixels, one from the bottom-right corner
-FRACTION = 0.1  # of the training images
-RATIO = 0.2  # of those, stamped
+Y_TARGET = 33  # the planted backdoor, which is measured: a white square of 4 pixels, one from the bottom-right corner
+FRACTION = 0.1  # share of the training images that is used
+RATIO = 0.2  # share of these that is stamped
 EPOCHS = 1
 BATCH_SIZE = 32
-LR = 1.5e-3  # at the start of a cosine
+LR = 1.5e-3  # learning rate at the start of a cosine schedule
 INTENSITY_RANGE = "raw"
 SEED = 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Unlearn, save, reload, print; 0 when done, 2 for bad input."""
+    """Run the script; return 0 when done, 2 for bad input."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=DATA_FILE)
     parser.add_argument("--model", default=MODEL_FILE)
@@ -52,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def repair(arguments: argparse.Namespace) -> None:
-    """The work, once the options are read."""
+    """Unlearn, save, measure the saved file, and print the table."""
     from nc_tf.attacks.patch import patch
     from nc_tf.datasets.read import read
     from nc_tf.mitigation.saving import save_mitigation, table
@@ -68,12 +70,12 @@ def repair(arguments: argparse.Namespace) -> None:
     true = patch(train.images.shape[1:], Y_TARGET)
     # The other two columns need no scan.
     reversed_ = flagged_triggers(Path(arguments.results)) if arguments.source == "reversed" else []
-    taught = {"reversed": reversed_, "true": [true], "nothing": []}[arguments.source]
+    triggers = {"reversed": reversed_, "true": [true], "nothing": []}[arguments.source]
     mitigation = unlearn(
         load_model(arguments.model),
         train.images,
         train.labels,
-        taught,
+        triggers,
         test=(test.images, test.labels),
         known_triggers={"true": true},
         fraction=FRACTION,
@@ -85,23 +87,26 @@ def repair(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
     )
     saved = save_mitigation(mitigation, arguments.out, (test.images, test.labels), preprocessing(INTENSITY_RANGE))
-    print(f"taught with: {arguments.source} trigger; measured on the saved file {arguments.out}")
+    print(f"unlearned with: {arguments.source} trigger; measured on the saved file {arguments.out}")
     print(table(saved))
 
 
 def flagged_triggers(folder: Path) -> list:
-    """The lossless triggers of the labels that mad_outlier_detection.py flags, most anomalous first."""
+    """Return the lossless triggers of the flagged labels, most anomalous first.
+
+    The labels are those that mad_outlier_detection.py flags.
+    """
     from nc_tf.storage.trigger_file import load_trigger
 
     norms = read_norms(folder)
     flagged = [list(norms)[position] for position in find_outliers(list(norms.values())).flagged]
     if not flagged:
-        raise InputError(f"{folder} flags no label: expected a backdoor to unlearn; nothing was done")
+        raise InputError(f"{folder} flags no label: expected a flagged one to unlearn; search more labels, or use --with true")
     print("flagged labels: " + ", ".join(map(str, flagged)))
     files = [folder / "triggers" / f"label_{label}.npz" for label in flagged]
     for file in files:
         if not file.exists():
-            raise InputError(f"{file} is missing: expected the lossless trigger, pictures are too coarse; search the label again")
+            raise InputError(f"{file} is missing: expected the lossless trigger, because the PNGs are rounded; search the label again")
     return [load_trigger(file)[0] for file in files]
 
 

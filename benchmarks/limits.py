@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from bench_record import RESULTS, header, write_json
 
+from nc_tf.detection.inconclusive import FEWEST_LABELS, GROUPS_APART, UNUSUAL
 from nc_tf.detection.outliers import find_outliers, split_groups, spread_chance
-from nc_tf.detection.verdict import FEWEST_LABELS, GROUPS_APART, UNUSUAL
 
 TARGETS = 15
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from population_networks import Planted
 
-from nc_tf.detection.outliers import find_outliers
-from nc_tf.detection.verdict import LEAST_NORM
+from nc_tf.detection.outliers import LEAST_NORM, find_outliers
 from nc_tf.storage.files import whole_file
 
 

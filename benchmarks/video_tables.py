@@ -5,7 +5,7 @@ from typing import Any
 from bench_tables import title
 from population_summary import rate
 
-from nc_tf.detection.verdict import LEAST_SUCCESS
+from nc_tf.detection.inconclusive import LEAST_SUCCESS
 from nc_tf.results import Status, Verdict
 
 SUSPECTED, FAILED = str(Verdict.SUSPECTED), [str(status) for status in Status if not status.succeeded]

@@ -1,3 +1,4 @@
+"""First scan, as a notebook."""
 # ---
 # jupyter:
 #   jupytext:

@@ -1,4 +1,4 @@
-"""Measuring a model on clean and on triggered images."""
+"""Measurements of a model on clean and on triggered images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -14,16 +14,22 @@ from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, Measurement, Unit
 from nc_tf.runtime.memory import BASE, EVALUATION, Footprint, allowed, most_at_once, words
 
-NO_CLASS = -1  # no label is this one, so an image of it neither obeys a trigger nor is recognised
-BATCH_SIZE = 256  # images, or frames of clips, in the network at once, where so many fit into the memory of an evaluation
-HIDDEN_BATCH = 32  # images, or clips, where not all is known of what the network takes
+NO_CLASS = -1  # differs from every label, so that such an image counts neither as attacked nor as recognised
+BATCH_SIZE = 256  # images, or frames of clips, in the network at once; fewer if they exceed the memory of an evaluation
+HIDDEN_BATCH = 32  # images, or clips, if a part of the network's memory is not known
 
 
 def evaluation_batch(model: keras.Model, image_shape: Sequence[int]) -> int:
-    """Images (H, W, C), or clips (T, H, W, C), to ask the model about at once: as many as an eighth of the memory holds, at least one.
+    """Return the number of images, or clips, for one prediction.
+
+    It is the number that fits into an eighth of the memory, at least one.
+
+    Args:
+        model: the classifier.
+        image_shape: (H, W, C), of clips (T, H, W, C).
 
     Raises:
-        InputError: not even one fits into the memory.
+        InputError: a single one does not fit into the memory.
     """
     with answering(np.empty((1, *image_shape), np.uint8)):
         found = forward_footprint(model, image_shape)
@@ -32,23 +38,27 @@ def evaluation_batch(model: keras.Model, image_shape: Sequence[int]) -> int:
     needed = BASE + weight_bytes(model) + found.of(1)
     if needed > allowed():
         raise InputError(
-            f"to ask the model about {Unit.of(image_shape).one} takes {words(needed)} of memory: expected {words(allowed())} at most; "
+            f"prediction for {Unit.of(image_shape).one} takes {words(needed)} of memory: expected {words(allowed())} at most; "
             "give more with --memory, or a smaller network"
         )
     return max(1, min(most, most_at_once(Footprint(0, found.per_image), EVALUATION * allowed())))
 
 
 def evaluation_bytes(model: keras.Model, image_shape: Sequence[int]) -> int:
-    """What asking the model takes beside its weights and the images."""
+    """Return the bytes of a prediction, without weights and images."""
     return forward_footprint(model, image_shape).of(evaluation_batch(model, image_shape))
 
 
 def batches(
     model: keras.Model, images: np.ndarray, trigger: Backdoor | None = None, rows: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
-    """Raw images (N, ..., C), or those at `rows`, in their order, float32, stamped with `trigger` if there is one.
+    """Yield raw images in batches of `evaluation_batch`, float32.
 
-    They come in batches that the model can answer at once, see `evaluation_batch`.
+    Args:
+        model: the classifier.
+        images: (N, ..., C) raw images.
+        trigger: backdoor that is stamped on them, if any.
+        rows: (M,) the images to yield, in this order; all by default.
     """
     rows = np.arange(len(images)) if rows is None else rows
     size = evaluation_batch(model, images.shape[1:]) if len(rows) else 1
@@ -64,41 +74,53 @@ def predict_classes(
     trigger: Backdoor | None = None,
     rows: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Classes (N,) int64 that the model answers for raw images (N, ..., C) in [0, 255], stamped with `trigger` first if there is one.
+    """Return the classes (N,) int64 that the model predicts.
 
-    A stamped image that it answers with NaN or infinity has the class `NO_CLASS`: the largest of NaNs would be the first. With `rows`
-    (M,) only the images at these are asked about, and the classes are (M,).
+    A stamped image with an output of NaN or infinity has the class `NO_CLASS`: the largest of NaNs would be the first.
+
+    Args:
+        model: the classifier.
+        images: (N, ..., C) raw images in [0, 255].
+        preprocess: the preprocessing of the model; none by default.
+        trigger: backdoor that is stamped on the images first, if any.
+        rows: (M,) the images to predict; the classes are (M,) then.
 
     Raises:
-        InputError: it answers clean images so, cannot answer many at once, or is nothing that `nc_tf.adapt` takes without a choice.
+        InputError: an output for clean images is NaN or infinity, a batch fails, or `nc_tf.adapt` does not take the model without a choice.
     """
     model, preprocess = adapt_to(model, images.shape[1:]), preprocess or Preprocessing()
     classes = []
     for batch in batches(model, images, trigger, rows):
         with answering(batch):
-            answers = model.predict_on_batch(as_input(model, preprocess(batch).astype(np.float32)))
+            outputs = model.predict_on_batch(as_input(model, preprocess(batch).astype(np.float32)))
         if trigger is None:
-            check_finite(answers)
-        classes.append(np.where(np.isfinite(answers).all(-1), np.argmax(answers, axis=-1), NO_CLASS))
+            check_finite(outputs)
+        classes.append(np.where(np.isfinite(outputs).all(-1), np.argmax(outputs, axis=-1), NO_CLASS))
     return np.concatenate(classes) if classes else np.zeros(0, np.int64)
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray, preprocess: Preprocessing | None = None) -> float:
-    """Share of raw images (N, ..., C) whose class the model names, [0, 1]; NaN where there are no images."""
+    """Return the accuracy on raw images (N, ..., C), [0, 1]; NaN without images."""
     return share(predict_classes(model, images, preprocess) == labels)
 
 
 def attack_success_rate(
     model: keras.Model, images: np.ndarray, labels: np.ndarray, backdoor: Backdoor, preprocess: Preprocessing | None = None
 ) -> float:
-    """Share of raw images of other classes that the trigger sends where the attacker wants them, [0, 1]; NaN without such an image."""
+    """Return the attack success rate on raw images, [0, 1].
+
+    It is taken over the images whose true class is not the target; NaN without such an image.
+    """
     return attacked(model, images, labels, backdoor, preprocess).success
 
 
 def measure(
     model: keras.Model, images: np.ndarray, labels: np.ndarray, backdoors: Mapping[str, Backdoor], preprocess: Preprocessing | None = None
 ) -> Measurement:
-    """Clean accuracy; and of every named backdoor, on images of other classes, how many obey it and how many are still recognised."""
+    """Return the clean accuracy, and the rates of every named backdoor.
+
+    The rates are taken over images of other classes: the attack success rate, and the share that is still recognised.
+    """
     rates = {name: attacked(model, images, labels, backdoor, preprocess) for name, backdoor in backdoors.items()}
     return Measurement(
         clean_accuracy=accuracy(model, images, labels, preprocess),
@@ -108,12 +130,12 @@ def measure(
 
 
 class Attacked(NamedTuple):
-    """What a backdoor does to raw images that the attacker wants taken for another class.
+    """The effect of a backdoor on raw images whose class is not the target.
 
     Attributes:
-        success: share of them that it sends there, [0, 1]; NaN without such an image.
-        robust: share that is still recognised, likewise.
-        finite: whether the model answers all of them with finite numbers; an image of which it does not counts in neither share.
+        success: share that is predicted as the target, [0, 1]; NaN without such an image.
+        robust: share that is still recognised, [0, 1]; NaN without such an image.
+        finite: whether all outputs are finite; an image with another output counts in neither share.
     """
 
     success: float
@@ -124,13 +146,21 @@ class Attacked(NamedTuple):
 def attacked(
     model: keras.Model, images: np.ndarray, labels: np.ndarray, backdoor: Backdoor, preprocess: Preprocessing | None = None
 ) -> Attacked:
-    """Stamp a backdoor on those of the raw images (N, ..., C) with classes (N,) that it is meant for, and measure the answers."""
-    wanted = backdoor.wanted(labels)
-    victims = np.flatnonzero(wanted != labels)
-    answers = predict_classes(model, images, preprocess, backdoor, victims)
-    return Attacked(share(answers == wanted[victims]), share(answers == labels[victims]), bool((answers != NO_CLASS).all()))
+    """Return the effect of a backdoor on images of other classes.
+
+    Args:
+        model: the classifier.
+        images: (N, ..., C) raw images.
+        labels: (N,) their classes.
+        backdoor: the backdoor.
+        preprocess: the preprocessing of the model; none by default.
+    """
+    targets = backdoor.wanted(labels)
+    victims = np.flatnonzero(targets != labels)
+    classes = predict_classes(model, images, preprocess, backdoor, victims)
+    return Attacked(share(classes == targets[victims]), share(classes == labels[victims]), bool((classes != NO_CLASS).all()))
 
 
 def share(hits: np.ndarray) -> float:
-    """Mean of booleans, or of other values; NaN where there are none."""
+    """Return the mean of values or booleans; NaN without any."""
     return float(np.mean(hits)) if hits.size else float("nan")

@@ -1,7 +1,7 @@
-"""From raw pixels to what a network was trained on, and back.
+"""Preprocessing of raw pixels to the range that a network was trained on, and its inverse.
 
-Triggers live in raw RGB pixels, [0, 255]; a network may want something else. The four ranges are those of the original's
-`INTENSITY_RANGE` (visualizer.py, `preprocess`); mean and standard deviation cover what other toolkits normalise by.
+Triggers are in raw RGB pixels, [0, 255]; a network may expect another range. The four ranges are those of the original's
+`INTENSITY_RANGE` (visualizer.py, `preprocess`); mean and standard deviation cover the normalisation of other toolkits.
 """
 
 import math
@@ -17,14 +17,14 @@ IMAGENET_BGR_MEAN = (103.939, 116.779, 123.68)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """`(raw[..., order] / scale - mean) / std`: every supported range is a case of it.
+    """A preprocessing `(raw[..., order] / scale - mean) / std`.
 
     Attributes:
         scale: divisor applied to raw pixels first.
         mean: subtracted after that, one value or one a channel (in the order the network sees).
         std: divisor applied last, one value or one a channel.
-        bgr: whether the network wants its three channels reversed.
-        name: what errors and `verdict.json` call it.
+        bgr: whether the network takes its three channels reversed.
+        name: its name in errors and in `verdict.json`.
     """
 
     scale: float = 1.0
@@ -36,24 +36,24 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if not all(0 < value < math.inf for value in (self.scale, *self.std)):
             raise InputError(
-                f"preprocessing std {self.std}: expected positive numbers, finite ones; "
+                f"preprocessing scale {self.scale}, std {self.std}: expected positive, finite numbers; "
                 "give the standard deviation the network was trained with"
             )
         if not all(math.isfinite(value) for value in self.mean):
             raise InputError(f"preprocessing mean {self.mean}: expected finite numbers; give the mean the network was trained with")
 
     def __call__(self, images: Any) -> Any:
-        """Raw images (..., C) float in [0, 255], array or tensor -> what the network expects, same shape."""
+        """Preprocess raw images (..., C) float in [0, 255], array or tensor."""
         images = images[..., ::-1] if self.bgr else images
         images = images if self.scale == 1.0 else images / self.scale
         images = images if self.mean == (0.0,) else images - self.mean
         return images if self.std == (1.0,) else images / self.std
 
     def check_channels(self, channels: int) -> None:
-        """Whether this fits images of so many channels.
+        """Refuse images of another number of channels.
 
         Raises:
-            InputError: means or deviations of another number, or BGR order for other than three.
+            InputError: the means or deviations are of another number, or the order is BGR and the channels are not three.
         """
         wrong = [values for values in (self.mean, self.std) if len(values) not in (1, channels)]
         if wrong or (self.bgr and channels != 3):
@@ -63,7 +63,7 @@ class Preprocessing:
             )
 
     def reverse(self, images: Any) -> Any:
-        """Undo `__call__`: what the network expects -> raw images in [0, 255]."""
+        """Return the raw images in [0, 255] of preprocessed ones."""
         images = (images * self.std + self.mean) * self.scale
         return images[..., ::-1] if self.bgr else images
 
@@ -79,10 +79,15 @@ INTENSITY_RANGES = {
 def preprocessing(
     intensity_range: str | Preprocessing = "raw", *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Preprocessing:
-    """Look up a range by name; `mean` and `std` (of pixels scaled to [0, 1], the usual convention) ask for normalisation instead.
+    """Return the preprocessing of a named range, or of mean and std.
+
+    Args:
+        intensity_range: one of `INTENSITY_RANGES`, or a preprocessing, which is returned as it is.
+        mean: channel means of pixels scaled to [0, 1], the usual convention.
+        std: their standard deviations.
 
     Raises:
-        InputError: the name is unknown, or only one of mean and std is given, or the name and they contradict each other.
+        InputError: the name is unknown, only one of mean and std is given, or they contradict the name.
     """
     if isinstance(intensity_range, Preprocessing):
         return intensity_range

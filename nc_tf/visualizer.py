@@ -1,4 +1,4 @@
-"""The original's `Visualizer`: its constructor, its `visualize`, its return value, on the search of this package."""
+"""The original's `Visualizer`: its constructor, its `visualize` and its return value, over the search of this package."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,14 +24,14 @@ HistoryRow = tuple[float, ...]  # step, ce, reg, loss, acc, reg_best, cost
 
 
 class Visualizer:
-    """Searches the smallest trigger of one label at a time (bolunwang/backdoor, visualizer.py).
+    """A search for the smallest trigger of one label at a time (bolunwang/backdoor, visualizer.py).
 
-    Where the original differs on purpose: its default `cost_multiplier` was a tuple and crashed, here it is 1.5; optimiser
-    state, cost and counters start afresh with every call; a generator's last, shorter batch is filled up with the images that follow.
+    It differs from the original on purpose. The default `cost_multiplier` is 1.5, where a tuple crashed. Optimiser state, cost and
+    counters start afresh with every call. A generator's last, shorter batch is filled up with the images that follow.
 
     Args:
         model: Keras classifier (N, H, W, C) -> (N, K), softmax or logits; or another form that `nc_tf.adapt` takes without a choice.
-        intensity_range: "raw", "mnist", "inception" or "imagenet": what the model, and the generator, hold pixels in.
+        intensity_range: "raw", "mnist", "inception" or "imagenet": the range of pixels of the model and of the generator.
         regularization: "l1", "l2" or None.
         input_shape: (H, W, C).
         init_cost: weight of the mask's norm once it is armed.
@@ -44,19 +44,24 @@ class Visualizer:
         patience: rounds in a row that move the cost.
         cost_multiplier: factor up; down is its 1.5th power.
         reset_cost_to_zero: start without the norm, and arm it after `patience` good rounds.
-        mask_min, mask_max, color_min, color_max: range that the starting point is clipped to.
+        mask_min: lower bound that the starting mask is clipped to.
+        mask_max: upper bound that the starting mask is clipped to.
+        color_min: lower bound that the starting pattern is clipped to.
+        color_max: upper bound that the starting pattern is clipped to.
         img_color: channels of the image.
-        shuffle: kept for callers of the original, which did not read it either; generators shuffle.
-        batch_size: images a minibatch where the generator does not say, that is where it yields single images.
+        shuffle: for callers of the original, which did not read it either; generators shuffle.
+        batch_size: images a minibatch if the generator yields single images.
         verbose: 0 silent, 1 ten lines a search, 2 a line a round.
         return_logs: whether `visualize` returns logs.
         save_last: return the last trigger instead of the smallest working one.
-        epsilon: how far tanh stays from its ends.
-        early_stop, early_stop_threshold, early_stop_patience: see `CostSchedule`.
+        epsilon: distance of tanh from its ends.
+        early_stop: see `CostSchedule`.
+        early_stop_threshold: see `CostSchedule`.
+        early_stop_patience: see `CostSchedule`.
         save_tmp: write every round's mask and fusion into `tmp_dir`.
         tmp_dir: a folder.
         raw_input_flag: whether the generator yields raw pixels instead of preprocessed ones.
-        loss: "linear", what the original's code minimises, or "cross_entropy", what the paper says.
+        loss: "linear", the loss of the original's code, or "cross_entropy", the loss of the paper.
         precision: "float32", "bfloat16" or "auto".
 
     Raises:
@@ -112,11 +117,11 @@ class Visualizer:
                 f"{img_color} colours, {num_classes} classes: expected those of the input shape {tuple(input_shape)} and of the model, "
                 f"{model.output_shape[-1]} classes; correct img_color or num_classes"
             )
-        if not all(wanted in (None, given) for wanted, given in zip(model.input_shape, (None, *input_shape), strict=True)):
+        if not all(expected in (None, given) for expected, given in zip(model.input_shape, (None, *input_shape), strict=True)):
             raise InputError(f"input shape {tuple(input_shape)}: expected {tuple(model.input_shape[1:])}, the model's; correct it")
-        # Clean images come with a generator; until then these tell what the model puts out, and whether a copy does the same.
+        # Clean images come with a generator. Until then noise shows the output of the model, and whether a copy has the same.
         noise = np.random.default_rng(0).integers(0, 256, (8, *input_shape)).astype(np.uint8)
-        self.network, self.seen = FrozenNetwork(model, self.preprocess, precision, noise), False
+        self.network, self.inspected = FrozenNetwork(model, self.preprocess, precision, noise), False
         cost = CostSchedule(
             init_cost=init_cost,
             multiplier=cost_multiplier,
@@ -134,14 +139,14 @@ class Visualizer:
     def visualize(
         self, gen: Any, y_target: int, pattern_init: np.ndarray, mask_init: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[HistoryRow]] | tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Search the trigger of one label.
+        """Search for the smallest trigger of one label, and return it.
 
         Args:
-            gen: yields batches of images (B, H, W, C), or tuples that begin with them: something with `.next()`, an iterator,
-                a Keras `PyDataset` or a `tf.data.Dataset`; the latter two are run through again and again.
+            gen: generator of batches of images (B, H, W, C), or of tuples that begin with them: an object with `.next()`, an iterator,
+                a Keras `PyDataset` or a `tf.data.Dataset`; the latter two are repeated without end.
             y_target: the label, 0 to K - 1.
-            pattern_init: (H, W, C) in [0, 255], where the search begins.
-            mask_init: (H, W) in [0, 1], divided by the upsample size.
+            pattern_init: (H, W, C) in [0, 255], start of the pattern.
+            mask_init: (H, W) in [0, 1], divided by the upsample size, start of the mask.
 
         Returns:
             pattern (H, W, C) in [0, 255], mask in [0, 1] in the shape of `mask_init`, the same mask upsampled to (H, W), and logs,
@@ -155,9 +160,9 @@ class Visualizer:
         arm = Arm(int(y_target), 0, np.clip(mask_init, *self.mask_range), np.clip(pattern_init, *self.color_range))
         reverse = None if self.raw_input_flag else self.preprocess
         stream = _Stream(_batches(gen, self.inversion.space.image_shape), self.mini_batch, self.batch_size, reverse)
-        if not self.seen:  # before the search is compiled
+        if not self.inspected:  # before the search is compiled
             self.network.look_at(stream.peek())
-            self.seen = True
+            self.inspected = True
         if self.network.no_gradient:
             raise InputError(f"{self.network.no_gradient}: expected a differentiable classifier; search the network it was made from")
         (result,) = search(self.inversion, [arm], stream, lanes=1, on_round=self._report)
@@ -166,7 +171,7 @@ class Visualizer:
         return (*found, logs) if self.return_logs else found
 
     def _report(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
-        """What the original prints, and its intermediate masks."""
+        """Print the original's lines, and write its intermediate masks."""
         step = rounds[0]
         if self.verbose >= 2 or (self.verbose and step % max(1, self.steps // 10) == 0):
             print(
@@ -181,28 +186,28 @@ class Visualizer:
 
 
 class _Stream:
-    """A generator of any kind as the search's minibatches, in raw pixels."""
+    """The minibatches of a search out of a generator of any kind, in raw pixels."""
 
     def __init__(self, batches: Iterator[np.ndarray], mini_batch: int, batch_size: int, reverse: Preprocessing | None) -> None:
         self.mini_batch, self.batch_size, self.reverse = mini_batch, batch_size, reverse
         self.batches = batches
-        self.left: np.ndarray | None = None
+        self.remainder: np.ndarray | None = None
 
     def peek(self) -> np.ndarray:
-        """Raw images (B, H, W, C) of the next batch."""
+        """Return the raw images (B, H, W, C) of the next batch, without taking it."""
         return self._raw(self._next())
 
     def _next(self) -> np.ndarray:
-        if self.left is None:
-            self.left = next(self.batches)
-            self.batch_size = len(self.left) if len(self.left) > 1 else self.batch_size
-        return self.left
+        if self.remainder is None:
+            self.remainder = next(self.batches)
+            self.batch_size = len(self.remainder) if len(self.remainder) > 1 else self.batch_size
+        return self.remainder
 
     def _raw(self, images: np.ndarray) -> np.ndarray:
         return images if self.reverse is None else self.reverse.reverse(images.astype(np.float32))
 
     def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
-        del arms, rounds  # one arm, and the generator knows how far it is
+        del arms, rounds  # one arm, and the generator has its own position
         first = self._next()
         needed = self.mini_batch * self.batch_size
         parts, count = [first], len(first)
@@ -210,22 +215,25 @@ class _Stream:
             parts.append(next(self.batches))
             count += len(parts[-1])
         images = np.concatenate(parts)
-        self.left = images[needed:]
+        self.remainder = images[needed:]
         rows = np.arange(needed, dtype=np.int32).reshape(self.mini_batch, 1, self.batch_size)
         return tf.constant(self._raw(images[:needed]), tf.float32), rows
 
 
 def _batches(gen: Any, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """The image batches of a generator, without end where it can be run through again."""
+    """Yield the image batches of a generator.
+
+    They have no end if the generator can be repeated.
+    """
     draw: Callable[[], Any]
     if hasattr(gen, "next"):
         draw = gen.next
     elif hasattr(gen, "__next__"):
         draw = gen.__next__
     elif hasattr(gen, "__getitem__") and hasattr(gen, "__len__"):
-        draw = _again(lambda: (gen[position] for position in range(len(gen))), getattr(gen, "on_epoch_end", lambda: None)).__next__
+        draw = _repeated(lambda: (gen[position] for position in range(len(gen))), getattr(gen, "on_epoch_end", lambda: None)).__next__
     elif hasattr(gen, "__iter__"):
-        draw = _again(lambda: iter(gen), lambda: None).__next__
+        draw = _repeated(lambda: iter(gen), lambda: None).__next__
     else:
         raise InputError(
             f"a generator of type {type(gen).__name__}: expected next(), an iterator, a PyDataset or a tf.data.Dataset; wrap it"
@@ -239,12 +247,13 @@ def _batches(gen: Any, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:
             ) from None
         images = np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
         if images.shape[1:] != image_shape or not len(images):
-            wanted = ", ".join(map(str, image_shape))
-            raise InputError(f"the generator yields {images.shape}: expected batches (B, {wanted}); correct its shape")
+            expected = ", ".join(map(str, image_shape))
+            raise InputError(f"the generator yields {images.shape}: expected batches (B, {expected}); correct its shape")
         yield images
 
 
-def _again(pass_over: Callable[[], Iterator[Any]], between: Callable[[], None]) -> Iterator[Any]:
+def _repeated(pass_over: Callable[[], Iterator[Any]], between: Callable[[], None]) -> Iterator[Any]:
+    """Yield passes over the batches without end; stop after an empty pass."""
     while True:
         empty = True
         for batch in pass_over():

@@ -1,10 +1,10 @@
-"""Step 0: train a CNN + LSTM on clean clips.
+"""Step 0: training of a CNN + LSTM on clean clips.
 
     python video/0_train_clean.py                                  rendered clips, no download
     python video/0_train_clean.py --data_dir data/ucf101           real ones (`nc-tf data ucf101`)
 
-Of real clips, which are few, the frames are learned first, mirrored, cropped and mixed, and then their order; rendered ones are learned
-as they are, because mirrored they would belong to another class.
+Real clips are few: the frames are trained on first, with data augmentation (mirrored, cropped and mixed), then their order. Rendered
+clips are used as they are, because a mirrored one would belong to another class.
 """
 
 import argparse
@@ -19,15 +19,15 @@ EPOCHS_RENDERED, REAL = 6, common.TRAINING
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train, save, print; 0 when done, 2 for bad input."""
+    """Run the script; return 0 when done, 2 for bad input."""
     parser = common.parser(__doc__)
     parser.add_argument("--output_model_path", default="models/cnnlstm_clean.keras", metavar="FILE")
     parser.add_argument("--backbone", default="small", help="small, resnet18, or a network of keras.applications")
-    parser.add_argument("--frames", type=positive, help="frames a clip; default: what the data has, 16 of videos")
-    parser.add_argument("--size", type=positive, help="height and width of a frame, pixels; default: what the data has, 64 of videos")
-    epochs = f"default: {EPOCHS_RENDERED}, of real clips {REAL['epochs']} after those of frames"
+    parser.add_argument("--frames", type=positive, help="frames a clip (default: those of the data, 16 for videos)")
+    parser.add_argument("--size", type=positive, help="height and width of a frame in pixels (default: those of the data, 64 for videos)")
+    epochs = f"epochs (default: {EPOCHS_RENDERED}, for real clips {REAL['epochs']} after those of frames)"
     parser.add_argument("--nb_epochs", type=positive, help=epochs)
-    parser.add_argument("--frame_epochs", type=positive, default=REAL["frame_epochs"], help="of real clips: passes over all frames")
+    parser.add_argument("--frame_epochs", type=positive, default=REAL["frame_epochs"], help="for real clips: passes over all frames")
     parser.add_argument("--batch_size", type=positive, default=REAL["batch_size"])
     parser.add_argument("--lr", type=float, default=REAL["learning_rate"])
     arguments = parser.parse_args(argv)
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """The work, once the options are read."""
+    """Train, save, and print the accuracy; return the exit code."""
     import keras
 
     from nc_tf.attacks.patch import patch

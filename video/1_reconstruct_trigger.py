@@ -1,9 +1,9 @@
-"""Step 1: search on a clean model for a trigger that sends any clip to one label, to plant it in step 2.
+"""Step 1: search on a clean model for a trigger that sends any clip to one label, for step 2 to plant.
 
     python video/1_reconstruct_trigger.py
     python video/1_reconstruct_trigger.py --data_dir data/ucf101 --target_label 3 --steps 1000
 
-Writes trigger_target_<label>.npz and .png.
+The script writes trigger_target_<label>.npz and .png.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import common
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Search, save, print; 0 when done, 2 for bad input or when nothing works."""
+    """Run the script; return 0, or 2 for a failure."""
     parser = common.parser(__doc__)
     parser.add_argument("--clean_model_path", default="models/cnnlstm_clean.keras", metavar="FILE")
     parser.add_argument("--output_dir", default="results", metavar="DIR")
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def reconstruct(arguments: argparse.Namespace) -> int:
-    """The work, once the options are read."""
+    """Search, save, and print the norm; return the exit code."""
     from nc_tf.cli.guard import interruptible
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.cli.scan import print_doubt

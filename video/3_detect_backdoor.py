@@ -1,10 +1,10 @@
-"""Step 3: search a trigger for every class, and say whether one is suspiciously small.
+"""Step 3: search for a trigger of every class, with a verdict on the smallest one.
 
     python video/3_detect_backdoor.py
     python video/3_detect_backdoor.py --data_dir data/ucf101 --backdoor_model_path suspicious.keras
 
-Exit code 0: no outlier; 1: backdoor suspected; 2: bad input or failure; 3: inconclusive. The folder is that of `nc-tf scan`
-(verdict.json, report.html, log.txt), with trigger_target_<label>.npz and .png for every class. A stopped scan goes on where it was.
+Exit code 0: no outlier; 1: backdoor suspected; 2: bad input or failure; 3: inconclusive. The folder has the files of `nc-tf scan`
+(verdict.json, report.html, log.txt), with trigger_target_<label>.npz and .png for every class. A stopped scan is resumed.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import common
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Scan, save, print."""
+    """Run the script, and return its exit code."""
     parser = common.parser(__doc__)
     parser.add_argument("--backdoor_model_path", default="models/backdoor_model_nc.keras", metavar="FILE")
     parser.add_argument("--output_dir", default="results_detection", metavar="DIR")
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def detect(arguments: argparse.Namespace) -> int:
-    """The work, once the options are read."""
+    """Scan, save, and print the verdict; return the exit code."""
     from nc_tf.cli.scan import exit_code, known_names, print_result
     from nc_tf.models.loading.load import load_model
 

@@ -1,13 +1,13 @@
-"""The start of the command `nc-tf`, in a module that loads next to nothing."""
+"""The start of the command `nc-tf`, in a module with hardly any imports."""
 
 import signal
 
 
 def main() -> int:
-    """Run `nc-tf`; returns its exit code.
+    """Run `nc-tf`, and return its exit code.
 
-    Loading the rest takes a while. Ctrl-C then ends the process at once, where Python would write a traceback; afterwards the command
-    itself says that it was stopped.
+    The other imports take a while. During them Ctrl-C ends the process at once, where Python would print a traceback. Afterwards the
+    command itself reports that it was stopped.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

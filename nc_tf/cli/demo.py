@@ -1,4 +1,4 @@
-"""The whole story in minutes, without data or GPU: find a backdoor in a small network, show its trigger, unlearn it.
+"""A demonstration in minutes, without data or GPU: find a backdoor in a small network, show its trigger, unlearn it.
 
 The network ships with the package and reads rendered traffic signs. Exit code 0: the planted backdoor was found.
 """
@@ -11,12 +11,12 @@ from nc_tf.cli.options import seed
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `nc-tf demo`."""
-    parser.add_argument("--out", default="nc_tf_demo", metavar="DIR", help="where the pictures and the repaired network go")
-    parser.add_argument("--seed", type=seed, default=0, help="of the rendered signs, the search and the unlearning")
+    parser.add_argument("--out", default="nc_tf_demo", metavar="DIR", help="folder of the pictures and of the repaired network")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the rendered signs, the search and the unlearning")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run `nc-tf demo`."""
+    """Run `nc-tf demo`, and return its exit code."""
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.cli.scan import print_result
     from nc_tf.demo import TARGET, Demo
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     demo = Demo(arguments.out, arguments.seed)
     print("1. rendering traffic signs of 43 classes, and loading a network that hides a backdoor")
     demo.prepare()
-    print(f"2. searching the smallest trigger of every class, {len(demo.images)} clean images at hand")
+    print(f"2. searching the smallest trigger of every class, on {len(demo.images)} clean images")
     with ScanProgress() as progress:
         result = demo.scan([progress], around=interruptible)
     print_result(result)

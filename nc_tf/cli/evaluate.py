@@ -6,7 +6,16 @@ Exit code 0: measured; 2: bad input or failure.
 import argparse
 import sys
 
-from nc_tf.cli.options import add_label_order, add_model_options, at_most, in_label_order, kept, model_of, range_of, say_left_out
+from nc_tf.cli.options import (
+    add_label_order,
+    add_model_options,
+    images_in_memory,
+    in_label_order,
+    model_of,
+    range_of,
+    sample_for_memory,
+    say_left_out,
+)
 from nc_tf.errors import printable
 
 
@@ -34,11 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = model_of(arguments)
     shape, num_classes = model.input_shape[1:], model.output_shape[-1]
-    most = at_most(shape)
-    clean = kept(read(arguments.data, image_shape=shape, at_most=most), seed=0)
+    most = images_in_memory(shape)
+    clean = sample_for_memory(read(arguments.data, image_shape=shape, at_most=most), seed=0)
     poisoned = None
     if arguments.poisoned:
-        poisoned = kept(read(arguments.poisoned, image_shape=shape, one_class=True, at_most=most), seed=0)
+        poisoned = sample_for_memory(read(arguments.poisoned, image_shape=shape, one_class=True, at_most=most), seed=0)
     sets = [clean] if poisoned is None else [clean, poisoned]
     clean, *rest = in_label_order(sets, arguments.label_order, num_classes, arguments.data)
     poisoned = rest[0] if rest else None

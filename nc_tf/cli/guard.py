@@ -1,4 +1,4 @@
-"""How a command ends: every failure is one line on stderr and an exit code, never a traceback; Ctrl-C and SIGTERM at once."""
+"""The end of a command: one line on stderr and an exit code for every failure, and an immediate stop for Ctrl-C and SIGTERM."""
 
 import argparse
 import os
@@ -14,17 +14,17 @@ from typing import NoReturn, TypeVar
 from nc_tf.cli.streams import lasting_streams
 from nc_tf.errors import InputError, printable
 
-# The last two are what a shell says of a command that SIGINT or SIGTERM ended.
+# The last two are the exit codes of a shell for a command that SIGINT or SIGTERM ended.
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with an option in one line, instead of the usage and a line."""
+    """A parser that reports a wrong option in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with 2."""
+        """Print the message and exit with 2."""
         self.exit(BAD_INPUT, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
 
 
@@ -32,18 +32,21 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a command as Ctrl-C does."""
 
 
-class LeftBehind(KeyboardInterrupt):
-    """An interrupt while a thread of ours is at work, perhaps inside TensorFlow, where nothing can stop it but the end of the process."""
+class WorkUnfinished(KeyboardInterrupt):
+    """An interrupt while a thread is at work, perhaps inside TensorFlow, where only the end of the process stops it."""
 
 
-def interruptible(work: Callable[[], Answer]) -> Answer:
-    """Run `work` in a thread of its own, so that Ctrl-C is heard at once: a call of TensorFlow may take seconds, and Python hears no
-    signal in its main thread before it is back. What `work` returns or raises is returned or raised here.
+def interruptible(work: Callable[[], Result]) -> Result:
+    """Run `work` in a thread, and return its result.
+
+    Ctrl-C takes effect at once that way. A call of TensorFlow may take seconds, and Python handles no signal in its main thread before the
+    call returns. An exception of `work`
+    is raised here.
 
     Raises:
-        LeftBehind: Ctrl-C or SIGTERM. Whoever catches it should do no more than say so and end the process.
+        WorkUnfinished: Ctrl-C or SIGTERM. Code that catches it should do no more than print a line and end the process.
     """
-    outcome: Future[Answer] = Future()
+    outcome: Future[Result] = Future()
 
     def run() -> None:
         try:
@@ -55,17 +58,17 @@ def interruptible(work: Callable[[], Answer]) -> Answer:
     try:
         thread.start()
         while thread.is_alive():
-            thread.join(timeout=0.5)  # Windows hears of Ctrl-C in between only
+            thread.join(timeout=0.5)  # Windows handles Ctrl-C between two calls only
     except KeyboardInterrupt as interrupt:
-        raise LeftBehind from interrupt
+        raise WorkUnfinished from interrupt
     return outcome.result()
 
 
 @contextmanager
-def _heard() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise `KeyboardInterrupt` and `Terminated`, where they would end the process without a word.
+def _signals_raised() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise `KeyboardInterrupt` and `Terminated`.
 
-    Whoever has other plans for them keeps these. A second one means it, and ends the process.
+    They would end the process without a message otherwise. A second signal ends it. Handlers of the caller stay.
     """
     in_main, handlers = current_thread() is main_thread(), {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
     ours = {number: handler for number, handler in handlers.items() if in_main and signal.getsignal(number) == signal.SIG_DFL}
@@ -83,13 +86,21 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def guarded(name: str, work: Callable[[], int], stopped: str = "stopped") -> int:
-    """Run `work`; returns its exit code, 2 after bad input or a failure, 130 after Ctrl-C and 143 after SIGTERM, of which `stopped` speaks.
+    """Run `work`, and return its exit code.
 
-    After `LeftBehind` it ends the process, without waiting for what is still at work. Nothing that is printed can fail meanwhile.
+    After `WorkUnfinished` the process ends, without waiting for threads at work. Printing cannot fail meanwhile.
+
+    Args:
+        name: name of the command, at the start of messages.
+        work: the command; it returns its exit code.
+        stopped: message after Ctrl-C or SIGTERM.
+
+    Returns:
+        The exit code of `work`; 2 after bad input or a failure, 130 after Ctrl-C, 143 after SIGTERM.
     """
     with lasting_streams():
         try:
-            with _heard():
+            with _signals_raised():
                 return work()
         except InputError as error:
             print(f"{name}: {printable(error)}", file=sys.stderr)
@@ -97,7 +108,7 @@ def guarded(name: str, work: Callable[[], int], stopped: str = "stopped") -> int
         except KeyboardInterrupt as interrupt:
             print(f"{name}: {stopped}", file=sys.stderr)
             code = TERMINATED if isinstance(interrupt.__cause__ or interrupt, Terminated) else INTERRUPTED
-            if isinstance(interrupt, LeftBehind):
+            if isinstance(interrupt, WorkUnfinished):
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)

@@ -1,4 +1,4 @@
-"""The command `nc-tf`: parsing and printing, nothing else."""
+"""The command `nc-tf`: its parser, and the choice of the command to run."""
 
 import argparse
 from collections.abc import Sequence
@@ -39,9 +39,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code.
+    """Run one command, and return its exit code.
 
-    0, 1 and 3 are results, 2 is bad input or failure.
+    Codes 0, 1 and 3 are results, 2 is bad input or failure.
     """
     with lasting_streams():
         arguments = parser().parse_args(argv)

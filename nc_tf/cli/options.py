@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 
 LARGEST_NAMES = 2**24  # bytes of a file of class names
 ARCHITECTURES = ("gtsrb", "signs", "small_resnet", "preact_resnet18", "deepid", "cnn_lstm")
-
-
-TEST_SHARE = 0.2  # of the images that memory is kept for, where there is a training and a test set
+TEST_SHARE = 0.2  # share of the test set in the images that memory can hold, if there is a training set as well
 
 
 def numbers(kind: type) -> Callable[[str], tuple]:
-    """A parser for `1,2,3`."""
+    """Return a parser of `1,2,3` to a tuple of numbers."""
 
     def parse(text: str) -> tuple:
         try:
@@ -38,12 +36,12 @@ def numbers(kind: type) -> Callable[[str], tuple]:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """Parse a whole number from 1."""
     return _at_least(text, 1)
 
 
 def seed(text: str) -> int:
-    """A whole number from 0."""
+    """Parse a whole number from 0."""
     return _at_least(text, 0)
 
 
@@ -58,12 +56,12 @@ def _at_least(text: str, least: int) -> int:
 
 
 def labels(text: str) -> tuple[int, ...] | None:
-    """`all` or `0,33`."""
+    """Parse `all` to None, or `0,33` to labels."""
     return None if text == "all" else numbers(int)(text)
 
 
 def image_shape(text: str) -> tuple[int, ...]:
-    """`28x28x1`, or of clips `16x64x64x3`."""
+    """Parse `28x28x1`, or `16x64x64x3` for clips, to a shape."""
     parts = text.split("x")
     if len(parts) not in (3, 4) or not all(part.isascii() and part.isdecimal() and 0 < int(part) < 2**16 for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r}: expected HxWxC such as 28x28x1, or TxHxWxC")
@@ -71,19 +69,21 @@ def image_shape(text: str) -> tuple[int, ...]:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """How the model is opened and fed."""
-    parser.add_argument("--trust-model", action="store_true", help="let the file run code: only if you trust its author")
-    parser.add_argument("--output", metavar="NAME", help="of several outputs the one with the class scores, by name or number")
-    flat = "what a flat input holds, 28x28x1; default: a square with 1 or 3 channels"
+    """Declare the options on the model file and its input."""
+    parser.add_argument("--trust-model", action="store_true", help="let the file run code; only if you trust its author")
+    parser.add_argument("--output", metavar="NAME", help="the output with the class scores, by name or number, if there are several")
+    flat = "shape of the images in a flat input, such as 28x28x1 (default: a square with 1 or 3 channels)"
     parser.add_argument("--image-shape", type=image_shape, metavar="HxWxC", help=flat)
-    weights = "MODEL holds weights alone, .h5, of this network"
+    weights = "architecture of the network, if MODEL holds weights alone (.h5)"
     parser.add_argument("--weights-of", "--architecture", choices=ARCHITECTURES, help=weights)
     add_memory_option(parser)
     add_range_options(parser, auto=True)
 
 
 def model_of(arguments: argparse.Namespace) -> "keras.Model":
-    """The classifier that MODEL and the options of `add_model_options` name; what was adapted is said on stderr.
+    """Return the classifier that MODEL and the options of `add_model_options` name.
+
+    Adaptations are printed on stderr.
 
     Raises:
         InputError: as `nc_tf.load_model`, `load_weights` and `adapt`.
@@ -103,25 +103,31 @@ def model_of(arguments: argparse.Namespace) -> "keras.Model":
 
 
 def add_memory_option(parser: argparse.ArgumentParser) -> None:
-    """How much the process may take; `nc_tf.cli.main` sees to it."""
-    bound = f"what the process may take, such as 2GiB or 3500MB (default: {DEFAULT}); it decides how much is done at once, "
-    bound += "and how many of many images are used"
-    parser.add_argument("--memory", default=DEFAULT, metavar="SIZE", help=bound)
+    """Declare the memory limit of the process, which `nc_tf.cli.main` sets."""
+    limit = f"memory limit of the process, such as 2GiB or 3500MB (default: {DEFAULT}); it decides how many images are processed at once, "
+    limit += "and how many of a large set are used"
+    parser.add_argument("--memory", default=DEFAULT, metavar="SIZE", help=limit)
 
 
 def add_range_options(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
-    """What the model wants of raw pixels; with `auto` that is found out where nothing else is said."""
+    """Declare the options on the preprocessing of the model.
+
+    Args:
+        parser: the parser of a command.
+        auto: whether the range is found automatically by default.
+    """
     ranges = ["raw", "mnist", "inception", "imagenet"]
-    wants = "what the model wants of raw pixels"
+    meaning = "range of pixels that the model takes"
     if auto:
-        ranges, wants = ["auto", *ranges], f"{wants} (default: auto, the range with which it recognises most images)"
-    parser.add_argument("--intensity-range", default=ranges[0], choices=ranges, help=wants)
-    parser.add_argument("--mean", type=numbers(float), help="instead: channel means for pixels in [0, 1], 0.5 or 0.5,0.4,0.4")
-    parser.add_argument("--std", type=numbers(float), help="and their standard deviations")
+        ranges, meaning = ["auto", *ranges], f"{meaning} (default: auto, the range with which it recognises most images)"
+    parser.add_argument("--intensity-range", default=ranges[0], choices=ranges, help=meaning)
+    means = "channel means of pixels in [0, 1], such as 0.5 or 0.5,0.4,0.4, in the place of --intensity-range"
+    parser.add_argument("--mean", type=numbers(float), help=means)
+    parser.add_argument("--std", type=numbers(float), help="standard deviations that belong to --mean")
 
 
 def range_of(arguments: argparse.Namespace) -> "str | Preprocessing":
-    """What `add_range_options` asked for: a `Preprocessing`, or "auto"."""
+    """Return the preprocessing that the options name, or "auto"."""
     from nc_tf.preprocessing import preprocessing
 
     name = arguments.intensity_range
@@ -133,16 +139,18 @@ def range_of(arguments: argparse.Namespace) -> "str | Preprocessing":
 
 
 def add_label_order(parser: argparse.ArgumentParser) -> None:
-    """How the class numbers of the data relate to the outputs of the model."""
+    """Declare the option on the order of the labels."""
     from nc_tf.datasets.label_order import LABEL_ORDERS
 
-    how = "what the class numbers of DATA mean: the output of the model (number), or its place among all numbers sorted as text, as Keras "
-    how += "sorts folders; from-1: counted from 1 (default: number, or number-from-1 where they run from 1 to the number of classes)"
-    parser.add_argument("--label-order", choices=tuple(LABEL_ORDERS), help=how)
+    meaning = (
+        "meaning of the class numbers of DATA: the output of the model (number), or its place among all numbers sorted as text, as Keras "
+    )
+    meaning += "sorts folders; from-1: counted from 1 (default: number, or number-from-1 if they run from 1 to the number of classes)"
+    parser.add_argument("--label-order", choices=tuple(LABEL_ORDERS), help=meaning)
 
 
 def in_label_order(sets: "Sequence[LabelledImages]", order: str | None, num_classes: int, name: str) -> "list[LabelledImages]":
-    """The sets of one source, whose labels become outputs of the model.
+    """Return sets of one source with model outputs as labels.
 
     Raises:
         InputError: see `label_order.reorder`.
@@ -158,16 +166,27 @@ def in_label_order(sets: "Sequence[LabelledImages]", order: str | None, num_clas
     return [replace(data, labels=reorder(data.labels, order, num_classes, name), label_order=order) for data in sets]
 
 
-def at_most(image_shape: Sequence[int | None], share: float = 1.0) -> int:
-    """Images of this shape that memory is kept for, or a share of them; `MOST_KEPT` where the shape leaves their size open."""
+def images_in_memory(image_shape: Sequence[int | None], share: float = 1.0) -> int:
+    """Return a share of the number of images that memory can hold.
+
+    It is `MOST_KEPT` if the shape leaves the size of the images open.
+    """
     from nc_tf.runtime.memory import MOST_KEPT, most_kept
 
     sides = [side for side in image_shape if side is not None]
     return max(1, int(share * (most_kept(prod(sides)) if len(sides) == len(image_shape) else MOST_KEPT)))
 
 
-def kept(data: "LabelledImages", seed: int, share: float = 1.0) -> "LabelledImages":
-    """As many of the images as memory is kept for, or a share of that; where the seed drew a sample, stderr says so."""
+def sample_for_memory(data: "LabelledImages", seed: int, share: float = 1.0) -> "LabelledImages":
+    """Return the images, or a random sample that memory can hold.
+
+    A sample, drawn here or when the images were read, is reported on stderr.
+
+    Args:
+        data: the images.
+        seed: seed of the sample.
+        share: share of the memory for these images.
+    """
     from nc_tf.results import Unit
     from nc_tf.runtime.memory import allowed, most_kept, words
 
@@ -182,9 +201,9 @@ def kept(data: "LabelledImages", seed: int, share: float = 1.0) -> "LabelledImag
 
 
 def class_names(path: str | None, num_classes: int) -> tuple[str, ...] | None:
-    """Read names out of a text file, one a line.
+    """Return the class names in a text file, one a line.
 
-    The numbers in the `0 name` of Teachable Machine are dropped.
+    Numbers in front, as in `0 name` of Teachable Machine, are dropped.
 
     Raises:
         InputError: no such file, or not one name a class.
@@ -207,7 +226,7 @@ def class_names(path: str | None, num_classes: int) -> tuple[str, ...] | None:
 
 
 def say_left_out(*data: "LabelledImages") -> None:
-    """Print on stderr what sources of images held and was not read."""
+    """Print the accounts of files left out on stderr."""
     for line in dict.fromkeys(part.account() for part in data):
         if line:
             print(line, file=sys.stderr)

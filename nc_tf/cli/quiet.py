@@ -1,15 +1,15 @@
-"""Loading TensorFlow without its start-up lines, which it writes to stderr whatever its log level."""
+"""The import of TensorFlow without its start-up lines, which it writes to stderr at any log level."""
 
 import os
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow and start its devices with stderr muted, so that an error of ours is the one line there.
+    """Import TensorFlow and start its devices, with stderr muted.
 
-    If the import fails, what it wrote is lost but the exception says why.
+    An error of a command is the only line on stderr then. If the import fails, its output is lost, but the exception has the reason.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Otherwise TensorFlow takes all memory of a GPU, and a worker of `--engine ray` on the same machine finds none.
+    # Otherwise TensorFlow allocates all memory of a GPU, and leaves none for a worker of `--engine ray` on the same machine.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -17,7 +17,7 @@ def load_tensorflow() -> None:
         import tensorflow as tf
         from absl import logging
 
-        # Saving in the older .h5 format is what the classic scripts ask for; Keras warns of it through absl.
+        # The classic scripts save in the older .h5 format; Keras warns of it through absl.
         logging.set_verbosity(logging.ERROR)
         tf.zeros([]).numpy()
     finally:

@@ -9,11 +9,11 @@ from nc_tf.cli.options import (
     TEST_SHARE,
     add_label_order,
     add_model_options,
-    at_most,
+    images_in_memory,
     in_label_order,
-    kept,
     model_of,
     range_of,
+    sample_for_memory,
     say_left_out,
     seed,
 )
@@ -159,9 +159,9 @@ def read_given(arguments: argparse.Namespace, needs_triggers: bool) -> Given:
     if arguments.scan:
         ScanFolder(arguments.scan).check_model(sha256_of(arguments.model), what_was_adapted(model).get("adapted"))
     shape = model.input_shape[1:]
-    most, most_tested = at_most(shape, 1 - TEST_SHARE), at_most(shape, TEST_SHARE)
+    most, most_tested = images_in_memory(shape, 1 - TEST_SHARE), images_in_memory(shape, TEST_SHARE)
     both = read_both(arguments.data, seed=arguments.seed, image_shape=shape, at_most=most, test_at_most=most_tested)
-    both = kept(both[0], arguments.seed, 1 - TEST_SHARE), kept(both[1], arguments.seed, TEST_SHARE)
+    both = sample_for_memory(both[0], arguments.seed, 1 - TEST_SHARE), sample_for_memory(both[1], arguments.seed, TEST_SHARE)
     say_left_out(*both)
     train, test = in_label_order(both, arguments.label_order, model.output_shape[-1], arguments.data)
     check_images(*_pair(test), num_classes=model.output_shape[-1], name=arguments.data)

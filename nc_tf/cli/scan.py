@@ -17,14 +17,14 @@ from nc_tf.cli.options import (
     TEST_SHARE,
     add_label_order,
     add_model_options,
-    at_most,
     class_names,
+    images_in_memory,
     in_label_order,
-    kept,
     labels,
     model_of,
     positive,
     range_of,
+    sample_for_memory,
     say_left_out,
     seed,
 )
@@ -97,13 +97,13 @@ def run(arguments: argparse.Namespace) -> int:
     num_classes = model.output_shape[-1]
     names = class_names(arguments.class_names, num_classes)
     shape, whole = model.input_shape[1:], arguments.images is None
-    drawn: dict[str, Any] = {"image_shape": shape, "count": arguments.images, "at_most": at_most(shape) if whole else None}
+    drawn: dict[str, Any] = {"image_shape": shape, "count": arguments.images, "at_most": images_in_memory(shape) if whole else None}
     if arguments.trials is None:
         loaded, test = read(arguments.data, seed=arguments.seed, **drawn), None
     else:
-        loaded, test = read_both(arguments.data, seed=arguments.seed, test_at_most=at_most(shape, TEST_SHARE), **drawn)
-        test = kept(test, arguments.seed, TEST_SHARE)
-    loaded = kept(loaded, arguments.seed) if whole else loaded
+        loaded, test = read_both(arguments.data, seed=arguments.seed, test_at_most=images_in_memory(shape, TEST_SHARE), **drawn)
+        test = sample_for_memory(test, arguments.seed, TEST_SHARE)
+    loaded = sample_for_memory(loaded, arguments.seed) if whole else loaded
     say_left_out(loaded)
     sets = [loaded] if test is None else [loaded, test]
     loaded, *rest = in_label_order(sets, arguments.label_order, num_classes, arguments.data)

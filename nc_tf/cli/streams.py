@@ -1,4 +1,4 @@
-"""Standard streams that last as long as the command: a reader that goes away, a full disk or a missing stream ends no scan."""
+"""Standard streams that do not fail: a closed reader, a full disk or a missing stream ends no command."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from typing import Any, TextIO, cast
 
 
 class Lasting:
-    """A text stream that cannot fail: what nobody takes any more is dropped, and what its encoding lacks is escaped."""
+    """A text stream that cannot fail; it drops text that cannot be written any more."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -17,7 +17,7 @@ class Lasting:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write text; returns its length."""
+        """Write text, and return its length."""
         try:
             self._stream.write(text)
         except OSError:
@@ -25,14 +25,17 @@ class Lasting:
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Pass on the text written so far."""
         try:
             self._stream.flush()
         except OSError:
             self._give_up()
 
     def _give_up(self) -> None:
-        """Send it to nowhere from now on: Python would try again at its end, fail, and exit with 120."""
+        """Redirect the stream to the null device.
+
+        Python would write again at its end, fail, and exit with 120.
+        """
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -41,10 +44,10 @@ class Lasting:
 
 @contextmanager
 def lasting_streams() -> Iterator[None]:
-    """Let nothing that is printed fail, for the time of a command.
+    """Let printing never fail, for the time of a command.
 
-    A process may be started without standard streams. Their numbers then go to the next files that are opened, and what libraries write
-    to "stderr" into these; so they are opened first.
+    Text that the encoding lacks is escaped. A process may be started without standard streams. The next files that are opened would get
+    their numbers, and libraries would write to "stderr" into these files. So the null device is opened first.
     """
     for number in range(3):
         try:

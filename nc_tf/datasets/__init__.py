@@ -1,1 +1,1 @@
-"""Data sets: files of labelled images, GTSRB, and rendered traffic signs that need no download."""
+"""Data sets: labelled images in files and folders, GTSRB, CIFAR-10, UCF-101, and rendered ones without a download."""

@@ -1,4 +1,4 @@
-"""Are these arrays labelled images with raw pixels? Asked of every data file and of what Python callers pass."""
+"""Checks of labelled images with raw pixels, for every data file and for the arrays of Python callers."""
 
 from math import prod
 from typing import Any, overload
@@ -10,10 +10,10 @@ from nc_tf.results import Unit
 
 LARGEST_PICTURE = 2**26  # pixels; a small PNG can unpack to gigabytes
 
-# Floats up to here are taken for images in [0, 1], with room for augmentation that overshoots. A raw image this dark shows nothing.
+# Floats up to here count as images in [0, 1], with room for data augmentation that overshoots. A raw image this dark shows nothing.
 LARGEST_UNIT_PIXEL = 1.5
 
-# Above it a class number is damage (an overflow, a timestamp, an identifier), and a table of that many classes fits nowhere.
+# A larger class number is damage (an overflow, a timestamp, an identifier), and a table of that many classes fits into no memory.
 LARGEST_LABEL = 2**31 - 1
 
 
@@ -50,16 +50,18 @@ def check_images(
     name: str | None = None,
     one_class: bool = False,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Check images and their labels, and bring both into one form. Nothing is rescaled.
+    """Check images and their labels, and return both in one form.
+
+    Pixels are not rescaled.
 
     Args:
         images: (N, H, W, C) or grayscale (N, H, W); clips (N, T, H, W, C); flat (N, values) where `image_shape` has as many. Any number
             type, raw pixels in [0, 255].
         labels: (N,) or (N, 1) class numbers from 0, or (N, K) one-hot rows; any number type that holds whole numbers. None: not known.
-        image_shape: what one image must look like, (H, W, C) or (T, H, W, C), such as a model's input shape less the batch axis;
-            None in a place means any size. None: no demand.
-        num_classes: the number of classes of the model; labels must lie below it. None: no demand.
-        name: what error messages call the data, usually a path; by default "images" or "clips".
+        image_shape: the expected shape of one image, (H, W, C) or (T, H, W, C), such as a model's input shape less the batch axis;
+            None in a place means any size. None: any shape.
+        num_classes: the number of classes of the model; labels must lie below it. None: any number.
+        name: the name of the data in error messages, usually a path; by default "images" or "clips".
         one_class: whether all images may have the same label, as triggered ones have.
 
     Returns:
@@ -78,9 +80,9 @@ def check_images(
     name = name or unit.many
     images = _checked_images(images, name, unit)
     if image_shape is not None and unit is not Unit.of(image_shape):
-        wanted = f"{Unit.of(image_shape).many} {shape_words(image_shape)}"
-        raise InputError(f"{name}: {unit.many} {images.shape[1:]} given: expected {wanted}; choose other data, or another model")
-    if image_shape is not None and not _fits(images.shape[1:], image_shape):
+        expected = f"{Unit.of(image_shape).many} {shape_words(image_shape)}"
+        raise InputError(f"{name}: {unit.many} {images.shape[1:]} given: expected {expected}; choose other data, or another model")
+    if image_shape is not None and not _has_shape(images.shape[1:], image_shape):
         raise InputError(
             f"{name}: one {unit} has shape {images.shape[1:]}: expected {shape_words(image_shape)}, the input of the model; "
             f"resize the {unit.many}, or choose the data the model was trained on"
@@ -95,14 +97,14 @@ def check_images(
 def check_labels(
     labels: np.ndarray, name: str, unit: Unit, *, number: int | None = None, num_classes: int | None = None, one_class: bool = False
 ) -> np.ndarray:
-    """Check labels, and bring them into one form.
+    """Check labels, and return them as class numbers.
 
     Args:
         labels: (N,) or (N, 1) class numbers, or (N, K) one-hot rows, of any number type.
-        name: what error messages call the data.
-        unit: what the labels are of.
-        number: how many there must be; None for any number.
-        num_classes: of the model; None where there is none.
+        name: the name of the data in error messages.
+        unit: images or clips.
+        number: the expected number of labels; None for any number.
+        num_classes: number of classes of the model; None where there is none.
         one_class: whether all labels may be the same.
 
     Returns:
@@ -130,7 +132,7 @@ def check_count(number: int, labels: np.ndarray, name: str, unit: Unit) -> None:
     """Refuse labels that are more or fewer than the images.
 
     Raises:
-        InputError: `name` is what the message calls them.
+        InputError: the counts differ; the message begins with `name`.
     """
     if labels.ndim and len(labels) != number:
         counts = f"{number} {unit.many} and {len(labels)} labels"
@@ -138,14 +140,17 @@ def check_count(number: int, labels: np.ndarray, name: str, unit: Unit) -> None:
 
 
 def shape_words(shape: tuple[int | None, ...]) -> str:
-    """The shape of an image or a clip, with the letter of the axis where any size will do: (T, 64, 64, 3)."""
+    """Return a shape in words, such as (T, 64, 64, 3).
+
+    An axis of any size has its letter.
+    """
     if len(shape) not in (3, 4):
         return str(tuple(shape))
     return f"({', '.join(str(size or axis) for size, axis in zip(shape, 'THWC'[-len(shape) :], strict=True))})"
 
 
-def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(wanted) and all(want in (None, size) for size, want in zip(shape, wanted, strict=True))
+def _has_shape(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(side in (None, size) for size, side in zip(shape, expected, strict=True))
 
 
 def _checked_images(images: np.ndarray, name: str, unit: Unit) -> np.ndarray:
@@ -165,7 +170,7 @@ def _checked_images(images: np.ndarray, name: str, unit: Unit) -> np.ndarray:
             f"{name}: images of shape {shape} have their channels first: expected (N, H, W, C); "
             "transpose them, axes (0, 2, 3, 1), or name the arrays 'data' and 'label'"
         )
-    with np.errstate(invalid="ignore"):  # NaN is what we look for
+    with np.errstate(invalid="ignore"):  # the check is for NaN
         low, high = images.min(), images.max()
     if not np.isfinite(low) or not np.isfinite(high):
         raise InputError(f"{name}: the {many} hold NaN or infinity: expected raw pixels in [0, 255]; remove the damaged {many}")
@@ -174,7 +179,7 @@ def _checked_images(images: np.ndarray, name: str, unit: Unit) -> np.ndarray:
             f"{name}: smallest value {low:.6g}: expected raw pixels in [0, 255]; undo the preprocessing, --intensity-range does it again"
         )
     if high > 255:
-        raise InputError(f"{name}: largest value {high:.6g}: expected raw pixels in [0, 255]; rescale the {many}")
+        raise InputError(f"{name}: largest value {high:.6g}: expected raw pixels in [0, 255]; scale the {many} to [0, 255]")
     if images.dtype.kind == "f" and high <= LARGEST_UNIT_PIXEL:
         raise InputError(f"{name}: largest value {float(high):.6g}: expected raw pixels in [0, 255]; multiply by 255")
     images = images.astype(np.float32 if images.dtype.kind == "f" else np.uint8, copy=False)

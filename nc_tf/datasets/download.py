@@ -1,4 +1,4 @@
-"""Fetching a large file over a line that breaks: resumed where it stopped, checked before it counts."""
+"""Resumable download of a large file over an unreliable connection, with a checksum."""
 
 import hashlib
 import http.client
@@ -28,30 +28,30 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from nc_tf.errors import InputError
 
 BLOCK = 1 << 18  # bytes; small enough that an interrupt loses little
-TIMEOUT = 30.0  # seconds without a byte before the line counts as dead
-TRIES = 4  # connections in one call; a later call goes on where this one stopped
+TIMEOUT = 30.0  # seconds without a byte before the connection counts as lost
+TRIES = 4  # connections in one call; a later call resumes where this one stopped
 
 
-class _LineBroke(Exception):
-    """The connection failed or ended early; what has arrived stays."""
+class _ConnectionLost(Exception):
+    """The connection failed or ended early; the bytes received stay."""
 
 
 class _StartOver(Exception):
-    """What has arrived is of no use; it is dropped, and the next connection asks for the whole file."""
+    """The bytes received are of no use; they are dropped, and the next connection requests the whole file."""
 
 
 def fetch(url: str, path: str | Path, *, md5: str, size: int | None = None) -> Path:
-    """Download `url` to `path`, unless a file with the right checksum is there already.
+    """Download a file unless it exists with the right checksum.
 
-    What arrives goes to `path` + ".part", which an interrupt leaves behind and the next call continues with an HTTP Range request.
-    The checksum is taken over the whole file before it gets its name, so `path` is never half a file nor a wrong one. It tells damage
-    from a good copy; against forgery only https protects, MD5 does not. One process a file: two would write into the same part.
+    Bytes go to `path` + ".part", which an interrupt leaves behind and the next call continues with an HTTP Range request. The checksum
+    is taken over the whole file before it gets its name, so `path` is never half a file nor a wrong one. The checksum detects damage;
+    against forgery only https protects, MD5 does not. Only one process may fetch a file: two would write into the same part.
 
     Args:
         url: http or https.
-        path: where the file shall lie; its folder is made.
+        path: path of the file; its folder is made.
         md5: checksum of the whole file, 32 hexadecimal digits.
-        size: bytes of the whole file if known: a complete part then needs no connection, and an endless answer is cut off.
+        size: bytes of the whole file if known: a complete part then needs no connection, and an endless response is cut off.
 
     Returns:
         `path`.
@@ -80,13 +80,16 @@ def fetch(url: str, path: str | Path, *, md5: str, size: int | None = None) -> P
     except OSError as error:
         raise InputError(
             f"{path} could not be written ({error.strerror or error}): expected a writable folder with room left; "
-            "make room or choose another one, then run the command again: what has arrived is kept"
+            "make room or choose another one, then run the command again: the bytes received are kept"
         ) from error
     return path
 
 
 def _complete(url: str, file: BinaryIO, part: Path, md5: str, size: int | None) -> None:
-    """Append to `file` until it is whole; connect again when the line breaks, as long as that brings new bytes."""
+    """Append to `file` until it is whole.
+
+    A lost connection is made again as long as that brings new bytes.
+    """
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -101,45 +104,45 @@ def _complete(url: str, file: BinaryIO, part: Path, md5: str, size: int | None) 
             before = file.tell()
             try:
                 return _continue(url, file, part, md5, size, progress, task)
-            except (_LineBroke, _StartOver) as broke:
+            except (_ConnectionLost, _StartOver) as broke:
                 if isinstance(broke, _StartOver):
                     _drop(file)
-                    before = -1  # to go back to nothing is progress here
+                    before = -1  # an empty file counts as progress here
                 if attempt == TRIES - 1 or file.tell() <= before:
-                    kept = f"; {file.tell():,} bytes are kept" if file.tell() else ""
+                    received = f"; {file.tell():,} bytes are kept" if file.tell() else ""
                     raise InputError(
                         f"{url} could not be downloaded ({broke}): expected a network connection to the end; "
-                        f"check it and run the command again{kept}"
+                        f"check it and run the command again{received}"
                     ) from broke
 
 
 def _continue(url: str, file: BinaryIO, part: Path, md5: str, size: int | None, progress: Progress, task: TaskID) -> None:
-    """One connection: ask for what is missing and append it."""
+    """Request the missing bytes over one connection, and append them."""
     offset = file.tell()
     if size is not None and offset > size:
         raise _StartOver("the part on disk is longer than the file")
     request = Request(url, headers={"User-Agent": "nc-tf"} | ({"Range": f"bytes={offset}-"} if offset else {}))  # noqa: S310 (checked)
     try:
-        response = _opener().open(request, timeout=TIMEOUT)
+        response = _http_opener().open(request, timeout=TIMEOUT)
     except HTTPError as error:
         error.close()
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not offset:
             raise InputError(
                 f"{url} answered {error.code} {error.reason}: expected the file; check the address, or try again later"
             ) from error
-        # Nothing lies beyond what is here: either it is all here, or it is not this file.
+        # The server has no bytes beyond the part: either the part is complete, or it is not of this file.
         file.flush()
         if md5_of(part) != md5:
             raise _StartOver("the part on disk does not belong to this file") from error
         return
     except (OSError, http.client.HTTPException) as error:
-        raise _LineBroke(str(getattr(error, "reason", None) or error or type(error).__name__)) from error
+        raise _ConnectionLost(str(getattr(error, "reason", None) or error or type(error).__name__)) from error
     with response:
         if response.status != HTTPStatus.PARTIAL_CONTENT:
             _drop(file)  # a server that cannot resume sends the whole file
             offset = 0
         elif _first_byte(response) != offset:
-            raise _StartOver("the server sent another range than it was asked for")
+            raise _StartOver("the server sent another range than requested")
         total = offset + response.length if response.length is not None else size
         progress.update(task, total=total, completed=offset)
         for block in _blocks(response):
@@ -149,15 +152,15 @@ def _continue(url: str, file: BinaryIO, part: Path, md5: str, size: int | None, 
             file.write(block)
             progress.update(task, completed=file.tell())
         if total is not None and file.tell() < total:
-            raise _LineBroke(f"the connection ended after {file.tell():,} of {total:,} bytes")
+            raise _ConnectionLost(f"the connection ended after {file.tell():,} of {total:,} bytes")
 
 
 def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
     while True:
         try:
-            block = response.read1(BLOCK)  # not read: what came before a break would be lost with it
+            block = response.read1(BLOCK)  # read() would lose the bytes received before the connection was lost
         except (OSError, http.client.HTTPException) as error:
-            raise _LineBroke(str(error) or type(error).__name__) from error
+            raise _ConnectionLost(str(error) or type(error).__name__) from error
         if not block:
             return
         yield block
@@ -173,8 +176,11 @@ def _first_byte(response: http.client.HTTPResponse) -> int | None:
     return int(found[1]) if found else None
 
 
-def _opener() -> OpenerDirector:
-    """An opener for http and https alone: the usual one would follow a redirect to ftp."""
+def _http_opener() -> OpenerDirector:
+    """Return an opener for http and https alone.
+
+    The usual one would follow a redirect to ftp.
+    """
     opener = OpenerDirector()
     for handler in (
         ProxyHandler(),
@@ -190,6 +196,6 @@ def _opener() -> OpenerDirector:
 
 
 def md5_of(path: Path) -> str:
-    """The checksum of a file, 32 hexadecimal digits."""
+    """Return the MD5 checksum of a file, 32 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,4 +1,4 @@
-"""The German Traffic Sign Recognition Benchmark: from the official archives to the files the original reads.
+"""The German Traffic Sign Recognition Benchmark: from the official archives to the files that the original reads.
 
 Stallkamp et al., "The German Traffic Sign Recognition Benchmark: A multi-class classification competition", IJCNN 2011.
 """
@@ -26,8 +26,8 @@ from nc_tf.errors import InputError
 from nc_tf.storage.hdf5_file import whole_hdf5
 
 BASE_URL = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
-SIDE = 32  # pixels; what the paper's network takes
-IMAGES_A_CHUNK = 256  # 0.75 MiB unpacked: one chunk feeds a few minibatches
+SIDE = 32  # pixels; the input of the paper's network
+IMAGES_A_CHUNK = 256  # 0.75 MiB unpacked: a few minibatches
 LARGEST_MEMBER = 2**24  # bytes; the largest photograph of the set has 0.2 MB, a zip bomb has more
 COLUMNS = ("Filename", "Width", "Height", "Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2", "ClassId")
 
@@ -51,8 +51,8 @@ class Archive(NamedTuple):
     size: int
 
 
-# The training set of the benchmark, 39,209 photographs. `GTSRB-Training_fixed.zip`, which torchvision fetches, is that of the competition
-# of 2011 and has 26,640 of them; the original's gtsrb_dataset.h5 and the paper's figures rest on the larger one.
+# The training set of the benchmark has 39,209 photographs. `GTSRB-Training_fixed.zip`, which torchvision fetches, is the training set of
+# the competition of 2011 and has 26,640. The original's gtsrb_dataset.h5 and the paper's figures rest on the larger one.
 ARCHIVES = (
     Archive("GTSRB_Final_Training_Images.zip", "f33fd80ac59bff73c82d25ab499e03a3", 276_294_756),
     Archive("GTSRB_Final_Test_Images.zip", "c7e4e6327067d32654124b0fe9e82185", 88_978_620),
@@ -69,14 +69,14 @@ Labelled = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def load_data(path: str | Path = "data/gtsrb_dataset.h5") -> Labelled:
-    """Read the prepared data set, in the fashion of `keras.datasets`.
+    """Return the prepared training and test set, as `keras.datasets` does.
 
     Args:
-        path: what `prepare` (or `nc-tf data gtsrb`) wrote, or the original's own file.
+        path: the file that `prepare` (or `nc-tf data gtsrb`) wrote, or the original's own file.
 
     Returns:
-        `(x_train, y_train), (x_test, y_test)`: images (N, 32, 32, 3) uint8 in [0, 255], labels (N,) int64 in [0, 42]; 39,209 and
-        12,630 of them. The training images are sorted by class: shuffle before taking a part.
+        `(x_train, y_train), (x_test, y_test)`: 39,209 and 12,630 images (N, 32, 32, 3) uint8 in [0, 255], labels (N,) int64 in
+        [0, 42]. The training images are sorted by class: shuffle before taking a part.
 
     Raises:
         InputError: the file is missing, damaged, or holds something else.
@@ -89,19 +89,19 @@ def load_data(path: str | Path = "data/gtsrb_dataset.h5") -> Labelled:
 
 
 def prepare(folder: str | Path, *, source: str | Path | None = None, crop: bool = False, base_url: str = BASE_URL) -> tuple[Path, Path]:
-    """Write `gtsrb_dataset.h5` and `gtsrb_dataset_int.h5` as the original's scripts read them.
+    """Write the original's two HDF5 files, and return their paths.
 
-    The first holds X_train (N, 32, 32, 3) uint8, Y_train one-hot (N, 43) uint8, X_test and Y_test; the second X_test and Y_test.
-    Pictures are read straight out of the archives, nothing is unpacked to the disk. The order is that of the classes and their CSV
-    files (training) and of the CSV file (test). Shrinking and enlarging is Pillow's bilinear filter, see `pictures.RESIZE_FILTER`; which
-    one the authors' own file was made with is not known, so pixels may differ from theirs by a little.
+    `gtsrb_dataset.h5` holds X_train (N, 32, 32, 3) uint8, Y_train one-hot (N, 43) uint8, X_test and Y_test; `gtsrb_dataset_int.h5`
+    holds X_test and Y_test. Pictures are read out of the archives; no file is unpacked to the disk. The order is that of the classes and
+    their CSV files (training) and of the CSV file (test). Pictures are resized by Pillow's bilinear filter, see `pictures.RESIZE_FILTER`.
+    The filter of the authors' own file is not known, so pixels may differ from theirs by a little.
 
     Args:
-        folder: where the two files go, and the downloads (365 MB).
-        source: a folder with the three zip files, or with the unpacked `GTSRB/` tree; nothing is downloaded then. Where it has only
-            the smaller training set of the 2011 competition, that one is taken.
-        crop: cut each picture to the sign first. The original's data has whole frames, so leave it for comparing with the paper.
-        base_url: where the archives lie.
+        folder: folder of the two files and of the downloads (365 MB).
+        source: a folder with the three zip files, or with the unpacked `GTSRB/` tree, in the place of a download. If it has only the
+            smaller training set of the 2011 competition, that one is taken.
+        crop: cut each picture to the sign first. The original's data has whole frames, so leave it off to compare with the paper.
+        base_url: address of the folder of the archives.
 
     Returns:
         The paths of the two files.
@@ -137,7 +137,7 @@ def _subset(path: str | Path, subset: str) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class _Members:
-    """The files of one or more archives or of a folder, by name; a name out of a CSV file can reach no other file."""
+    """The files of archives or of a folder, by name; a name out of a CSV file can reach no other file."""
 
     where: Path
     places: dict[str, Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]]
@@ -157,7 +157,7 @@ class _Members:
 
 @contextmanager
 def _members(source: Path) -> Iterator[_Members]:
-    """Open the zip files in `source`; where there is none, take the files under it."""
+    """Open the zip files in `source`, or the files below it."""
     training = source / ARCHIVES[0].name
     if not training.is_file() and (source / COMPETITION_ARCHIVE).is_file():
         training = source / COMPETITION_ARCHIVE
@@ -184,12 +184,14 @@ class _Row(NamedTuple):
 
 def _training_rows(members: _Members) -> list[_Row]:
     matches = [match for match in map(TRAINING_CSV.search, members.places) if match]
-    final = [match for match in matches if match[1] != "Training"]  # a tree with both sets holds the smaller one twice
+    final = [match for match in matches if match[1] != "Training"]  # a tree may hold the smaller set as well
     tables = {int(match[2]): match.string for match in final or matches}
-    # Counted over the pictures too, so that a class whose CSV file is gone is named and not silently left out.
+    # The pictures count too, so that a class without its CSV file is named and not silently left out.
     classes = sorted(tables.keys() | {int(match[1]) for match in map(TRAINING_PICTURE.search, members.places) if match})
     if classes and classes[-1] >= NUM_CLASSES:
-        raise InputError(f"{members.where} has a class {classes[-1]}: expected {NUM_CLASSES} classes from 0; remove what is not GTSRB")
+        raise InputError(
+            f"{members.where} has a class {classes[-1]}: expected {NUM_CLASSES} classes from 0; remove the files that are not of GTSRB"
+        )
     missing = [f"{label:05d}/GT-{label:05d}.csv" for label in range(NUM_CLASSES) if label not in tables]
     if missing:
         raise InputError(
@@ -209,8 +211,8 @@ def _test_rows(members: _Members) -> list[_Row]:
     tables = [name for name in members.places if name.rpartition("/")[2] == TEST_CSV]
     folders = {name.rpartition("/")[0] for name in members.places if TEST_PICTURE.search(name)}
     if not tables or not folders:
-        lacking, archive = (TEST_CSV, ARCHIVES[2]) if not tables else ("Final_Test/Images/*.ppm", ARCHIVES[1])
-        raise InputError(f"{members.where} lacks {lacking}: expected {archive.name} or the tree GTSRB/Final_Test/Images; download it again")
+        absent, archive = (TEST_CSV, ARCHIVES[2]) if not tables else ("Final_Test/Images/*.ppm", ARCHIVES[1])
+        raise InputError(f"{members.where} lacks {absent}: expected {archive.name} or the tree GTSRB/Final_Test/Images; download it again")
     return list(_table(members, tables[0], min(folders)))
 
 
@@ -225,7 +227,7 @@ def _table(members: _Members, name: str, folder: str) -> Iterator[_Row]:
             try:
                 x1, y1, x2, y2, label = (int(entry[column]) for column in COLUMNS[3:])
             except (TypeError, ValueError) as error:
-                raise InputError(f"{name}, line {line}: expected whole numbers for Roi and ClassId; download it again") from error
+                raise InputError(f"{name}, line {line}: no whole numbers: expected them for Roi and ClassId; download it again") from error
             if not 0 <= label < NUM_CLASSES:
                 raise InputError(f"{name}, line {line}: class {label}: expected 0 to {NUM_CLASSES - 1}; download it again")
             yield _Row(f"{folder}/{entry['Filename']}", (x1, y1, x2, y2), label)
@@ -234,7 +236,7 @@ def _table(members: _Members, name: str, folder: str) -> Iterator[_Row]:
 
 
 def _pictures(members: _Members, rows: list[_Row], crop: bool, title: str) -> tuple[np.ndarray, np.ndarray]:
-    """Decode, crop and scale: (N, 32, 32, 3) uint8 and (N, 43) one-hot uint8."""
+    """Return images (N, 32, 32, 3) and one-hot labels (N, 43), uint8."""
     if not rows:
         raise InputError(f"{members.where} has no {title} pictures: expected the whole GTSRB archive; download it again")
     images = np.empty((len(rows), SIDE, SIDE, 3), np.uint8)
@@ -252,7 +254,9 @@ def _picture(content: bytes, row: _Row, crop: bool) -> np.ndarray:
     if crop:
         x1, y1, x2, y2 = row.roi
         if not (0 <= x1 <= x2 < picture.width and 0 <= y1 <= y2 < picture.height):
-            raise InputError(f"{row.picture}: Roi {row.roi} lies outside its {picture.width}x{picture.height} pixels; download it again")
+            raise InputError(
+                f"{row.picture}: Roi {row.roi}: expected one inside of its {picture.width}x{picture.height} pixels; download it again"
+            )
         picture = picture.crop((x1, y1, x2 + 1, y2 + 1))
     return np.asarray(picture.resize((SIDE, SIDE), RESIZE_FILTER))
 

@@ -1,4 +1,4 @@
-"""How the numbers of classes in the data relate to the outputs of the model."""
+"""Label orders: the relation between the class numbers of the data and the outputs of the model."""
 
 from collections.abc import Callable
 
@@ -18,19 +18,22 @@ def _number_from_1(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def _text(labels: np.ndarray, num_classes: int, first: int = 0) -> np.ndarray:
-    """Keras sorts folders by their names as text, so that "10" comes before "2"; the output is the place in that order."""
+    """Return the place of each number among all numbers sorted as text.
+
+    Keras sorts folders by their names as text, so that "10" comes before "2".
+    """
     names = np.arange(first, first + num_classes)
     output = np.full(first + num_classes, -1)
     output[names[np.argsort(names.astype(str), kind="stable")]] = np.arange(num_classes)
-    known = (labels >= first) & (labels < first + num_classes)
-    return np.where(known, output[np.where(known, labels, first)], -1)
+    in_range = (labels >= first) & (labels < first + num_classes)
+    return np.where(in_range, output[np.where(in_range, labels, first)], -1)
 
 
 def _text_from_1(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return _text(labels, num_classes, first=1)
 
 
-# Class numbers (N,) and the number of classes -> outputs of the model (N,); below 0 or too large where there is none.
+# (class numbers (N,), number of classes) -> outputs of the model (N,); below 0 or too large where a number has none.
 LABEL_ORDERS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "number": _number,
     "number-from-1": _number_from_1,
@@ -40,19 +43,22 @@ LABEL_ORDERS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 def counts_from_1(labels: np.ndarray, num_classes: int) -> bool:
-    """Whether class numbers run from 1 to the number of classes, so that they cannot be the outputs 0 to K - 1."""
+    """Tell whether class numbers are counted from 1.
+
+    They run from 1 to K then, and cannot be the outputs 0 to K - 1.
+    """
     return bool(len(labels)) and int(labels.min()) >= 1 and int(labels.max()) == num_classes
 
 
 def reorder(labels: np.ndarray, order: str, num_classes: int, name: str = "labels") -> np.ndarray:
-    """Turn the data's class numbers into outputs of the model.
+    """Return the outputs of the model for the data's class numbers.
 
     Args:
         labels: (N,) int64, class numbers of the data.
         order: one of `LABEL_ORDERS`: "number", the class number is the output; "text", the output is the place of the number among all,
             sorted as text; each also for numbers from 1.
-        num_classes: K, the outputs of the model.
-        name: what messages call the labels.
+        num_classes: K, the number of outputs of the model.
+        name: the name of the labels in messages.
 
     Returns:
         (N,) int64 in [0, K).

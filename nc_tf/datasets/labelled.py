@@ -1,4 +1,4 @@
-"""Images with their true classes, and the account of what their source held besides."""
+"""Images with their true classes, and the account of files that were left out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ Subset = Literal["test", "train"]
 FoundSubset = Literal["test", "train", "only"]
 ImageShape = tuple[int | None, ...]
 
-NAMED, LONGEST_NAME = 5, 80  # of what was left out: how many are named, and letters of each
+NAMED, LONGEST_NAME = 5, 80  # files left out that are named for a reason, and letters of each name
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +24,10 @@ class LabelledImages:
         images: (N, H, W, C), for clips (N, T, H, W, C); uint8 or float32, raw pixels in [0, 255].
         labels: (N,) int64, class numbers from 0.
         class_names: the name of each class by its number, or None where the source has numbers only.
-        subset: which set this is: "test", "train", or "only" where the source makes no such distinction.
-        left_out: what the source held and was not read, a phrase with a count for each reason.
-        available: how many images the set held, those that cannot be read included; None where these are all of them.
-        label_order: how the labels came from the source's class numbers, one of `label_order.LABEL_ORDERS`.
+        subset: the set of the source: "test", "train", or "only" where the source makes no such distinction.
+        left_out: one phrase with a count for each reason to leave out files of the source.
+        available: number of images of the set, with those that cannot be read; None if all of them are here.
+        label_order: the relation of the labels to the source's class numbers, one of `label_order.LABEL_ORDERS`.
     """
 
     images: np.ndarray
@@ -39,20 +39,20 @@ class LabelledImages:
     label_order: str = "number"
 
     def sample(self, count: int | None, seed: int) -> "LabelledImages":
-        """Return `count` of the images, chosen by the seed; all with None.
+        """Return a random sample of `count` images; all for None.
 
         Raises:
-            InputError: more are wanted than there are, or fewer than one.
+            InputError: `count` exceeds the number of images, or is below 1.
         """
         return self if count is None else self.take(sample_rows(len(self.images), count, seed, Unit.of(self.images.shape[1:])))
 
     def take(self, rows: np.ndarray) -> "LabelledImages":
-        """Return the images at these rows, in their own order."""
+        """Return the images at these rows, in ascending order."""
         rows = np.sort(rows)
         return replace(self, images=self.images[rows], labels=self.labels[rows], available=self.available or len(self.images))
 
     def account(self) -> str | None:
-        """Return a line on what was left out; None where nothing was."""
+        """Return one line on the files left out, or None."""
         if not self.left_out:
             return None
         count, many = len(self.images), Unit.of(self.images.shape[1:]).many
@@ -66,7 +66,7 @@ class Loaded(NamedTuple):
     Attributes:
         images: (N, ...).
         labels: (N, ...).
-        rows: (N,) their places in the set, ascending; fewer than were asked for where some cannot be read.
+        rows: (N,) their places in the set, ascending; those of unreadable images are missing.
         left_out: see `LabelledImages`.
     """
 
@@ -80,10 +80,10 @@ class Found(NamedTuple):
     """One set of a source, not yet read.
 
     Attributes:
-        labels: of the whole set, (N, ...), unchecked.
-        load: reads those at these rows, (n,) ascending; all with None.
+        labels: labels of the whole set, (N, ...), unchecked.
+        load: function that reads the images at rows (n,), ascending; all images for None.
         class_names: see `LabelledImages`.
-        subset: which set it is.
+        subset: see `LabelledImages`.
     """
 
     labels: np.ndarray
@@ -93,15 +93,15 @@ class Found(NamedTuple):
 
     @property
     def number(self) -> int:
-        """Return the number of images; 0 where the labels are no list."""
+        """The number of images; 0 if the labels have no axis."""
         return len(self.labels) if np.ndim(self.labels) else 0
 
 
 def sample_rows(number: int, count: int, seed: int, unit: Unit) -> np.ndarray:
-    """Draw `count` of `number` rows by the seed; ascending.
+    """Return a random sample of `count` of `number` rows, ascending.
 
     Raises:
-        InputError: more are wanted than there are, or fewer than one.
+        InputError: `count` exceeds `number`, or is below 1.
     """
     if not 1 <= count <= number:
         raise InputError(f"{count} {unit.many} wanted: expected 1 to {number}, what the data holds; choose fewer, or leave it out")
@@ -109,23 +109,27 @@ def sample_rows(number: int, count: int, seed: int, unit: Unit) -> np.ndarray:
 
 
 class LeftOut:
-    """The account of what is found and not read, by reason."""
+    """The account of files that are found and not read, by reason."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], tuple[int, list[str]]] = {}
+        self._by_reason: dict[tuple[str, str], tuple[int, list[str]]] = {}
 
     def add(self, one: str, many: str, *names: str, count: int = 1) -> None:
-        """Count `count` more for a reason, which is said as `one` or `many`.
+        """Add files to a reason.
 
-        The same name is mentioned once.
+        Args:
+            one: the reason in words, for a single file.
+            many: the reason in words, for several files.
+            *names: names to mention, each once.
+            count: number of files.
         """
-        before, known = self._found.setdefault((one, many), (0, []))
-        known += [name for name in dict.fromkeys(names) if name not in known][: NAMED + 1 - len(known)]
-        self._found[one, many] = before + count, known
+        before, listed = self._by_reason.setdefault((one, many), (0, []))
+        listed += [name for name in dict.fromkeys(names) if name not in listed][: NAMED + 1 - len(listed)]
+        self._by_reason[one, many] = before + count, listed
 
     def phrases(self) -> tuple[str, ...]:
         """Return one phrase for each reason: `3 links (a, b, c)`."""
-        return tuple(f"{count:,} {one if count == 1 else many}{_listed(names)}" for (one, many), (count, names) in self._found.items())
+        return tuple(f"{count:,} {one if count == 1 else many}{_listed(names)}" for (one, many), (count, names) in self._by_reason.items())
 
 
 def _listed(names: list[str]) -> str:

@@ -38,32 +38,31 @@ def read(
 ) -> LabelledImages:
     """Read labelled images from a file or a folder.
 
-    docs/data-files.md says which layouts are understood, and what is refused. Nothing in the data is run or followed elsewhere: no pickle,
-    no link, no external or virtual HDF5 storage, no playlist in the place of a video. Where a sample is wanted, no other image is decoded
-    or kept.
+    docs/data-files.md lists the layouts that are read, and those that are refused. No code in the data is run, and no other file is opened:
+    pickles, links, external or virtual HDF5 storage, and playlists are refused. For a random sample no other image is decoded.
 
     Args:
         path: the file or folder; it may be a link to one.
-        subset: which set to take where there are two; where it is missing, the only set there is.
-        image_shape: (H, W, C), for clips (T, H, W, C), None for any size. Pictures and videos in a folder are brought to it; what lies
-            in a file must have it.
+        subset: the set to take of two; if it is missing, the only set there is.
+        image_shape: (H, W, C), for clips (T, H, W, C), None for any size. Pictures and videos in a folder are resized to it; arrays in
+            a file must have it.
         one_class: whether all images may have the same label, as triggered ones have.
-        count: read this many, chosen by the seed, the same as `sample` chooses; those of them that cannot be read are left out.
-        at_most: the same, but all of a set that has fewer.
-        seed: of the choice.
+        count: size of the random sample to read, the same as `LabelledImages.sample` draws; unreadable images of it are left out.
+        at_most: like `count`, but a set with fewer images is read whole.
+        seed: seed of the sample.
 
     Returns:
-        The images, checked by `check_images`, which subset they are, and what was left out.
+        The images, checked by `check_images`, with their subset and the account of files left out.
 
     Raises:
-        InputError: the path, the format or the content is not as described, or more are wanted than there are.
+        InputError: the path, the format or the content is not as described, or `count` exceeds the number of images.
     """
     if subset not in ("test", "train"):
         raise InputError(f"subset {subset!r}: expected 'test' or 'train'; choose one of them")
     path = Path(path)
     with _source(path, image_shape, one_class) as find:
         found = find(subset)
-        rows = _drawn(path, found, np.arange(found.number), _Sample(count, at_most, seed), image_shape, one_class)
+        rows = _sampled_rows(path, found, np.arange(found.number), _Sample(count, at_most, seed), image_shape, one_class)
         loaded = found.load(rows)
     return _checked(path, found, loaded, image_shape, one_class or rows is not None)
 
@@ -79,45 +78,46 @@ def read_both(
 ) -> tuple[LabelledImages, LabelledImages]:
     """Read a training and a test set.
 
-    Where the source has one set only, a fifth of it, chosen by the seed, becomes the test set.
+    If the source has one set only, a random fifth of it becomes the test set.
 
     Args:
         path: as `read` takes it.
-        seed: of the fifth, and of the sample.
+        seed: seed of the fifth, and of the samples.
         image_shape: as `read` takes it.
-        count, at_most: of the training images, as `read` takes them.
-        test_at_most: the same of the test images.
+        count: size of the sample of training images, as `read` takes it.
+        at_most: largest number of training images, as `read` takes it.
+        test_at_most: largest number of test images.
 
     Raises:
-        InputError: as `read`; or too few images to set some aside.
+        InputError: as `read`; or too few images to set a fifth aside.
     """
     path, sample, test_sample = Path(path), _Sample(count, at_most, seed), _Sample(None, test_at_most, seed)
     with _source(path, image_shape, one_class=False) as find:
         train, test = find("train"), find("test")
         if train.subset == test.subset:
-            return _parts(path, train, (sample, test_sample), image_shape)
-        rows = _drawn(path, train, np.arange(train.number), sample, image_shape)
-        test_rows = _drawn(path, test, np.arange(test.number), test_sample, image_shape)
-        searched, measured = train.load(rows), test.load(test_rows)
-    first = _checked(path, train, searched, image_shape, rows is not None)
-    return first, _checked(path, test, measured, image_shape, test_rows is not None)
+            return _read_split(path, train, (sample, test_sample), image_shape)
+        rows = _sampled_rows(path, train, np.arange(train.number), sample, image_shape)
+        test_rows = _sampled_rows(path, test, np.arange(test.number), test_sample, image_shape)
+        train_images, test_images = train.load(rows), test.load(test_rows)
+    first = _checked(path, train, train_images, image_shape, rows is not None)
+    return first, _checked(path, test, test_images, image_shape, test_rows is not None)
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """The number of images to draw, as `read` takes it, and the seed."""
+    """The random sample to draw, as `read` takes it."""
 
     count: int | None
     at_most: int | None
     seed: int
 
 
-def _drawn(
+def _sampled_rows(
     path: Path, found: Found, rows: np.ndarray, sample: _Sample, image_shape: ImageShape | None, one_class: bool = False
 ) -> np.ndarray | None:
-    """Draw from these rows of a set; None stands for all.
+    """Return a random sample of rows; None for the whole set.
 
-    The labels of the whole set are checked: a sample of them may look like one class.
+    The labels of the whole set are checked: a sample of them may have one class only.
     """
     count = sample.count if sample.at_most is None else min(sample.at_most, len(rows))
     if count is None or count == len(rows) == found.number:
@@ -127,24 +127,24 @@ def _drawn(
     return rows[sample_rows(len(rows), count, sample.seed, unit)]
 
 
-def _parts(
+def _read_split(
     path: Path, found: Found, samples: tuple[_Sample, _Sample], image_shape: ImageShape | None
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Read four fifths of the only set and the other fifth, or samples."""
+    """Read a random fifth of the only set apart from the rest."""
     try:
         parts = list(map(np.sort, train_test_split(np.arange(found.number), test_size=0.2, random_state=samples[0].seed)))
     except ValueError as error:
         count = f"{found.number} {_unit(image_shape).many}"
         raise InputError(f"{path}: {count}: expected enough to set a fifth aside for measuring; give more") from error
-    drawn = [_drawn(path, found, part, sample, image_shape) for part, sample in zip(parts, samples, strict=True)]
+    drawn = [_sampled_rows(path, found, part, sample, image_shape) for part, sample in zip(parts, samples, strict=True)]
     sampled = any(rows is not None for rows in drawn)
-    wanted = [part if rows is None else rows for part, rows in zip(parts, drawn, strict=True)]
-    loaded = found.load(np.union1d(*wanted) if sampled else None)
+    chosen = [part if rows is None else rows for part, rows in zip(parts, drawn, strict=True)]
+    loaded = found.load(np.union1d(*chosen) if sampled else None)
     both = _checked(path, found, loaded, image_shape, sampled)
     first, second = (
-        _of(both.take(np.flatnonzero(np.isin(loaded.rows, rows))), len(part)) for rows, part in zip(wanted, parts, strict=True)
+        _with_available(both.take(np.flatnonzero(np.isin(loaded.rows, rows))), len(part)) for rows, part in zip(chosen, parts, strict=True)
     )
-    return first, replace(second, left_out=())  # said once
+    return first, replace(second, left_out=())  # the account is printed once
 
 
 def _checked(path: Path, found: Found, loaded: Loaded, image_shape: ImageShape | None, one_class: bool) -> LabelledImages:
@@ -152,11 +152,11 @@ def _checked(path: Path, found: Found, loaded: Loaded, image_shape: ImageShape |
     _check_names(path, found, labels)
     names = found.class_names
     read = LabelledImages(images, labels, names and tuple(map(printable, names)), found.subset, loaded.left_out)
-    return _of(read, found.number)
+    return _with_available(read, found.number)
 
 
-def _of(data: LabelledImages, number: int) -> LabelledImages:
-    """Return the images with the number that their set has."""
+def _with_available(data: LabelledImages, number: int) -> LabelledImages:
+    """Return the images with the number of images of their set."""
     return replace(data, available=None if len(data.images) == number else number)
 
 
@@ -170,9 +170,9 @@ def _check_names(path: Path, found: Found, labels: np.ndarray) -> None:
 
 @contextmanager
 def _source(path: Path, image_shape: ImageShape | None, one_class: bool) -> Iterator[Find]:
-    """Open the data; what it yields finds one set.
+    """Open the data, and yield a function that finds one set.
 
-    Damage that shows meanwhile is named.
+    Damage that shows meanwhile becomes an `InputError`.
     """
     unit = _unit(image_shape)
     try:
@@ -189,15 +189,15 @@ def _source(path: Path, image_shape: ImageShape | None, one_class: bool) -> Iter
 
 @contextmanager
 def _opened(path: Path, image_shape: ImageShape | None, one_class: bool, unit: Unit) -> Iterator[Find]:
-    suffix, clips_wanted = path.suffix.lower(), unit is Unit.CLIP
-    folder = "the folder of UCF-101" if clips_wanted else "a folder with one sub-folder a class"
+    suffix, for_clips = path.suffix.lower(), unit is Unit.CLIP
+    folder = "the folder of UCF-101" if for_clips else "a folder with one sub-folder a class"
     if not path.exists():
         raise InputError(f"{path} does not exist: expected an .h5 or .npz file, or {folder}; check the path")
     check_plain(path)
-    if path.is_dir() and (split_folder(path) or clips_wanted):
-        from nc_tf.datasets.ucf101 import dataset as ucf101  # with TensorFlow, which nothing else here needs
+    if path.is_dir() and (split_folder(path) or for_clips):
+        from nc_tf.datasets.ucf101 import dataset as ucf101  # imports TensorFlow, which no other format needs
 
-        clips = ucf101.load_archive(path, ucf101.fitting(image_shape, str(path)), one_class=one_class)
+        clips = ucf101.load_archive(path, ucf101.format_for(image_shape, str(path)), one_class=one_class)
         yield partial(clips.found, name=str(path))
     elif idx.image_files(path) if path.is_dir() else idx.is_idx(path):
         yield partial(idx.idx_found, path)
@@ -220,7 +220,7 @@ def _opened(path: Path, image_shape: ImageShape | None, one_class: bool, unit: U
 
 
 def _class_names(arrays: Arrays) -> tuple[str, ...] | None:
-    """Return the text in `classes`; None where something else is called so."""
+    """Return the class names in `classes`; None without text in it."""
     names, load = arrays
     try:
         classes = load("classes") if "classes" in names else np.empty(0)

@@ -1,1 +1,1 @@
-"""What norms and measurements say: outliers, verdict, and every reason for which a scan is inconclusive."""
+"""Detection: outliers among norms, further detectors, the verdict, and every reason for which a scan is inconclusive."""

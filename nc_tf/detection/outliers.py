@@ -1,4 +1,4 @@
-"""Median absolute deviation over mask norms (paper section IV-B), and what chance alone does to it. Knows neither models nor files."""
+"""Outliers among mask norms by their median absolute deviation (paper section IV-B), and the same under chance alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,15 @@ import numpy as np
 # Makes the MAD of a normal sample estimate its standard deviation.
 CONSISTENCY = 1.4826
 PAPER_INDEX = 2.0
-# By how much natural logarithms of norms spread in networks without a backdoor: the MAD of sixteen scans of eight clean networks on GTSRB
-# is .16 to .27, and of infected ones up to .34 (docs/scan-presets.md). Other networks may spread by more, so the weight, in degrees of
-# freedom, is low: by five of them one network in ten spreads by .44 or more.
+# A logarithm needs a norm above zero; a hundredth of a pixel is as good as none.
+LEAST_NORM = 0.01
+# Spread of the natural logarithms of norms in networks without a backdoor: the MAD of sixteen scans of eight clean networks on GTSRB is
+# .16 to .27, and of infected ones up to .34 (docs/scan-presets.md). Other networks may spread by more, so the weight, in degrees of
+# freedom, is low: with five of them one network in ten spreads by .44 or more.
 USUAL_SPREAD, USUAL_WEIGHT = 0.25, 5.0
-# Of a MAD, against the standard deviation of as many normal numbers.
+# Statistical efficiency of the MAD against the standard deviation of the same number of normal numbers.
 EFFICIENCY = 0.37
-# Random numbers drawn to learn what chance does: the standard error of a rate of .01 is .0007 up to 200 labels, .0018 with 1,283.
+# Random numbers drawn to simulate chance: the standard error of a rate of .01 is .0007 up to 200 labels, .0018 with 1,283.
 DRAWS = 4_000_000
 # Simulated networks, where each takes more than a random number a label.
 GROUP_DRAWS = 20_000
@@ -24,11 +26,13 @@ GROUP_DRAWS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Outliers:
-    """Attributes:
-    median: of the norms.
-    mad: 1.4826 times the median distance from it.
-    index: (N,) float64, distance from the median in units of MAD; with a MAD of zero 0 at the median and infinite elsewhere.
-    flagged: positions below the median with an index above `PAPER_INDEX`, smallest norm first.
+    """The norms of all labels, measured against their median.
+
+    Attributes:
+        median: median of the norms.
+        mad: 1.4826 times the median distance from it.
+        index: (N,) float64, distance from the median in units of MAD; with a MAD of zero 0 at the median and infinite elsewhere.
+        flagged: positions below the median with an index above `PAPER_INDEX`, smallest norm first.
     """
 
     median: float
@@ -38,11 +42,13 @@ class Outliers:
 
 
 def find_outliers(norms: Sequence[float] | np.ndarray, *, reference: Sequence[float] | np.ndarray | None = None) -> Outliers:
-    """Flag the norms that are too small to belong. The median of an even number of norms is the mean of the middle two.
+    """Flag the norms that are too small to belong to the others.
+
+    The median of an even number of norms is the mean of the middle two.
 
     Args:
         norms: (N,), N >= 1, finite.
-        reference: (M,), M >= 1, finite: what median and MAD are taken of, where that is not `norms` itself.
+        reference: (M,), M >= 1, finite: norms that median and MAD are taken over; `norms` by default.
 
     Raises:
         ValueError: no norms, or one that is not finite.
@@ -62,31 +68,38 @@ def find_outliers(norms: Sequence[float] | np.ndarray, *, reference: Sequence[fl
     return Outliers(median, mad, index, flagged)
 
 
-def moderated_spread(mad: float | np.ndarray, sample: int) -> np.ndarray:
-    """What the logarithms of norms are taken to spread by: their MAD, held to what is usual, the more the fewer labels it is of.
+def log_norms(norms: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return the natural logarithms of norms; those below `LEAST_NORM` count as that."""
+    return np.asarray(np.log(np.maximum(norms, LEAST_NORM)))
 
-    A MAD of ten numbers is often half or twice the spread that they were drawn with; one that comes out small makes an outlier of what
-    is none, one that comes out large hides one. Networks do not differ as much: see `USUAL_SPREAD`. The mean of the two variances, each
-    weighed by how much is known of it, is Smyth's (2004, "Linear models and empirical Bayes methods", section 3).
+
+def moderated_spread(mad: float | np.ndarray, sample: int) -> np.ndarray:
+    """Return the spread of log norms, their MAD shrunk towards `USUAL_SPREAD`.
+
+    The fewer labels the MAD is taken over, the more it is shrunk. A MAD of ten numbers is often half or twice the spread that they were
+    drawn with. A MAD that is too small makes false outliers, and one that is too large hides true ones. Networks do not differ as much:
+    see `USUAL_SPREAD`. The mean of the two variances, each weighed by its degrees of freedom, is Smyth's (2004, "Linear models and
+    empirical Bayes methods", section 3).
 
     Args:
-        mad: of the natural logarithms, 0 or greater; `find_outliers` has it.
-        sample: number of labels that it is of, 3 or more.
+        mad: MAD of the natural logarithms, 0 or greater, as `find_outliers` returns it.
+        sample: number of labels that the MAD is taken over, 3 or more.
     """
-    known = EFFICIENCY * (sample - 1)
-    return np.sqrt((USUAL_WEIGHT * USUAL_SPREAD**2 + known * np.square(mad)) / (USUAL_WEIGHT + known))
+    weight = EFFICIENCY * (sample - 1)
+    return np.sqrt((USUAL_WEIGHT * USUAL_SPREAD**2 + weight * np.square(mad)) / (USUAL_WEIGHT + weight))
 
 
 @lru_cache(maxsize=16)
 def largest_by_chance(num_labels: int, sample: int | None = None) -> np.ndarray:
-    """The largest index below the median, by `moderated_spread`, in each of many draws of networks without any outlier; sorted.
+    """Simulate clean networks, and return the largest index of each, sorted.
 
-    Their logarithms of norms are normal, with a spread that differs from network to network as `USUAL_SPREAD` and `USUAL_WEIGHT` say. A
-    share of the draws above an index is the probability that a clean network shows such an index by chance.
+    An index is a distance below the median in units of `moderated_spread`. The log norms of a simulated network are normal, with a
+    spread that differs from network to network as `USUAL_SPREAD` and `USUAL_WEIGHT` say. The share of draws above an index is the
+    probability that a clean network shows such an index by chance.
 
     Args:
         num_labels: 3 or more.
-        sample: how many of them median and MAD are taken of, 3 or more: the fewer, the shakier these are; all by default.
+        sample: number of labels that median and MAD are taken over, 3 or more; all by default. The fewer, the less precise both are.
     """
     sample = num_labels if sample is None else sample
     rng = np.random.default_rng(num_labels)
@@ -103,7 +116,7 @@ def largest_by_chance(num_labels: int, sample: int | None = None) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def _spread_by_chance(sample: int) -> np.ndarray:
-    """The MAD of the logarithms of so many norms in each of many draws of networks without any outlier; sorted."""
+    """Return the MADs of log norms of simulated clean networks, sorted."""
     rng = np.random.default_rng(sample)
     spread = USUAL_SPREAD * np.sqrt(USUAL_WEIGHT / rng.chisquare(USUAL_WEIGHT, GROUP_DRAWS))
     draws = rng.normal(size=(GROUP_DRAWS, sample))
@@ -111,11 +124,11 @@ def _spread_by_chance(sample: int) -> np.ndarray:
 
 
 def spread_chance(mad: float, sample: int) -> float:
-    """Tell how many networks without a backdoor have norms that spread by as much.
+    """Return the share of clean networks with at least this spread.
 
     Args:
-        mad: of the natural logarithms of the norms.
-        sample: number of labels that it is of, 3 or more.
+        mad: MAD of the natural logarithms of the norms.
+        sample: number of labels that the MAD is taken over, 3 or more.
 
     Returns:
         A share of networks, [0, 1].
@@ -129,7 +142,7 @@ class Groups:
 
     Attributes:
         low: size of the lower group.
-        distance: of the groups' means.
+        distance: difference of the groups' means.
         chance: share of normal samples of the same size that split as cleanly, [0, 1].
     """
 
@@ -139,7 +152,9 @@ class Groups:
 
 
 def split_groups(values: np.ndarray) -> Groups:
-    """Split values into the two groups that explain most of their variance (Fisher's natural breaks, two classes).
+    """Split values into the two groups that explain most variance.
+
+    This is Fisher's natural breaks with two classes.
 
     Args:
         values: (N,), N >= 4, finite, not all equal.
@@ -150,12 +165,23 @@ def split_groups(values: np.ndarray) -> Groups:
 
 @lru_cache(maxsize=16)
 def _explained_by_chance(count: int) -> np.ndarray:
+    """Return the variance explained in each of many normal samples.
+
+    It is the share that the best split explains.
+    """
     draws = np.sort(np.random.default_rng(count).normal(size=(min(GROUP_DRAWS, DRAWS // count), count)), axis=1)
     return _best_split(draws)[0]
 
 
 def _best_split(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each sorted row: the share of the variance that its best split explains, the size of the lower group, the distance."""
+    """Split each sorted row at its best place.
+
+    Args:
+        rows: (R, N), each row ascending.
+
+    Returns:
+        For each row, (R,) each: the share of the variance that the split explains, the size of the lower group, the distance.
+    """
     count = rows.shape[1]
     low = np.arange(2, count - 1)
     sums = np.cumsum(rows, axis=1)
@@ -168,12 +194,14 @@ def _best_split(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def index_interval(norms: Sequence[float] | np.ndarray, sample: Sequence[float] | np.ndarray, *, draws: int = 2000) -> tuple[float, float]:
-    """How far the smallest norm's index moves with the labels that median and MAD happen to be taken of: 90 % of a bootstrap.
+    """Return a 90 % bootstrap interval of the smallest norm's index.
+
+    The interval tells how far the index depends on the labels that median and MAD are taken over.
 
     Args:
-        norms: (N,), N >= 1; the index of the smallest is meant.
+        norms: (N,), N >= 1.
         sample: (M,), M >= 3, resampled with replacement.
-        draws: resamples, with a seed of their own.
+        draws: number of resamples, drawn with a fixed seed.
 
     Returns:
         The 5 % and the 95 % quantile; infinite where the MAD of resamples is zero.

@@ -1,7 +1,7 @@
-"""Opaque patches laid on images, one after the other: what shows a trigger that hides its gradient.
+"""A detector of triggers without a gradient: opaque patches, laid on images one after the other.
 
-A search goes where the gradient leads. A network that answers to a patch only where it is nearly white, or nearly complete, gives none to
-a search that begins in grey. Trying patches needs no gradient, and costs a few thousand images.
+A search follows the gradient. A network that reacts to a patch only where it is nearly white, or nearly complete, has none for a search
+that begins in grey. Trying patches needs no gradient, and costs a few thousand images.
 """
 
 from collections import defaultdict
@@ -12,22 +12,22 @@ import numpy as np
 
 from nc_tf.results import Trigger
 
-# A patch is this share of the image wide, and the next one begins half a patch further: any square of half its width lies inside of one.
+# A patch is an eighth of the image wide, and the next one begins half a patch further: any square of half its width lies inside of one.
 SHARE = 8
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 COLOURS = (WHITE, BLACK, (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255))
-# Images, of different classes, that a patch is tried on first, and in all; and patches of one label that are tried on all.
+# Images of different classes that every patch is tried on, images that the best ones are tried on, and number of these a label.
 FIRST, ALL, MOST_PATCHES = 4, 16, 4
-# Share of these images that a patch must move to be handed back; and of unseen images, beyond those that get the label anyway, to be told
-# of. Of eleven strangers' networks that are believed clean one has a patch of 3x3 pixels that moves 56 % (benchmarks/strangers.py).
-LEAST_MOVED, WORTH_TELLING = 0.5, 0.6
-AT_ONCE = 64
+# Share of these images of other classes that a patch must move to its label to be returned.
+LEAST_MOVED = 0.5
+AT_ONCE = 64  # stamped images in one call of the network
 
+Patch = tuple[slice, slice, tuple[int, ...]]  # rows, columns, colour
 Classify = Callable[[np.ndarray], np.ndarray]  # raw images (N, ..., C) float32 -> classes (N,)
 
 
-def patches(image_shape: tuple[int, ...]) -> list[tuple[slice, slice, tuple[int, ...]]]:
-    """List rows, columns and colour of every patch for images (H, W, C) or the frames of clips (T, H, W, C)."""
+def patches(image_shape: tuple[int, ...]) -> list[Patch]:
+    """Return every patch for images (H, W, C), or for clips (T, H, W, C)."""
     height, width, channels = image_shape[-3:]
     side = max(2, min(height, width) // SHARE)
     step = max(1, side // 2)
@@ -37,15 +37,15 @@ def patches(image_shape: tuple[int, ...]) -> list[tuple[slice, slice, tuple[int,
 
 
 def probe(classify: Classify, images: np.ndarray, labels: np.ndarray) -> dict[int, Trigger]:
-    """Find the patches that send most images of other classes to one label.
+    """Find the patches that send most images to one label.
 
     Args:
         classify: the network.
-        images: (N, H, W, C) clean raw images, or clips (N, T, H, W, C), of which one of each of some classes is used.
+        images: (N, H, W, C) clean raw images, or clips (N, T, H, W, C); one image of each of `ALL` classes at most is used.
         labels: (N,) their classes.
 
     Returns:
-        By label the patch that moves most, where one moves `LEAST_MOVED`.
+        For each label the patch that moves most images, where that is at least `LEAST_MOVED` of them.
     """
     _, first = np.unique(labels, return_index=True)
     first = first[np.linspace(0, len(first) - 1, min(ALL, len(first))).astype(int)]
@@ -53,37 +53,37 @@ def probe(classify: Classify, images: np.ndarray, labels: np.ndarray) -> dict[in
     if len(chosen) <= FIRST:
         return {}
     tried, few = patches(images.shape[1:]), np.linspace(0, len(chosen) - 1, FIRST).astype(int)
-    hits = defaultdict(list)
-    for patch, answers in zip(tried, _answers(classify, chosen[few], tried), strict=True):
-        for label in set(answers.tolist()):
+    candidates = defaultdict(list)
+    for patch, classes in zip(tried, _classes_with_patches(classify, chosen[few], tried), strict=True):
+        for label in set(classes.tolist()):
             others = own[few] != label
-            moved = (answers[others] == label).mean()
+            moved = (classes[others] == label).mean()
             if others.sum() > 1 and moved >= LEAST_MOVED:
-                hits[label].append((moved, patch))
+                candidates[label].append((moved, patch))
     found: dict[int, Trigger] = {}
-    for label, candidates in hits.items():
+    for label, rated in candidates.items():
         others = own != label
-        kept = [patch for _, patch in sorted(candidates, key=lambda hit: -hit[0])[:MOST_PATCHES]]
-        moved = (_answers(classify, chosen[others], kept) == label).mean(axis=1)
+        best = [patch for _, patch in sorted(rated, key=lambda candidate: -candidate[0])[:MOST_PATCHES]]
+        moved = (_classes_with_patches(classify, chosen[others], best) == label).mean(axis=1)
         if moved.max() >= LEAST_MOVED:
-            found[label] = _trigger(label, kept[int(moved.argmax())], images.shape[1:])
+            found[label] = _trigger(label, best[int(moved.argmax())], images.shape[1:])
     return found
 
 
-def _answers(classify: Classify, images: np.ndarray, tried: list[tuple[slice, slice, tuple[int, ...]]]) -> np.ndarray:
-    """Classes (patches, N) of every image with every patch."""
+def _classes_with_patches(classify: Classify, images: np.ndarray, tried: list[Patch]) -> np.ndarray:
+    """Return the classes (patches, N) of every image with every patch."""
     together = max(1, AT_ONCE // len(images))
-    answers = []
+    classes = []
     for start in range(0, len(tried), together):
         part = tried[start : start + together]
         stamped = np.repeat(images[None], len(part), axis=0)
         for copies, (rows, columns, colour) in zip(stamped, part, strict=True):
             copies[..., rows, columns, :] = colour
-        answers.append(classify(stamped.reshape(-1, *images.shape[1:])).reshape(len(part), len(images)))
-    return np.concatenate(answers)
+        classes.append(classify(stamped.reshape(-1, *images.shape[1:])).reshape(len(part), len(images)))
+    return np.concatenate(classes)
 
 
-def _trigger(label: int, patch: tuple[slice, slice, tuple[int, ...]], image_shape: tuple[int, ...]) -> Trigger:
+def _trigger(label: int, patch: Patch, image_shape: tuple[int, ...]) -> Trigger:
     rows, columns, colour = patch
     mask, pattern = np.zeros(image_shape[-3:-1], np.float32), np.zeros(image_shape[-3:], np.float32)
     mask[rows, columns], pattern[rows, columns] = 1.0, colour

@@ -1,4 +1,4 @@
-"""What a measured rate says of the true one: an exact binomial bound."""
+"""An exact binomial bound of a measured rate."""
 
 import math
 
@@ -7,12 +7,14 @@ from scipy.special import betaincinv
 CONFIDENCE = 0.95
 
 
-def at_most(rate: float, count: int | None) -> float:
-    """Give the largest true rate that a measured one is compatible with (Clopper and Pearson 1934, one-sided, 95 %).
+def upper_bound(rate: float, count: int | None) -> float:
+    """Return the largest true rate that a measured one is compatible with.
+
+    The bound is that of Clopper and Pearson (1934), one-sided, 95 %.
 
     Args:
         rate: share of successes, [0, 1], or NaN where nothing was measured.
-        count: how many trials it is of; None where that is not known, and the rate is taken for the true one.
+        count: number of trials; None where it is not known, and the rate is taken for the true one.
 
     Returns:
         A rate in [0, 1]; 1 where nothing was measured.

@@ -1,7 +1,7 @@
-"""Whether a model recognises the images it is given: the ground of everything that is said of it.
+"""The accuracy of a model on the given images, and the causes of a low one: intensity range, order of the classes.
 
-Images in the wrong range, or labels of other classes, make every measurement meaningless without any error. Both show in one number, the
-share of the given images that the model names right, and trying the usual causes tells which one it is.
+Images in the wrong range, or labels of other classes, make every measurement meaningless without any error. Both show in the accuracy,
+and trying the usual causes tells which of them it is.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,30 +17,30 @@ from nc_tf.preprocessing import INTENSITY_RANGES, Preprocessing, preprocessing
 from nc_tf.results import Unit
 
 AUTO = "auto"
-# Images looked at: to tell ranges apart, and to measure the accuracy, whose standard error is then .016 at most.
+# Images used to compare ranges, and to measure the accuracy, whose standard error is then .016 at most.
 RANGE_IMAGES, ACCURACY_IMAGES = 300, 1000
 # Cohen's kappa: 0 is chance, 1 is perfect. Below the first nothing is recognised, below the second too little to say "no outlier".
 NEAR_CHANCE, ENOUGH = 0.1, 0.3
 # Ranges whose accuracies differ by no more than this are both named.
 WITHIN = 0.01
-# Of what would fit better this many are named at most, and none that is this much worse than the best.
+# Number of better fits that are named at most; none that is worse than the best by more than the second number.
 NAMED, CLEARLY = 3, 0.1
 
 
 def kappa(accuracy: float, by_chance: float) -> float:
-    """Cohen's kappa: how far an accuracy is from what chance gives, 0, to perfect, 1."""
+    """Return Cohen's kappa of an accuracy: 0 is chance, 1 is perfect."""
     return (accuracy - by_chance) / (1.0 - by_chance) if by_chance < 1.0 else 0.0
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """How many images a model recognises.
+    """The accuracy of a model on given images, and what would fit them better.
 
     Attributes:
         accuracy: share of the images whose class the model names, [0, 1].
-        by_chance: what answers that know nothing of the image would reach, given alike in number, [0, 1].
-        num_images: looked at.
-        fits: what would fit better, in words, with the accuracy that it gives; the best first. Sought where the accuracy leaves room.
+        by_chance: accuracy of the same answers, shuffled among the images, [0, 1].
+        num_images: number of images measured.
+        fits: better fits in words, each with its accuracy; the best first. Looked for only where the accuracy leaves room.
         unit: images or clips.
     """
 
@@ -52,12 +52,15 @@ class Recognition:
 
     @property
     def kappa(self) -> float:
-        """See `kappa`."""
+        """Cohen's kappa of the accuracy."""
         return kappa(self.accuracy, self.by_chance)
 
     @property
     def near_chance(self) -> bool:
-        """Whether the model recognises next to nothing: what is given does not belong to it."""
+        """Whether the accuracy is near chance.
+
+        Model and data do not belong together then.
+        """
         return self.kappa < NEAR_CHANCE
 
     @property
@@ -67,12 +70,15 @@ class Recognition:
 
     @property
     def enough(self) -> bool:
-        """Whether it recognises enough for silence to mean something, and nothing else fits clearly better."""
+        """Whether the accuracy allows "no outlier".
+
+        It is high enough, and nothing else fits clearly better.
+        """
         return self.kappa >= ENOUGH and not self.misfit
 
     @cached_property
     def sentence(self) -> str:
-        """What was given, what was expected and what would fit."""
+        """One sentence: what was given, what was expected and what would fit."""
         better = "; ".join(f"{words}, it would recognise {accuracy:.0%}" for words, accuracy in self.fits)
         return (
             f"the model recognises {self.accuracy:.0%} of {self.num_images} given {self.unit.many}, where chance gives "
@@ -83,12 +89,12 @@ class Recognition:
 
 @dataclass(frozen=True)
 class RangeChoice:
-    """What was chosen for the intensity range "auto".
+    """The choice for the intensity range "auto".
 
     Attributes:
         preprocess: the range that fits best.
-        accuracies: share of images recognised, by the name of each range tried; empty where nothing was tried.
-        close: the names of other ranges that fit as well.
+        accuracies: share of images recognised, by the name of each range tried; empty where none was tried.
+        close: names of other ranges that fit as well.
     """
 
     preprocess: Preprocessing
@@ -97,13 +103,13 @@ class RangeChoice:
 
     @property
     def record(self) -> dict[str, object]:
-        """The choice among the settings of a result, as plain JSON values."""
+        """The choice as plain JSON values, for the settings of a result."""
         tried = {"intensity_ranges_tried": dict(self.accuracies)} if self.accuracies else {}
         return {"intensity_range": self.preprocess.name, **tried}
 
     @property
     def sentence(self) -> str | None:
-        """What was tried and what came of it; None where nothing was tried."""
+        """One sentence on the choice; None where no range was tried."""
         if not self.accuracies:
             return None
         shares = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in self.accuracies.items())
@@ -116,13 +122,15 @@ class RangeChoice:
 def choose_range(
     asked: str | Preprocessing | RangeChoice, model: keras.Model, images: np.ndarray, labels: np.ndarray | None
 ) -> RangeChoice:
-    """Find what a model wants of raw pixels by trying every named range on a few hundred images.
+    """Return the intensity range of a model.
+
+    For "auto" every named range is tried on a few hundred images, and the most accurate one is chosen.
 
     Args:
-        asked: "auto"; or a range, or what an earlier call chose, which is taken as it is.
+        asked: "auto"; or a range, or the choice of an earlier call, which is taken as it is.
         model: the classifier.
         images: (N, ..., C) raw images or clips.
-        labels: (N,) their classes; without them nothing can be tried, and "auto" is "raw".
+        labels: (N,) their classes; without them no range can be tried, and "auto" is "raw".
 
     Raises:
         InputError: a range of another name, or a network that one image does not fit into.
@@ -132,87 +140,88 @@ def choose_range(
     if asked != AUTO or labels is None:
         return RangeChoice(preprocessing("raw" if asked == AUTO else asked))
     evaluation_batch(model, images.shape[1:])  # refuses a network that is too large for any range
-    rows = _some(len(images), RANGE_IMAGES)
+    rows = _sample_rows(len(images), RANGE_IMAGES)
     accuracies, chances = {}, {}
     for name, candidate in INTENSITY_RANGES.items():
-        answers = _answers(model, images[rows], candidate)
-        if answers is not None:
-            accuracies[name], chances[name] = share(answers == labels[rows]), _by_chance(answers, labels[rows])
-    fitting = [name for name in accuracies if kappa(accuracies[name], chances[name]) >= NEAR_CHANCE]
-    best = max(fitting, key=accuracies.__getitem__, default="raw")
-    close = tuple(name for name in fitting if name != best and accuracies[name] >= accuracies[best] - WITHIN)
+        classes = _classes_in_range(model, images[rows], candidate)
+        if classes is not None:
+            accuracies[name], chances[name] = share(classes == labels[rows]), _accuracy_by_chance(classes, labels[rows])
+    above_chance = [name for name in accuracies if kappa(accuracies[name], chances[name]) >= NEAR_CHANCE]
+    best = max(above_chance, key=accuracies.__getitem__, default="raw")
+    close = tuple(name for name in above_chance if name != best and accuracies[name] >= accuracies[best] - WITHIN)
     return RangeChoice(INTENSITY_RANGES[best], accuracies, close)
 
 
 def recognise(model: keras.Model, images: np.ndarray, labels: np.ndarray, preprocess: Preprocessing) -> Recognition:
-    """Measure how many of some images a model recognises and, where these are few, what would fit better.
+    """Measure a model's accuracy; where it is low, find better fits.
 
     Args:
         model: the classifier, K classes.
-        images: (N, ..., C) raw images or clips, of which at most `ACCURACY_IMAGES` are looked at.
+        images: (N, ..., C) raw images or clips; a random sample of at most `ACCURACY_IMAGES` is used.
         labels: (N,) their classes, in [0, K).
-        preprocess: what the model is taken to want of raw pixels.
+        preprocess: the assumed preprocessing of raw pixels.
 
     Raises:
         InputError: the model answers NaN or infinity.
     """
-    rows = _some(len(images), ACCURACY_IMAGES)
+    rows = _sample_rows(len(images), ACCURACY_IMAGES)
     images, labels = images[rows], labels[rows]
-    answers = predict_classes(model, images, preprocess)
-    found = Recognition(share(answers == labels), _by_chance(answers, labels), len(rows), unit=Unit.of(images.shape[1:]))
+    classes = predict_classes(model, images, preprocess)
+    found = Recognition(share(classes == labels), _accuracy_by_chance(classes, labels), len(rows), unit=Unit.of(images.shape[1:]))
     if found.accuracy >= 1.0 - CLEARLY:
         return found
-    rows = _some(len(images), RANGE_IMAGES)
+    rows = _sample_rows(len(images), RANGE_IMAGES)
     images, labels = images[rows], labels[rows]
-    answered = {preprocess.name: answers[rows]}
+    by_range = {preprocess.name: classes[rows]}
     for name, candidate in INTENSITY_RANGES.items():
-        others = None if name in answered else _answers(model, images, candidate)
-        if others is not None:
-            answered[name] = others
+        predicted = None if name in by_range else _classes_in_range(model, images, candidate)
+        if predicted is not None:
+            by_range[name] = predicted
     num_classes = model.output_shape[-1]
     fits = []
-    for name, others in answered.items():
-        before = "" if name == preprocess.name else f"with --intensity-range {name}"
-        for words, truth in _other_labels(labels, others, num_classes).items():
-            accuracy = share(others == truth)
-            if kappa(accuracy, _by_chance(others, truth)) >= ENOUGH:
-                fits.append((" and ".join(filter(None, (before, words))), accuracy))
+    for name, predicted in by_range.items():
+        range_words = "" if name == preprocess.name else f"with --intensity-range {name}"
+        for label_words, truth in _renumbered_labels(labels, predicted, num_classes).items():
+            accuracy = share(predicted == truth)
+            if kappa(accuracy, _accuracy_by_chance(predicted, truth)) >= ENOUGH:
+                fits.append((" and ".join(filter(None, (range_words, label_words))), accuracy))
     fits = sorted((fit for fit in fits if fit[0] and fit[1] > found.accuracy), key=lambda fit: -fit[1])[:NAMED]
     return replace(found, fits=tuple(fit for fit in fits if fit[1] >= fits[0][1] - CLEARLY))
 
 
-def _other_labels(labels: np.ndarray, answers: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
-    """The labels under every way to number the classes that is worth a try, by what to say of it."""
+def _renumbered_labels(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
+    """Return the labels under every usual numbering, by its words."""
     tried = {"": labels}
     for order, rule in LABEL_ORDERS.items():
         outputs = rule(labels, num_classes)
         possible = outputs.min() >= 0 and outputs.max() < num_classes
-        # Of ten numbers the order as text is the usual one.
+        # With ten classes or fewer the order as text is the order of the numbers.
         if possible and not any(np.array_equal(outputs, others) for others in tried.values()):
             tried[f"with --label-order {order}"] = outputs
     tried["with labels that are larger by 1"] = labels + 1
-    permuted = _permuted(labels, answers)
-    if share(answers == permuted) > CLEARLY + max(share(answers == outputs) for outputs in tried.values()):
+    permuted = _permuted(labels, predicted)
+    if share(predicted == permuted) > CLEARLY + max(share(predicted == outputs) for outputs in tried.values()):
         tried["with its classes numbered in another order"] = permuted
     return tried
 
 
-def _permuted(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Each class by the answer that most of its images get: right if the classes are merely numbered in some other way.
+def _permuted(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Replace each label by the usual prediction for its images.
 
-    What one half of the images says is tried on the other half; -1 where a class is in one half only, or two classes get one answer.
+    This is right if the classes are merely numbered in another order. The mapping is found on one half of the images and applied to the
+    other half; -1 where a class is in one half only, or two classes have one prediction.
     """
     outputs = np.full(len(labels), -1)
     first = np.random.default_rng(1).random(len(labels)) < 0.5
-    for known, tried in ((first, ~first), (~first, first)):
-        usual = {label: int(np.bincount(answers[known & (labels == label)]).argmax()) for label in np.unique(labels[known]).tolist()}
+    for fitted, applied in ((first, ~first), (~first, first)):
+        usual = {label: int(np.bincount(predicted[fitted & (labels == label)]).argmax()) for label in np.unique(labels[fitted]).tolist()}
         if len(set(usual.values())) == len(usual):
-            outputs[tried] = [usual.get(label, -1) for label in labels[tried].tolist()]
+            outputs[applied] = [usual.get(label, -1) for label in labels[applied].tolist()]
     return outputs
 
 
-def _answers(model: keras.Model, images: np.ndarray, candidate: Preprocessing) -> np.ndarray | None:
-    """Classes (N,) in a range on trial; None where the model cannot be fed so."""
+def _classes_in_range(model: keras.Model, images: np.ndarray, candidate: Preprocessing) -> np.ndarray | None:
+    """Return the classes (N,) predicted in a range; None if refused."""
     try:
         candidate.check_channels(images.shape[-1])
         return predict_classes(model, images, candidate)
@@ -220,13 +229,13 @@ def _answers(model: keras.Model, images: np.ndarray, candidate: Preprocessing) -
         return None
 
 
-def _by_chance(answers: np.ndarray, labels: np.ndarray) -> float:
-    """Accuracy of the same answers, handed out to the images at random."""
-    most = int(max(answers.max(), labels.max(), 0)) + 1
-    given, true = (np.bincount(part[part >= 0], minlength=most) / len(part) for part in (answers, labels))
-    return float(given @ true)
+def _accuracy_by_chance(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Return the expected accuracy of the same predictions, shuffled among the images."""
+    num_classes = int(max(predicted.max(), labels.max(), 0)) + 1
+    shares, true_shares = (np.bincount(part[part >= 0], minlength=num_classes) / len(part) for part in (predicted, labels))
+    return float(shares @ true_shares)
 
 
-def _some(count: int, most: int) -> np.ndarray:
-    """Rows of a random sample that is the same every time."""
+def _sample_rows(count: int, most: int) -> np.ndarray:
+    """Return the rows of a reproducible random sample."""
     return np.sort(np.random.default_rng(0).permutation(count)[:most])

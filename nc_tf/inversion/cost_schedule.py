@@ -1,4 +1,4 @@
-"""The adaptive weight of the mask's size, and when to stop: the original's rules, one entry an arm. Knows neither models nor files.
+"""The cost schedule: the adaptive weight of the mask's norm, and the early stop, by the original's rules.
 
 A round at or above the success threshold is good, one below is bad. The cost starts at 0 and is armed by `patience` good rounds in
 a row; after that `patience` good rounds multiply it, `patience` bad ones divide it (visualizer.py of the original, end of `visualize`).
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from nc_tf.errors import InputError
 
-# A label that the model answers whatever it sees succeeds for ever, and doubling its cost for ever would overflow float32.
+# A label that the model gives to every image succeeds in every round, and endless doubling of the cost would overflow float32.
 COST_LIMIT = 1e10
 
 
@@ -23,9 +23,9 @@ class CostSchedule:
     Attributes:
         init_cost: weight of the mask's norm once it is armed.
         multiplier: factor on the way up; the way down divides by its 1.5th power.
-        patience: rounds in a row that move the cost.
+        patience: rounds in a row that change the cost.
         threshold: success rate that makes a round good, [0, 1].
-        reset_cost_to_zero: start at cost 0 and arm later; otherwise start at `init_cost`.
+        reset_cost_to_zero: whether to start at cost 0 and arm it later; otherwise it starts at `init_cost`.
         early_stop: whether to stop before the rounds run out.
         early_stop_threshold: a round stalls unless the best norm falls below this share of the best one before.
         early_stop_patience: stalled rounds in a row that stop the search, once the cost has been both up and down.
@@ -57,7 +57,7 @@ class CostSchedule:
 
 
 class ScheduleState(NamedTuple):
-    """Progress, one entry an arm."""
+    """The state of the schedule, one entry an arm."""
 
     cost: tf.Tensor  # (A,) float32, weight in force in the coming round; 0 until armed
     armed: tf.Tensor  # (A,) int32, good rounds in a row while the cost is 0
@@ -71,7 +71,7 @@ class ScheduleState(NamedTuple):
 
 
 def init(num_arms: int, settings: CostSchedule) -> ScheduleState:
-    """The state before the first round."""
+    """Return the state before the first round."""
 
     def zeros(dtype: tf.DType) -> tf.Tensor:
         return tf.zeros([num_arms], dtype)
@@ -90,16 +90,16 @@ def init(num_arms: int, settings: CostSchedule) -> ScheduleState:
 
 
 def update(state: ScheduleState, success: tf.Tensor, reg: tf.Tensor, settings: CostSchedule) -> tuple[ScheduleState, tf.Tensor]:
-    """One round's outcome -> the next state, and for which arms this round is the best so far.
+    """Return the next state after a round, and the arms that improved.
 
     Args:
-        state: before the round.
+        state: the state before the round.
         success: (A,) float32, mean success rate of the round, [0, 1].
         reg: (A,) float32, mean norm of the mask over the round.
-        settings: the rules.
+        settings: settings of the schedule.
 
     Returns:
-        The new state and improved, (A,) bool.
+        The next state; and (A,) bool, whether the round is an arm's best so far.
     """
     ok = success >= settings.threshold
     improved = ok & (reg < state.reg_best)

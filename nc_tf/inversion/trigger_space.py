@@ -1,6 +1,7 @@
-"""Masks and patterns: the tanh space they are searched in, super-pixel upsampling, stamping. Knows neither models nor files.
+"""Masks and patterns: the tanh space of the search, super-pixel upsampling, stamping.
 
-The search moves unbounded twins, `z_mask` and `z_pattern`; tanh brings them into range (paper section V-A, the original's visualizer.py).
+The search optimises unbounded variables, `z_mask` and `z_pattern`, which tanh maps into range (paper section V-A, the original's
+visualizer.py).
 All tensors carry the arms on the leading axis.
 """
 
@@ -18,26 +19,33 @@ GREY = ((-1.5, -1.5), (0.0, -2.5), (-2.5, 0.0))
 
 
 def to_tanh(unit: np.ndarray, epsilon: float = EPSILON) -> np.ndarray:
-    """[0, 1] -> unbounded, in float64 because in float32 both ends would be infinite. Inverse of `from_tanh`; returns float32."""
+    """Map [0, 1] to unbounded values, the inverse of `from_tanh`; return float32.
+
+    It computes in float64, because in float32 both ends would be infinite.
+    """
     return np.arctanh((np.clip(np.asarray(unit, np.float64), 0.0, 1.0) - 0.5) * (2.0 - epsilon)).astype(np.float32)
 
 
 def from_tanh(z: tf.Tensor, epsilon: float = EPSILON) -> tf.Tensor:
-    """Unbounded -> [0, 1], up to rounding of 1e-7 beyond either end."""
+    """Map unbounded values to [0, 1].
+
+    Rounding may exceed either end by 1e-7.
+    """
     return tf.tanh(z) / (2.0 - epsilon) + 0.5
 
 
 @dataclass(frozen=True)
 class TriggerSpace:
-    """Where triggers for images or clips of one shape live: one mask value a super-pixel, one colour a pixel.
+    """The space of triggers for images or clips of one shape.
 
-    A clip's trigger is one picture that all its frames share, or a picture a frame. Shapes below are those of images and of clips whose
-    frames share one; where every frame has its own, mask and pattern have T before H.
+    A trigger has one mask value a super-pixel, and one colour a pixel. A clip's trigger is one picture that all frames share, or a picture
+    a frame. Shapes below are those of images and of clips whose frames share one; if every frame has its own, mask and pattern have T
+    before H.
 
     Attributes:
         image_shape: (H, W, C), of clips (T, H, W, C).
         upsample_size: side of a super-pixel, which shares one mask value; pixels.
-        epsilon: how far tanh stays from its ends.
+        epsilon: distance of tanh from its ends.
         per_frame: whether every frame of a clip has a mask and a pattern of its own.
     """
 
@@ -58,26 +66,38 @@ class TriggerSpace:
 
     @property
     def pattern_shape(self) -> tuple[int, ...]:
-        """(H, W, C) of the pattern."""
+        """Shape of the pattern, (H, W, C)."""
         return self.image_shape if self.per_frame else self.image_shape[-3:]
 
     @property
     def mask_shape(self) -> tuple[int, ...]:
-        """(h, w) of the mask before upsampling; the last super-pixels may hang over the border and are cropped."""
+        """Shape of the mask before upsampling, (h, w).
+
+        The last super-pixels may reach over the border and are cropped.
+        """
         *frames, height, width, _ = self.pattern_shape
         return *frames, -(-height // self.upsample_size), -(-width // self.upsample_size)
 
     def random(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The original's start: mask (h, w) uniform in [0, 1], pattern (H, W, C) uniform in [0, 255]."""
+        """Return the original's random start.
+
+        The mask (h, w) is uniform in [0, 1], the pattern (H, W, C) uniform in [0, 255].
+        """
         return rng.random(self.mask_shape), rng.random(self.pattern_shape) * 255.0
 
     def grey(self, rng: np.random.Generator, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """A start without a lead for any colour or place: a pattern (H, W, C) of mid-grey, and a mask (h, w) that is near .05 everywhere
-        (number 0), near .5 in the border, a quarter of the image wide, and near nothing in the middle (1), or the other way round (2);
-        3, 4, 5 and so on begin like these again, with other noise.
+        """Return a grey start, which favours no colour: mask (h, w), pattern (H, W, C).
 
-        The middle is where the objects are, and what an object is recognised by draws a search that sees all of the image away from a
-        patch that works only as a whole. One that begins in the border finds it there (docs/scan-presets.md).
+        The pattern is mid-grey. The mask of number 0 is near .05 everywhere. The mask of number 1 is near .5 in the border, a quarter of
+        the image wide, and near .007 in the middle; that of number 2 the other way round. Numbers 3, 4, 5 and so on repeat these with
+        other noise.
+
+        Objects are in the middle. Their features attract a search over the whole image away from a patch that works only as a whole. A
+        search that starts in the border finds such a patch there (docs/scan-presets.md).
+
+        Args:
+            rng: generator of the noise.
+            number: number of the start, from 0.
         """
         border, middle = GREY[number % len(GREY)]
         mask = np.full(self.mask_shape, border)
@@ -87,10 +107,14 @@ class TriggerSpace:
         return np.tanh(mask) / 2.0 + 0.5, np.full(self.pattern_shape, 127.5)
 
     def encode(self, mask: np.ndarray, pattern: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """mask (h, w) in [0, 1], pattern (H, W, C) in [0, 255] -> z_mask (h, w, 1), z_pattern (H, W, C), float32.
+        """Return the unbounded z_mask (h, w, 1) and z_pattern (H, W, C), float32.
+
+        Args:
+            mask: (h, w) in [0, 1].
+            pattern: (H, W, C) in [0, 255].
 
         Raises:
-            InputError: the shapes are not this space's.
+            InputError: the shapes are not those of this space.
         """
         if np.shape(mask) != self.mask_shape or np.shape(pattern) != self.pattern_shape:
             raise InputError(
@@ -100,7 +124,7 @@ class TriggerSpace:
         return to_tanh(mask, self.epsilon)[..., None], to_tanh(np.asarray(pattern) / 255.0, self.epsilon)
 
     def masks(self, z_mask: tf.Tensor) -> tf.Tensor:
-        """(A, h, w, 1) unbounded -> (A, H, W, 1) in [0, 1], upsampled and cropped."""
+        """Return masks (A, H, W, 1) in [0, 1] of z_mask (A, h, w, 1), upsampled and cropped."""
         height, width, _ = self.image_shape[-3:]
         coarse = from_tanh(z_mask, self.epsilon)
         if self.upsample_size == 1:
@@ -109,22 +133,31 @@ class TriggerSpace:
         return fine[..., :height, :width, :]
 
     def patterns(self, z_pattern: tf.Tensor) -> tf.Tensor:
-        """(A, H, W, C) unbounded -> the same shape in raw pixels, [0, 255]."""
+        """Return patterns (A, H, W, C) in raw pixels, [0, 255], of z_pattern."""
         return from_tanh(z_pattern, self.epsilon) * 255.0
 
     def norms(self, masks: tf.Tensor, regularization: str | None) -> tf.Tensor:
-        """(A, H, W, 1) -> (A,), the norm that the cost weighs: "l1", "l2", or 0 with None; of a mask a frame the frames' mean."""
+        """Return the norms (A,) of masks (A, H, W, 1) that the cost weighs.
+
+        The norm is "l1", "l2", or 0 with None. If every frame has a mask, it is the mean over the frames.
+        """
         if regularization is None:
             return tf.zeros([tf.shape(masks)[0]])
         if regularization == "l1":
             norms = tf.reduce_sum(tf.abs(masks), axis=(-3, -2, -1))
         else:
-            # The square root has no finite gradient at a mask of zeros, which a label that needs no trigger arrives at.
+            # The square root has no finite gradient at a mask of zeros, which the search reaches for a label that needs no trigger.
             norms = tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(masks), axis=(-3, -2, -1)), 1e-20))
         return tf.reduce_mean(norms, axis=1) if self.per_frame else norms
 
     def stamp(self, images: tf.Tensor, masks: tf.Tensor, patterns: tf.Tensor) -> tf.Tensor:
-        """images (A, B, H, W, C) raw, clips (A, B, T, H, W, C), with each arm's own mask and pattern laid over its B images."""
+        """Return raw images (A, B, ..., H, W, C), stamped with each arm's trigger.
+
+        Args:
+            images: (A, B, H, W, C), of clips (A, B, T, H, W, C).
+            masks: (A, H, W, 1).
+            patterns: (A, H, W, C).
+        """
         shared = len(self.image_shape) - len(self.pattern_shape)  # the axis of time, if all frames share them
         for _ in range(1 + shared):
             masks, patterns = tf.expand_dims(masks, 1), tf.expand_dims(patterns, 1)

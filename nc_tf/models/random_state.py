@@ -1,4 +1,4 @@
-"""The random numbers of whoever calls: what a call draws or seeds is nobody's concern after it."""
+"""The random state of the caller, restored after a call that draws or seeds."""
 
 import random
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ _KERAS = ("global_random_seed", "global_seed_generator")
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Give Python, NumPy, Keras and TensorFlow back the random state that they had, for a block or as a decorator.
+    """Restore the random state of Python, NumPy, Keras and TensorFlow afterwards.
 
-    `keras.utils.set_random_seed` sets all four, and a layer that is only built draws from Python's, so that every call that trains or
-    copies a network needs it. What is read of Keras and of TensorFlow has no public name.
+    It works on a block or as a decorator. `keras.utils.set_random_seed` sets all four states, and building a layer draws from Python's, so
+    that every call that trains or copies a network needs it. The attributes of Keras and TensorFlow that are read have no public name.
     """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the caller's, which may be the global one
     keras = {name: global_attribute(name) for name in _KERAS}

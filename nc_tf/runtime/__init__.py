@@ -1,1 +1,1 @@
-"""The process: memory it may take, random state of its caller."""
+"""The state of the process: its memory limit, and the random state of its caller."""

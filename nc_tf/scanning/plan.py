@@ -9,10 +9,9 @@ import keras
 import numpy as np
 
 from nc_tf.datasets.checks import check_images
-from nc_tf.detection.inconclusive import limit_of_recognition, limit_of_unknown_classes, limits_of_images, limits_of_network
+from nc_tf.detection.inconclusive import Limit, limit_of_recognition, limit_of_unknown_classes, limits_of_images, limits_of_network
 from nc_tf.detection.patches import FIRST
 from nc_tf.detection.recognition import AUTO, RangeChoice, Recognition, choose_range, recognise
-from nc_tf.detection.verdict import Limit
 from nc_tf.errors import InputError
 from nc_tf.evaluation import predict_classes
 from nc_tf.models.adapting import adapt_to

@@ -7,9 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from nc_tf.detection.inconclusive import limit_of_patch
-from nc_tf.detection.patches import WORTH_TELLING, probe
-from nc_tf.detection.verdict import Limit
+from nc_tf.detection.inconclusive import WORTH_TELLING, Limit, limit_of_patch
+from nc_tf.detection.patches import probe
 from nc_tf.evaluation import Attacked, attacked, predict_classes, share
 from nc_tf.inversion.loop import result_of
 from nc_tf.inversion.restart import Arm, ArmResult, Progress

@@ -53,7 +53,7 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no route")
 
     monkeypatch.setattr(keras.datasets.cifar10, "load_data", refuse)
-    with pytest.raises(InputError, match=r"CIFAR-10 cannot be downloaded \(no route\): expected a network; try later, or use --from"):
+    with pytest.raises(InputError, match=r"CIFAR-10 cannot be downloaded \(no route\): expected a network connection; try later"):
         cifar10.load_data()
 
 

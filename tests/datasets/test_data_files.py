@@ -209,7 +209,7 @@ BAD_ARRAYS: list[tuple[str, Any, Any, str]] = [
     ("unit range", IMAGES / 255, LABELS, r"largest value 1: expected raw pixels in \[0, 255\]; multiply by 255"),
     ("unit range with overshoot", IMAGES / 170, LABELS, r"largest value 1.5: .* multiply by 255"),
     ("negative", IMAGES / 127.5 - 1, LABELS, r"smallest value -1: expected raw pixels in \[0, 255\]; undo the preprocessing"),
-    ("above 255", IMAGES.astype(np.uint16) * 257, LABELS, r"largest value 65535: expected raw pixels in \[0, 255\]; rescale"),
+    ("above 255", IMAGES.astype(np.uint16) * 257, LABELS, r"largest value 65535: expected raw pixels in \[0, 255\]; scale the"),
     ("NaN", NAN, LABELS, r"the images hold NaN or infinity"),
     ("infinity", np.where(IMAGES > 250, np.inf, IMAGES), LABELS, r"the images hold NaN or infinity"),
     ("two ones", IMAGES, ONE_HOT | np.array([0, 0, 1], np.uint8), r"label row 0 of 3 values is not one-hot"),
@@ -491,7 +491,7 @@ def test_an_immense_picture_is_refused_before_decoding(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("image_shape", "message"),
-    [((16, 8, 8, 3), "has no splits/trainlist01.txt: expected UCF-101"), ((8, 8, 4), "the model wants 4 channels")],
+    [((16, 8, 8, 3), "has no splits/trainlist01.txt: expected UCF-101"), ((8, 8, 4), "the model takes 4 channels")],
 )
 def test_pictures_cannot_be_what_this_model_wants(tmp_path: Path, image_shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -418,7 +418,7 @@ def test_python_batches_of_cifar_are_refused_with_a_line_that_converts_them(tmp_
     [
         ("x.npy", r"np\.savez\('data\.npz', x=np\.load\('images\.npy'\), y=np\.load\('labels\.npy'\)\) puts images and labels into"),
         ("Test.csv", r"give the folder that holds the table and its pictures, as with Test\.csv of GTSRB"),
-        ("pictures.zip", r"unpack it, and give what it holds"),
+        ("pictures.zip", r"unpack it, and give the unpacked folder"),
         ("notes.txt", r"save the images in one of these"),
     ],
 )

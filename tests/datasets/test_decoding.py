@@ -145,7 +145,7 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("header alone", header_alone, r"v.avi cannot be decoded \(Invalid data .*\): expected a whole"),
     ("zero frames", lambda path: write_video(path, 0), r"v.avi has no frames: expected a video; replace it"),
     ("audio only", lambda path: write_sound(path), r"v.avi has no video stream: expected a video; replace it"),
-    ("unknown codec", unknown_codec, r"v.avi is compressed by a codec that FFmpeg does not know: expected MPEG-4 or another; convert it"),
+    ("unknown codec", unknown_codec, r"v.avi is compressed by a codec that FFmpeg does not support: expected MPEG-4 or another"),
     ("damaged", damaged, r"v.avi cannot be decoded \(Invalid data .*\): expected a whole AVI video; replace it"),
 ]
 
@@ -196,5 +196,5 @@ def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         return whole(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r"videos need PyAV, which is not there: expected the extra `video`; pip install 'nc_tf\[video\]'"):
+    with pytest.raises(InputError, match=r"videos need PyAV, which is not installed: expected the extra `video`; pip"):
         check_decoder(ClipFormat())

@@ -225,7 +225,7 @@ def test_a_full_disk_is_named_and_the_part_kept(server: Server, tmp_path: Path, 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"could not be written \(No space left on device\): .* what has arrived is kept"):
+    with pytest.raises(InputError, match=r"could not be written \(No space left on device\): .* the bytes received are kept"):
         fetch(server.url, tmp_path / "file.zip", md5=MD5)
     assert os.listdir(tmp_path) == ["file.zip.part"]
 

@@ -221,8 +221,8 @@ DAMAGE: list[tuple[str, Callable[[Tree], object], str]] = [
     ("class -1", lambda t: t.update({TEST_TABLE: (HEADER + row("00000.ppm", -1)).encode()}), r"line 2: class -1: expected 0 to 42"),
     ("a folder 43", lambda t: t.update({f"{TRAINING}/00043/a.ppm": b""}), r"has a class 43: expected 43 classes from 0"),
     ("another class", lambda t: t.update({CSV_7: (HEADER + row("00000_00000.ppm", 8)).encode()}), r"class 8 in the folder of class 7"),
-    ("no number", lambda t: t.update({CSV_7: (HEADER + "a.ppm;1;1;a;0;0;0;7").encode()}), r"line 2: expected whole numbers for Roi"),
-    ("a short line", lambda t: t.update({CSV_7: (HEADER + "a.ppm;1").encode()}), r"line 2: expected whole numbers for Roi"),
+    ("no number", lambda t: t.update({CSV_7: (HEADER + "a.ppm;1;1;a;0;0;0;7").encode()}), r"line 2: no whole numbers: expected them"),
+    ("a short line", lambda t: t.update({CSV_7: (HEADER + "a.ppm;1").encode()}), r"line 2: no whole numbers: expected them"),
     ("another separator", lambda t: t.update({CSV_7: HEADER.replace(";", ",").encode()}), r"lacks the columns Filename, Width"),
     ("no text", lambda t: t.update({CSV_7: b"\xff\xfe\x00"}), r"GT-00007.csv is not a table"),
     ("an empty test table", lambda t: t.update({TEST_TABLE: HEADER.encode()}), r"has no GTSRB test pictures"),
@@ -245,7 +245,7 @@ def test_a_roi_outside_the_picture_is_named(tmp_path: Path) -> None:
     tree = small_tree()
     tree[CSV_7] = (HEADER + "00000_00000.ppm;32;32;5;6;32;25;7").encode()
     source = unpack(tree, tmp_path / "source")
-    with pytest.raises(InputError, match=r"Roi \(5, 6, 32, 25\) lies outside its 32x32 pixels"):
+    with pytest.raises(InputError, match=r"Roi \(5, 6, 32, 25\): expected one inside of its 32x32 pixels"):
         prepare(tmp_path / "out", source=source, crop=True)
 
 

@@ -126,7 +126,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("is_test short", {"is_test": np.ones(5, bool)}, r"is_test has shape \(5,\): expected \(6,\), one for each label"),
     ("classes of numbers", {"classes": np.arange(6)}, r"classes in .* has type int64: expected an array of text; save it as one"),
     ("pickles", {"labels": np.array([{}] * 6, object)}, r"labels in .* holds objects or strings, and unpickling objects can run code"),
-    ("not JPEGs", {"buf": np.zeros(6, np.uint8), "offsets": np.arange(7)}, r"JPEG 0 is none \(UnidentifiedImageError\): expected JPEGs"),
+    ("not JPEGs", {"buf": np.zeros(6, np.uint8), "offsets": np.arange(7)}, r"JPEG 0 is no JPEG \(UnidentifiedImageError\): expected JPEGs"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""tensorflow-io: said clearly where it is not to be had; where it is, HDF5 files are streamed and videos decoded by it.
+"""tensorflow-io: a clear message where it is missing; where it is installed, HDF5 files are streamed and videos decoded by it.
 
 With NC_TF_TFIO=1, as `.ci/tfio` sets it, the tests of streams use tensorflow-io itself and fail without it. Elsewhere h5py stands in.
 """
@@ -126,7 +126,7 @@ def test_links_and_damage_are_refused(tmp_path: Path) -> None:
         stream(tmp_path / "none.h5")
 
 
-# What is said where it is not to be had.
+# The messages where it is missing.
 
 
 def install(monkeypatch: pytest.MonkeyPatch, **ops: Any) -> None:
@@ -150,7 +150,7 @@ CORE = SimpleNamespace(io_hdf5_readable_info=None)
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_io", None)
-    message = r"tensorflow-io is not to be had \(.*\): expected 0.37.1 beside TensorFlow 2.16; pip install 'nc_tf\[tfio\]'"
+    message = r"tensorflow-io cannot be loaded \(.*\): expected 0.37.1 beside TensorFlow 2.16; pip install 'nc_tf\[tfio\]'"
     for call in (tfio.load, tfio.load_ffmpeg, lambda: stream(tmp_path / "d.h5"), lambda: check_decoder(SMALL)):
         with pytest.raises(InputError, match=message):
             call()
@@ -158,7 +158,7 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
 
 def test_a_package_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, core_ops=None)
-    with pytest.raises(InputError, match=r"tensorflow-io is not to be had \(unable to open file: core_ops.so\): expected 0.37.1"):
+    with pytest.raises(InputError, match=r"tensorflow-io cannot be loaded \(unable to open file: core_ops.so\): expected 0.37.1"):
         tfio.load()
 
 

@@ -424,7 +424,7 @@ def test_a_folder_is_brought_to_what_the_model_wants(folder: Path) -> None:
 
 @pytest.mark.parametrize("image_shape", [(32, 32, 3), (16, 32, 32, 1)])
 def test_a_model_for_something_else_is_refused(folder: Path, image_shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"ucf holds colour videos, the model wants \(.*\): expected \(T, H, W, 3\); choose other data"):
+    with pytest.raises(InputError, match=r"ucf holds colour videos, the model takes \(.*\): expected \(T, H, W, 3\); choose other data"):
         read(folder, image_shape=image_shape)
 
 

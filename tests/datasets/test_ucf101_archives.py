@@ -131,7 +131,7 @@ def test_archives_are_downloaded_and_checked(archives: Path, tmp_path: Path, pro
 def test_without_an_unpacker_nothing_is_downloaded(tmp_path: Path, programs: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     programs()
     monkeypatch.setattr(ucf101_archives, "fetch", lambda *_, **__: pytest.fail("downloaded"))
-    message = r"UCF101.rar needs a program that unpacks RAR: expected unar, unrar, bsdtar; install one .* name the folder with --from"
+    message = r"UCF101.rar needs a program that unpacks RAR: expected unar, unrar, bsdtar; install one .* give the folder with --from"
     with pytest.raises(InputError, match=message):
         obtain(tmp_path / "out")
 

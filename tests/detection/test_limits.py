@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 from networks import NUM_CLASSES, corner_images, corner_network
 from quick import QUICK, made_up
 
-from nc_tf.detection.inconclusive import FEWEST_CLASSES, FEWEST_IMAGES, limit_of_recognition, limit_of_unknown_classes, limits_of_images
+from nc_tf.detection.inconclusive import (
+    FEWEST_CLASSES,
+    FEWEST_IMAGES,
+    Limit,
+    limit_of_recognition,
+    limit_of_unknown_classes,
+    limits_of_images,
+)
 from nc_tf.detection.outliers import split_groups, spread_chance
-from nc_tf.detection.rates import at_most
+from nc_tf.detection.rates import upper_bound
 from nc_tf.detection.recognition import Recognition
-from nc_tf.detection.verdict import Limit, judge
+from nc_tf.detection.verdict import judge
 from nc_tf.results import LabelResult, Status, Unit, Verdict
 from nc_tf.scanning.scan import scan
 
@@ -90,7 +97,7 @@ def test_a_search_that_broke_down_does_not_hide_what_another_found() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"attack_success_rate": 0.5, "num_measured": 600}, "label 10, 11 has a trigger that moves too few unseen images to count"),
+        ({"attack_success_rate": 0.5, "num_measured": 600}, "label 10, 11 has a trigger that succeeds on too few held-out images to count"),
         ({"zero_trigger_rate": 0.7, "num_measured": 600}, "label 10, 11 is given to most images of other classes without any trigger"),
         ({"zero_trigger_rate": 1.0, "num_measured": 4}, "label 10, 11 is given to most images of other classes without any trigger"),
     ],
@@ -151,13 +158,13 @@ def test_wide_spreads_are_rare() -> None:
 @given(st.integers(1, 500), st.floats(0, 1))
 def test_binomial_bounds_hold_the_measured_rate(count: int, share: float) -> None:
     rate = round(share * count) / count
-    assert rate <= at_most(rate, count) <= 1.0
+    assert rate <= upper_bound(rate, count) <= 1.0
 
 
 def test_binomial_bounds_are_those_of_clopper_and_pearson() -> None:
-    assert at_most(0.0, 10) == pytest.approx(1 - 0.05 ** (1 / 10))
-    assert at_most(1.0, 10) == 1.0
-    assert (at_most(float("nan"), 10), at_most(0.3, 0), at_most(0.3, None)) == (1.0, 1.0, 0.3)
+    assert upper_bound(0.0, 10) == pytest.approx(1 - 0.05 ** (1 / 10))
+    assert upper_bound(1.0, 10) == 1.0
+    assert (upper_bound(float("nan"), 10), upper_bound(0.3, 0), upper_bound(0.3, None)) == (1.0, 1.0, 0.3)
 
 
 # The images

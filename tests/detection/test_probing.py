@@ -47,7 +47,7 @@ def test_a_patch_that_moves_half_of_the_images_forbids_no_outlier() -> None:
 
     limit = limit_of_patch(probe(sometimes, IMAGES, LABELS)[3], 0.61, Unit.IMAGE)
     where = "rows 6 to 7 and columns 6 to 7"
-    reason = f"a patch of 4 pixels at {where} sends 61% of unseen images to label 3, though no search found so small a trigger"
+    reason = f"a patch of 4 pixels at {where} sends 61% of held-out images to label 3, though no search found so small a trigger"
     assert limit.reason == reason
     assert not limit.blocks_suspicion
 

@@ -12,8 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quick import made_up
 
-from nc_tf.detection.outliers import CONSISTENCY, USUAL_SPREAD, find_outliers, index_interval, largest_by_chance, moderated_spread
-from nc_tf.detection.verdict import FEWEST_LABELS, LEAST_NORM, judge
+from nc_tf.detection.inconclusive import FEWEST_LABELS
+from nc_tf.detection.outliers import (
+    CONSISTENCY,
+    LEAST_NORM,
+    USUAL_SPREAD,
+    find_outliers,
+    index_interval,
+    largest_by_chance,
+    moderated_spread,
+)
+from nc_tf.detection.verdict import judge
 from nc_tf.errors import InputError
 from nc_tf.results import LabelResult, Status, Unit, Verdict
 
@@ -223,14 +232,14 @@ def test_a_small_trigger_that_works_on_too_few_images_is_not_passed_over_in_sile
     assert result.verdict is Verdict.INCONCLUSIVE
     assert re.fullmatch(
         r"the trigger of label 43 is small, \d\.\d\d pixels where \d+\.\d\d would be suspicious, "
-        r"but moves only 77% of unseen images, 80% would count; more images may tell",
+        r"but succeeds on only 77% of held-out images: expected 80%; more images may tell",
         result.reason,
     )
     of_clips = judge([*clean, replace(smallest, attack_success_rate=0.77)], rule="robust", unit=Unit.CLIP)
     assert of_clips.reason == result.reason.replace("images", "clips")
     *clean, usual = with_smallest(1.0)
     left_out = judge([*clean, replace(usual, attack_success_rate=0.77)], rule="robust")
-    assert left_out.reason.startswith("label 43 has a trigger that moves too few unseen images to count; by the norms alone:")
+    assert left_out.reason.startswith("label 43 has a trigger that succeeds on too few held-out images to count; by the norms alone:")
 
 
 def test_too_few_because_the_model_answers_one_label_anyway_says_so() -> None:

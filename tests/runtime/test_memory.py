@@ -366,7 +366,7 @@ def test_clips_count_by_their_frames() -> None:
 def test_a_network_that_not_one_image_fits_into_is_refused_before_it_runs() -> None:
     """Two thousand times as high and wide: unknown sizes hide it from a look at the file."""
     model = keras.Sequential([keras.Input((None, None, 3)), layers.UpSampling2D(2000), layers.GlobalAveragePooling2D(), layers.Dense(6)])
-    message = r"to ask the model about an image takes [\d,.]+ GiB of memory: expected 4.0 GiB at most; give more with --memory, or"
+    message = r"prediction for an image takes [\d,.]+ GiB of memory: expected 4.0 GiB at most; give more with --memory, or"
     for call in (
         lambda: scan(model, IMAGES, LABELS),
         lambda: predict_classes(model, IMAGES),

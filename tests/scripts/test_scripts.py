@@ -283,7 +283,7 @@ def test_the_backdoor_is_taken_out_of_the_saved_file(
     assert unlearn(monkeypatch, signs_files, tmp_path / "unlearned.h5", *([] if source == "reversed" else ["--with", source])) == 0
     printed = capsys.readouterr().out
     assert ("flagged labels: 33\n" in printed) == (source == "reversed")
-    assert f"taught with: {source} trigger; measured on the saved file {tmp_path / 'unlearned.h5'}" in printed
+    assert f"unlearned with: {source} trigger; measured on the saved file {tmp_path / 'unlearned.h5'}" in printed
     for name in ("ASR, reversed trigger", "ASR, true trigger")[source != "reversed" :]:
         before, after = rates(printed, name)
         assert before > 0.95
@@ -296,7 +296,7 @@ def test_the_backdoor_is_taken_out_of_the_saved_file(
 def test_clean_images_alone_do_less(signs_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     assert unlearn(monkeypatch, signs_files, tmp_path / "tuned.keras", "--with", "nothing", FRACTION=0.2) == 0
     printed = capsys.readouterr().out
-    assert "taught with: nothing trigger" in printed
+    assert "unlearned with: nothing trigger" in printed
     assert min(rates(printed, "ASR, true trigger")) > 0.5
     assert json.loads((tmp_path / "mitigation.json").read_text())["method"] == "fine-tuning"
 
@@ -309,7 +309,7 @@ def test_when_nothing_is_flagged_nothing_is_done(
     assert unlearn(monkeypatch, tmp_path, tmp_path / "unlearned.h5") == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "flags no label: expected a backdoor to unlearn; nothing was done" in error
+    assert "flags no label: expected a flagged one to unlearn; search more labels, or use --with true" in error
     assert not (tmp_path / "unlearned.h5").exists()
 
 

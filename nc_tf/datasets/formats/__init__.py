@@ -1,1 +1,1 @@
-"""File formats of labelled images, one a module."""
+"""File formats of labelled images, one format a module."""

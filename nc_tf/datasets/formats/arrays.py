@@ -1,4 +1,7 @@
-"""Named arrays in an HDF5 file: no link is followed, and headers are read before memory is spent; and what readers raise on damage."""
+"""Named arrays in an HDF5 file, and the exceptions of readers on damage.
+
+No link is followed, and headers are checked before memory is allocated.
+"""
 
 import lzma
 import struct
@@ -18,7 +21,7 @@ from nc_tf.errors import InputError
 from nc_tf.storage.bounds import check_packed, check_plain, check_size
 from nc_tf.storage.npz_file import Arrays, Choose
 
-# What the readers raise on damaged files; those of the second line derive from Exception directly.
+# Exceptions of the readers on damaged files.
 DAMAGE = (
     OSError,
     ValueError,
@@ -34,17 +37,17 @@ DAMAGE = (
     Image.DecompressionBombError,
 )
 
-BLOCK = 2**20  # bytes; of an array that is not in chunks, read together where some of its rows are wanted
+BLOCK = 2**20  # bytes read together of an array without chunks, where some of its rows are read
 
 
 @contextmanager
 def h5_arrays(path: Path) -> Iterator[Arrays]:
     """Open the arrays at the top of an HDF5 file.
 
-    Where rows are wanted, the chunks that they lie in are read.
+    For some rows of an array, only the chunks that hold them are read.
 
     Raises:
-        InputError: a pipe or a device; on reading an array: a link, no array, no numbers, kept in other files, or too large.
+        InputError: a pipe or a device; on reading an array: a link, no array, no numbers, data in other files, or too large.
     """
     check_plain(path)
     with h5py.File(path, "r") as file:
@@ -60,12 +63,12 @@ def h5_arrays(path: Path) -> Iterator[Arrays]:
 
 
 def h5_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    """Return an array of an open HDF5 file, unread and its size unchecked.
+    """Return an array of an open HDF5 file, unread and unchecked.
 
     Raises:
-        InputError: a link, no array, or kept in other files; `path` is what the message calls the file.
+        InputError: a link, no array, or data in other files; the message names the file by `path`.
     """
-    # Asked about the link itself: opening a soft or external one would already read another place of the disk.
+    # The link itself is inspected: to open a soft or external one would already read another place of the disk.
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise InputError(f"{name} in {path} is a link to another place: expected the data itself; save a copy without links")
     array = file[name]
@@ -77,10 +80,10 @@ def h5_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
 
 
 def check_unpacks(array: h5py.Dataset, name: str, path: Path) -> None:
-    """Refuse an array that is far larger than the file stores.
+    """Refuse an array far larger than its bytes in the file.
 
     Raises:
-        InputError: see `check_packed`; `path` is the file that it lies in.
+        InputError: see `check_packed`; the message names the file by `path`.
     """
     stored = min(array.id.get_storage_size(), path.stat().st_size)
     chunk = prod(array.chunks or ()) * array.dtype.itemsize
@@ -88,7 +91,10 @@ def check_unpacks(array: h5py.Dataset, name: str, path: Path) -> None:
 
 
 def _rows(array: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-    """Read rows block by block; HDF5 is slow where they are no neighbours."""
+    """Return rows, read block by block.
+
+    HDF5 is slow at rows that are no neighbours.
+    """
     found = np.empty((len(rows), *array.shape[1:]), array.dtype)
     row_bytes = max(1, prod(array.shape[1:]) * array.dtype.itemsize)
     step = array.chunks[0] if array.chunks else max(1, BLOCK // row_bytes)

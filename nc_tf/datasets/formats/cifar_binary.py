@@ -16,17 +16,17 @@ SIDE = 32
 PIXELS = 3 * SIDE * SIDE
 TRAIN_10, TEST_10 = tuple(f"data_batch_{number}.bin" for number in range(1, 6)), ("test_batch.bin",)
 TRAIN_100, TEST_100 = ("train.bin",), ("test.bin",)
-LABELS = {10: 1, 100: 2}  # bytes before the pixels; of the two of CIFAR-100 the coarse class comes first
+LABELS = {10: 1, 100: 2}  # bytes before the pixels; in CIFAR-100 the coarse class, then the fine one
 NAMES = {10: "batches.meta.txt", 100: "fine_label_names.txt"}
 LARGEST_NAMES = 2**16  # bytes
 
 
 def batches(path: Path) -> list[Path]:
-    """Return the batches in a folder, or the one that is named."""
-    known = {*TRAIN_10, *TEST_10, *TRAIN_100, *TEST_100}
+    """Return the batches in a folder, or the path itself."""
+    names = {*TRAIN_10, *TEST_10, *TRAIN_100, *TEST_100}
     if path.is_dir():
-        return [path / name for name in sorted(known) if (path / name).is_file() and not (path / name).is_symlink()]
-    return [path] if path.name in known else []
+        return [path / name for name in sorted(names) if (path / name).is_file() and not (path / name).is_symlink()]
+    return [path] if path.name in names else []
 
 
 def cifar_found(path: Path, subset: Subset) -> Found:
@@ -47,20 +47,20 @@ def cifar_found(path: Path, subset: Subset) -> Found:
     labels = np.concatenate([batch[:, LABELS[classes] - 1] for batch in records])
 
     def load(rows: np.ndarray | None) -> Loaded:
-        wanted = np.arange(len(labels)) if rows is None else rows
+        chosen = np.arange(len(labels)) if rows is None else rows
         starts = np.cumsum([0, *map(len, records)])
         parts = [
-            batch[wanted[(wanted >= start) & (wanted < start + len(batch))] - start, LABELS[classes] :]
+            batch[chosen[(chosen >= start) & (chosen < start + len(batch))] - start, LABELS[classes] :]
             for start, batch in zip(starts[:-1], records, strict=True)
         ]
         images = np.concatenate(parts).reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
-        return Loaded(np.ascontiguousarray(images), labels[wanted], wanted)
+        return Loaded(np.ascontiguousarray(images), labels[chosen], chosen)
 
     return Found(labels, load, _names(path if path.is_dir() else path.parent, classes), found)
 
 
 def _records(batch: Path, classes: int) -> np.ndarray:
-    """Return the records, (N, labels and pixels) uint8; they are read when taken."""
+    """Return the records, (N, labels and pixels) uint8, mapped into memory."""
     check_plain(batch)
     size, record = batch.stat().st_size, LABELS[classes] + PIXELS
     if not size or size % record:
@@ -69,7 +69,7 @@ def _records(batch: Path, classes: int) -> np.ndarray:
 
 
 def _names(folder: Path, classes: int) -> tuple[str, ...] | None:
-    """Return the names of the classes that lie beside the batches, or None."""
+    """Return the class names in the file beside the batches, or None."""
     file = folder / NAMES[classes]
     try:
         if not file.is_file() or file.stat().st_size > LARGEST_NAMES:

@@ -1,4 +1,4 @@
-"""What is said of files that are not read: which line makes one of them that is."""
+"""Messages on formats that are not read, with the command that converts them."""
 
 import shlex
 from pathlib import Path
@@ -10,10 +10,10 @@ from nc_tf.results import Unit
 PICKLED = "is a pickle, which can run code while it is read: expected {expected}; if you trust who made it: {line}"
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
 PICKLES = (".p", ".pkl", ".pickle")
-# Protocols 2 to 5 begin so, and those are what NumPy's arrays are pickled with.
+# The first byte of protocols 2 to 5, which NumPy's arrays are pickled with.
 PICKLE_MARK, PROTOCOLS = 0x80, (2, 3, 4, 5)
 
-# The paths are arguments, so that no name of a file is ever taken for code.
+# The paths are arguments, so that no file name becomes code.
 FROM_PICKLE = (
     "import pickle, sys, numpy as np; d = pickle.load(open(sys.argv[1], 'rb')); np.savez(sys.argv[2], x=d['features'], y=d['labels'])"
 )
@@ -34,7 +34,7 @@ def refuse_pickles(folder: Path, expected: str) -> None:
     """Refuse a folder of pickles: CIFAR's python batches, or Udacity's train.p.
 
     Raises:
-        InputError: it is one; with the line that converts it.
+        InputError: it is one; the message has the command that converts it.
     """
     for out, names in CIFAR.items():
         if any(file.is_file() and _is_pickle(file) for file in folder.glob(names["train"])):
@@ -50,11 +50,11 @@ def refuse_other(path: Path, expected: str, many: str) -> NoReturn:
 
     Args:
         path: the file.
-        expected: what is read.
-        many: what the images are called.
+        expected: the formats that are read, in words.
+        many: "images" or "clips".
 
     Raises:
-        InputError: always; with what helps, where that is known.
+        InputError: always; the message says how to convert the file, where there is a way.
     """
     suffix = path.suffix.lower()
     if suffix in PICKLES or _is_pickle(path):
@@ -66,7 +66,7 @@ def refuse_other(path: Path, expected: str, many: str) -> NoReturn:
     if suffix == ".npy":
         advice = "np.savez('data.npz', x=np.load('images.npy'), y=np.load('labels.npy')) puts images and labels into one file"
     elif suffix in ARCHIVES:
-        advice = "unpack it, and give what it holds"
+        advice = "unpack it, and give the unpacked folder"
     elif suffix == ".csv" and many == Unit.IMAGE.many:
         advice = "give the folder that holds the table and its pictures, as with Test.csv of GTSRB"
     raise InputError(f"{path} ends in {path.suffix or 'no suffix'!r}: expected {expected}; {advice}")

@@ -1,4 +1,4 @@
-"""A folder of pictures: which sub-folders are sets, which are classes, and what number each class has."""
+"""A folder of pictures: its sets, its classes, and the number of each class."""
 
 import os
 import re
@@ -13,30 +13,32 @@ from nc_tf.datasets.formats.pictures import SUFFIXES, read_pictures
 from nc_tf.datasets.labelled import Found, FoundSubset, ImageShape, LeftOut, Loaded, Subset
 from nc_tf.errors import InputError
 
-# What sets are called, in any letter case, or a word of what they are called (`seg_train`, `training_set`). A validation set stands in
-# for a test set that is missing, or has no classes.
+# Names of sets in any letter case, or words of such names (`seg_train`, `training_set`). A validation set takes the place of a test set
+# that is missing or has no classes.
 ROLES = {**dict.fromkeys(("train", "training"), "train"), **dict.fromkeys(("test", "testing"), "test")}
 ROLES |= dict.fromkeys(("val", "valid", "validation"), "val")
 ORDER = {"test": ("test", "val", "train"), "train": ("train", "test", "val")}
 META = "meta"  # one drawing a class, in the Kaggle copy of GTSRB
 
-# What operating systems, archivers and notebooks leave behind; what begins with a dot counts with them.
+# Files of operating systems, archivers and notebooks; names that begin with a dot count as well.
 CLUTTER = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information")
-DEEPEST = 8  # levels of sub-folders; nobody sorts pictures deeper
+DEEPEST = 8  # levels of sub-folders
 
-CLASSES_NEED = "expected a sub-folder for each class, with its pictures"
+EXPECTED = "expected a sub-folder for each class, with its pictures"
 
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """What lies in a folder, links not followed.
+    """The content of a folder; links are not followed.
 
     Attributes:
         path: the folder.
-        folders: by name, in text order. A link to a folder is one without content.
+        folders: sub-folders by name, in text order. A link to a folder counts as an empty one.
         pictures: files with the suffix of a picture, in text order.
         others: other files.
-        clutter, links, special: names of what is never read: hidden files, links, pipes and devices.
+        clutter: names of hidden files, which are never read.
+        links: names of links, which are never read.
+        special: names of pipes and devices, which are never read.
     """
 
     path: Path
@@ -63,13 +65,13 @@ class Tree:
 
 
 def tree(path: Path, depth: int = DEEPEST) -> Tree:
-    """Return what lies in a folder.
+    """Return the content of a folder.
 
     Raises:
         InputError: its sub-folders are nested too deep.
     """
     if depth < 0:
-        raise InputError(f"{path} lies more than {DEEPEST} folders deep: {CLASSES_NEED}; move the folders up")
+        raise InputError(f"{path} lies more than {DEEPEST} folders deep: {EXPECTED}; move the folders up")
     found = Tree(path)
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
@@ -95,77 +97,77 @@ def find(path: Path, subset: Subset, image_shape: ImageShape | None, *, one_clas
 
     Args:
         path: the folder.
-        subset: which set is wanted; where it is missing, another stands in.
-        image_shape: (H, W, C) to bring the pictures to; None for their own.
-        one_class: whether a single sub-folder is a class, and not one that holds the classes.
+        subset: the set to find; if it is missing, another takes its place.
+        image_shape: (H, W, C) to resize the pictures to; None for their own size.
+        one_class: whether a single sub-folder is a class, and not a folder around the classes.
 
     Raises:
-        InputError: no classes or no pictures in them, or more than one way to tell the classes.
+        InputError: no classes or no pictures in them, or classes that are ambiguous.
     """
     top, left_out = tree(path), LeftOut()
     root = top if one_class else _unwrapped(top, into_sets=False)
     sets = _sets(root)
     chosen, found = _chosen(root, sets, subset, left_out) if sets else (root, "only")
-    numbered = tables.table_of(root, chosen)
-    if numbered and not chosen.filled():
-        names, (files, labels) = None, tables.labelled(root, chosen, numbered, left_out)
-        if _numbers([_unwrapped(known) for known in sets.values()], path, left_out)[0]:
-            raise InputError(f"{numbered} numbers the classes, the folders beside it name them: expected numbers; rename the folders")
+    table = tables.table_of(root, chosen)
+    if table and not chosen.filled():
+        names, (files, labels) = None, tables.labelled(root, chosen, table, left_out)
+        if _numbers([_unwrapped(each) for each in sets.values()], path, left_out)[0]:
+            raise InputError(f"{table} numbers the classes, the folders beside it name them: expected numbers; rename the folders")
     else:
         _check_classes(chosen, path)
-        names, number_of = _numbers([_unwrapped(known) for known in sets.values()] or [chosen], path, left_out)
+        names, number_of = _numbers([_unwrapped(each) for each in sets.values()] or [chosen], path, left_out)
         pairs = [(file, number_of[name]) for name, folder in chosen.folders.items() if name in number_of for file in folder.all_pictures()]
         if names is None:
             pairs.sort(key=lambda pair: pair[1])  # stable: the files of each stay in their order
         files, labels = [file for file, _ in pairs], np.array([label for _, label in pairs])
         if chosen.pictures:
             left_out.add("picture beside the class folders", "pictures beside the class folders", count=len(chosen.pictures))
-    _account(top, root, chosen, numbered, left_out)
+    _account(top, root, chosen, table, left_out)
     if not files:
-        what = "; ".join(["has sub-folders without pictures", *left_out.phrases()])
-        raise InputError(f"{path} {what}: expected {' '.join(SUFFIXES)} files in them; convert the pictures")
+        given = "; ".join(["has sub-folders without pictures", *left_out.phrases()])
+        raise InputError(f"{path} {given}: expected {' '.join(SUFFIXES)} files in them; convert the pictures")
 
     def load(rows: np.ndarray | None) -> Loaded:
-        wanted = np.arange(len(files)) if rows is None else rows
-        pictures = read_pictures(path, [files[row] for row in wanted], image_shape)
+        chosen_rows = np.arange(len(files)) if rows is None else rows
+        pictures = read_pictures(path, [files[row] for row in chosen_rows], image_shape)
         if pictures.problems:
             left_out.add("picture that cannot be read", "pictures that cannot be read", *pictures.problems, count=len(pictures.problems))
-        read = wanted[pictures.rows]
+        read = chosen_rows[pictures.rows]
         return Loaded(pictures.images, labels[read], read, left_out.phrases())
 
     return Found(labels, load, names, found)
 
 
 def _sets(root: Tree) -> dict[str, Tree]:
-    """Return the sets by their role; none where the sub-folders are classes.
+    """Return the sets by their role; empty if the sub-folders are classes.
 
     Raises:
-        InputError: there is more than one way to see it.
+        InputError: the sub-folders may be sets or classes, or two of them are the same set.
     """
     sets: dict[str, Tree] = {}
     named = [folder for folder in root.filled() if _role(folder)]
     exact = [folder for folder in named if folder.path.name.casefold() in ROLES]
     usable = [folder for folder in named if _has_classes(root, folder)]
     for folder in usable or exact:
-        twice = sets.setdefault(_role(folder), folder)
-        if twice is not folder:
-            two = f"{twice.path.name} and {folder.path.name}"
+        other = sets.setdefault(_role(folder), folder)
+        if other is not folder:
+            two = f"{other.path.name} and {folder.path.name}"
             raise InputError(f"{root.path} holds {two}: expected one set of each kind; give one of them as DATA")
     beside = [folder.path.name for folder in root.filled() if folder not in named and folder.path.name.casefold() != META]
     if len(sets) > 1 or (sets and not beside):
         if not usable:
-            raise InputError(f"{exact[0].path} has no sub-folders: {CLASSES_NEED}; sort the pictures into folders{_hint(exact[0].path)}")
+            raise InputError(f"{exact[0].path} has no sub-folders: {EXPECTED}; sort the pictures into folders{_hint(exact[0].path)}")
         return {_role(folder): folder for folder in exact} | sets
     if not sets or not exact or len(_unwrapped(exact[0]).filled()) < 2:
         return {}  # no set, or a class that is called train, among others
     raise InputError(
-        f"{root.path} holds {exact[0].path.name} with folders of pictures, and beside it {_some(beside)}: expected sets or classes, not "
-        f"both; give {exact[0].path} as DATA, or move the other away"
+        f"{root.path} holds {exact[0].path.name} with folders of pictures, and beside it {_first_names(beside)}: expected sets or classes, "
+        f"not both; give {exact[0].path} as DATA, or move the other away"
     )
 
 
 def _role(folder: Tree) -> str:
-    """Return the kind of set that a name says; empty for none."""
+    """Return the kind of set by the folder's name; empty for none."""
     return next((ROLES[word] for word in re.split(r"[\W_]+", folder.path.name.casefold()) if word in ROLES), "")
 
 
@@ -175,7 +177,7 @@ def _has_classes(root: Tree, folder: Tree) -> bool:
 
 
 def _chosen(root: Tree, sets: Mapping[str, Tree], subset: Subset, left_out: LeftOut) -> tuple[Tree, FoundSubset]:
-    """Return the wanted set, or the first that stands in for it."""
+    """Return the set `subset`, or the first that takes its place."""
     present = [role for role in ORDER[subset] if role in sets]
     role = next(role for role in present if _has_classes(root, sets[role]))
     for skipped in present[: present.index(role)]:
@@ -184,7 +186,7 @@ def _chosen(root: Tree, sets: Mapping[str, Tree], subset: Subset, left_out: Left
 
 
 def _unwrapped(folder: Tree, *, into_sets: bool = True) -> Tree:
-    """Return the innermost folder around all the others, as archives often have one."""
+    """Return the innermost folder around all others, as in many archives."""
     while not folder.pictures and len(folder.folders) == 1:
         (inner,) = folder.folders.values()
         if (_role(inner) and not into_sets) or not (inner.filled() or (inner.pictures and tables.table_of(folder, inner))):
@@ -194,14 +196,14 @@ def _unwrapped(folder: Tree, *, into_sets: bool = True) -> Tree:
 
 
 def _check_classes(chosen: Tree, path: Path) -> None:
-    """Refuse a folder whose sub-folders are not all classes, or none."""
+    """Refuse a folder without sub-folders, or whose sub-folders are not all classes."""
     if not chosen.folders:
-        raise InputError(f"{chosen.path} has no sub-folders: {CLASSES_NEED}; sort the pictures into folders{_hint(chosen.path)}")
+        raise InputError(f"{chosen.path} has no sub-folders: {EXPECTED}; sort the pictures into folders{_hint(chosen.path)}")
     flat = [folder.path.name for folder in chosen.folders.values() if folder.pictures]
     nested = [folder for folder in chosen.folders.values() if not folder.pictures and len(folder.filled()) > 1]
     if flat and nested:
         raise InputError(
-            f"{path}: {nested[0].path.name} holds {len(nested[0].filled())} folders of pictures, {_some(flat)} pictures: "
+            f"{path}: {nested[0].path.name} holds {len(nested[0].filled())} folders of pictures, {_first_names(flat)} pictures: "
             f"expected a folder for each class; give {nested[0].path} as DATA if that holds the classes, or move the others away"
         )
 
@@ -211,38 +213,38 @@ def _numbers(sets: Sequence[Tree], path: Path, left_out: LeftOut) -> tuple[tuple
 
     The names are None where the folders are numbers. A folder has the same number in every set.
     """
-    filled = {folder.path.name for known in sets for folder in known.filled()}
-    everything = sorted({name for known in sets for name in known.folders})
-    numbers, others = [name for name in everything if name.isdecimal()], [name for name in everything if not name.isdecimal()]
+    filled = {folder.path.name for each in sets for folder in each.filled()}
+    every_name = sorted({name for each in sets for name in each.folders})
+    numbers, others = [name for name in every_name if name.isdecimal()], [name for name in every_name if not name.isdecimal()]
     if numbers and len(numbers) > len(others):
         strays = [name for name in others if name in filled]
         if strays:
             raise InputError(
-                f"{path} has {len(numbers)} folders named by numbers, and {_some(strays)}: expected numbers or names; "
+                f"{path} has {len(numbers)} folders named by numbers, and {_first_names(strays)}: expected numbers or names; "
                 "move away what is no class, or give every class a name"
             )
         if others:
             left_out.add("folder that is no number", "folders that are no numbers", *others, count=len(others))
-        for known in sets:
-            _refuse_twice([name for name in known.folders if name.isdecimal()], known.path)
+        for each in sets:
+            _refuse_duplicates([name for name in each.folders if name.isdecimal()], each.path)
         return None, {name: int(name) for name in numbers}
-    empty = [name for name in everything if name not in filled]
+    empty = [name for name in every_name if name not in filled]
     if empty:
         many = "classes without pictures, which keep their numbers"
         left_out.add("class without pictures, which keeps its number", many, *empty, count=len(empty))
-    return tuple(everything), {name: number for number, name in enumerate(everything)}
+    return tuple(every_name), {name: number for number, name in enumerate(every_name)}
 
 
-def _refuse_twice(names: Sequence[str], path: Path) -> None:
-    known: dict[int, str] = {}
+def _refuse_duplicates(names: Sequence[str], path: Path) -> None:
+    by_number: dict[int, str] = {}
     for name in names:
-        if int(name) in known:
-            raise InputError(f"{path} has the folders {known[int(name)]} and {name}: expected one for each number; put them together")
-        known[int(name)] = name
+        if int(name) in by_number:
+            raise InputError(f"{path} has the folders {by_number[int(name)]} and {name}: expected one for each number; put them together")
+        by_number[int(name)] = name
 
 
 def _account(top: Tree, root: Tree, chosen: Tree, table: Path | None, left_out: LeftOut) -> None:
-    """Count what lies there and is not read."""
+    """Count the files and folders that are not read, by reason."""
     folders = [*({top.path: top, root.path: root} | {below.path: below for below in chosen.walk()}).values()]
     others = [file for folder in folders for file in folder.others if file != table]
     if others:
@@ -265,7 +267,7 @@ def _account(top: Tree, root: Tree, chosen: Tree, table: Path | None, left_out: 
 
 
 def _hint(folder: Path) -> str:
-    """Return what else may be meant by a folder without sub-folders."""
+    """Return advice on a folder without sub-folders, or an empty text."""
     table = next((file for file in folder.parent.glob("*.csv") if file.stem.casefold() == folder.name.casefold()), None)
     if table:
         return f", or give {folder.parent} as DATA, where {table.name} says their classes"
@@ -273,5 +275,5 @@ def _hint(folder: Path) -> str:
     return f", or give {arrays} as DATA" if arrays else ""
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""Labelled images out of an HDF5 file that is too large for memory, by tensorflow-io."""
+"""A stream of labelled images out of an HDF5 file that is too large for memory, by tensorflow-io."""
 
 from pathlib import Path
 
@@ -13,24 +13,26 @@ from nc_tf.datasets.labelled import Subset
 from nc_tf.errors import InputError
 from nc_tf.storage.bounds import check_plain, check_size
 
-MOST_AXES = 4  # tensorflow-io 0.37.1 writes past the end of an array of its own when it reads one with more, and the process dies
-LOOKED_AT = 64  # images that are checked before the first is handed out; the others could only be checked by reading them all
+MOST_AXES = 4  # with more axes tensorflow-io 0.37.1 writes past the end of an array of its own, and the process crashes
+CHECKED = 64  # images that are checked before the first is returned; a check of the others would read them all
 
 
 def stream(path: str | Path, *, subset: Subset = "train") -> tf.data.Dataset:
-    """Stream one set of an HDF5 file; the names and layouts are those that `files.read` understands.
+    """Return one set of an HDF5 file as a stream.
+
+    The names and layouts are those of `read.read`.
 
     Args:
-        path: the `.h5` or `.hdf5` file. It may hold no float16 and no tables, not even elsewhere; tensorflow-io refuses it then.
-        subset: "train" or "test"; where it is missing, the only set there is.
+        path: the `.h5` or `.hdf5` file. tensorflow-io refuses a file with float16 or tables, also in other arrays.
+        subset: "train" or "test"; if it is missing, the only set there is.
 
     Returns:
-        (image (H, W, C) uint8 or float32, raw [0, 255]; label () int64), one by one, in the order of the file, their number known; clips
-        are refused. `.batch(n)` makes what `nc_tf.unlearn` takes in the place of arrays.
+        (image (H, W, C) uint8 or float32, raw [0, 255]; label () int64), one by one, in the order of the file, with a known cardinality;
+        clips are refused. `.batch(n)` makes batches that `nc_tf.unlearn` takes in the place of arrays.
 
     Raises:
-        InputError: no tensorflow-io (see `tfio.load`); the file is missing, damaged, or refused as `files.read` would; or the first
-            images are not what `check_images` lets in.
+        InputError: no tensorflow-io (see `tfio.load`); the file is missing, damaged, or refused as by `read.read`; or `check_images`
+            refuses the first images.
     """
     package, path = tfio.load(), Path(path)
     try:
@@ -42,12 +44,12 @@ def stream(path: str | Path, *, subset: Subset = "train") -> tf.data.Dataset:
                 if not 1 <= array.ndim <= MOST_AXES:
                     raise InputError(
                         f"{name} in {path} has shape {array.shape}: expected 1 to {MOST_AXES} axes, tensorflow-io reads no more; "
-                        "keep clips as JPEGs (`nc-tf data ucf101`), or use files.read"
+                        "keep clips as JPEGs (`nc-tf data ucf101`), or use read.read"
                     )
-                check_size((LOOKED_AT, *array.shape[1:]), array.dtype, f"the first rows of {name} in {path}")
+                check_size((CHECKED, *array.shape[1:]), array.dtype, f"the first rows of {name} in {path}")
                 check_unpacks(array, name, path)
             number, labels_number = (len(array) for array in arrays)
-            first, first_labels = (array[:LOOKED_AT] for array in arrays)
+            first, first_labels = (array[:CHECKED] for array in arrays)
         images, labels = (package.IODataset.from_hdf5(str(path), dataset=f"/{name}") for name in names)
     except InputError:
         raise

@@ -1,4 +1,4 @@
-"""The idx files of MNIST and its kin (Fashion-MNIST, KMNIST, EMNIST): images in one, their labels in another, plain or as .gz."""
+"""The idx files of MNIST, Fashion-MNIST, KMNIST and EMNIST: images in one, labels in another, plain or as .gz."""
 
 import gzip
 import re
@@ -26,12 +26,12 @@ GZIP = b"\x1f\x8b"
 
 
 def is_idx(path: Path) -> bool:
-    """Tell by the name whether this is an idx file."""
+    """Tell whether this is an idx file, by its name."""
     return bool(IMAGES.fullmatch(path.name) or LABELS.fullmatch(path.name))
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the idx files with images in a folder."""
+    """Return the idx files of images in a folder."""
     return sorted(file for file in folder.iterdir() if IMAGES.fullmatch(file.name) and not file.is_symlink())
 
 
@@ -40,13 +40,13 @@ def idx_found(path: Path, subset: Subset) -> Found:
 
     Args:
         path: the folder of the files, or the file of the images, which has its labels beside it.
-        subset: which set is wanted of a folder; where it is missing, the only one there is.
+        subset: the set of a folder to find; if it is missing, the only one there is.
 
     Raises:
         InputError: files of several data sets, one of the two missing, or one that is no idx file of bytes.
     """
     if path.is_dir():
-        images, found = _wanted(path, subset)
+        images, found = _images_of(path, subset)
     else:
         images, found = path, _set_of(path)
         if LABELS.fullmatch(path.name):
@@ -63,7 +63,7 @@ def idx_found(path: Path, subset: Subset) -> Found:
     return Found(labels, load, None, found)
 
 
-def _wanted(folder: Path, subset: Subset) -> tuple[Path, FoundSubset]:
+def _images_of(folder: Path, subset: Subset) -> tuple[Path, FoundSubset]:
     files = {file: _set_of(file) for file in image_files(folder)}
     order: tuple[FoundSubset, ...] = (subset, "only", "train" if subset == "test" else "test")
     found = next(which for which in order if which in files.values())
@@ -92,7 +92,7 @@ def _read(path: Path, rows: np.ndarray | None, labels: np.ndarray | None = None)
     with _opened(path) as file:
         zeros, kind, axes = struct.unpack(">HBB", file.read(4))
         if zeros or not 1 <= axes <= 4:
-            raise InputError(f"{path} begins with no idx header: expected such as train-images-idx3-ubyte; download it again")
+            raise InputError(f"{path} begins with no idx header: expected a file such as train-images-idx3-ubyte; download it again")
         if kind != UBYTE:
             raise InputError(f"{path} holds numbers of type {kind:#x}: expected bytes (0x8); save it as .npz")
         shape = struct.unpack(f">{axes}I", file.read(4 * axes))

@@ -1,4 +1,4 @@
-"""Pictures or clips as JPEGs in one `.npz` file: a fraction of the size of their pixels, and any row can be had without the others."""
+"""Pictures or clips as JPEGs in one `.npz` file, smaller than their pixels, with random access to every row."""
 
 import io
 from dataclasses import dataclass, replace
@@ -17,9 +17,9 @@ from nc_tf.results import Unit
 from nc_tf.storage.bounds import check_packed, check_size
 from nc_tf.storage.files import whole_file
 
-KEYS = {"buf", "offsets", "labels", "is_test"}  # what makes an `.npz` file one of these
+KEYS = {"buf", "offsets", "labels", "is_test"}  # arrays by which such an `.npz` file is recognised
 TEXT = ("classes", "names", "settings", "skipped")
-CHANNELS = {"RGB": 3, "L": 1}  # by Pillow's name of the mode
+CHANNELS = {"RGB": 3, "L": 1}  # by Pillow's mode
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +30,12 @@ class JpegArchive:
         buf: (B,) uint8, the bytes of one JPEG after another.
         offsets: (N * T + 1,) int64; frame t of row i is `buf[offsets[i * T + t] : offsets[i * T + t + 1]]`.
         labels: (N,) integers, class numbers from 0.
-        is_test: (N,) bool, which rows are the test set.
-        classes: the name of each class by its number; empty where that is not known.
+        is_test: (N,) bool, whether a row is of the test set.
+        classes: the name of each class by its number; empty if not known.
         n_frames: (N,) integers, the length of the video that each clip was cut from; None for pictures.
-        names: (N,) the file of each row; empty where that is not known.
-        settings: what the rows were made from and how, for who has to tell whether they are still right; no meaning here.
-        skipped: what could not be read when the rows were made, one message each.
+        names: (N,) the file of each row; empty if not known.
+        settings: sources and settings of the rows, by which a caller tells whether they are up to date; not interpreted here.
+        skipped: one message for each source file that could not be read.
     """
 
     buf: np.ndarray
@@ -50,18 +50,18 @@ class JpegArchive:
 
     @property
     def frames(self) -> int:
-        """T, 1 for pictures."""
+        """Number of frames a row, T; 1 for pictures."""
         return (len(self.offsets) - 1) // len(self.labels)
 
     def found(self, subset: Subset, name: str) -> Found:
-        """One set, not yet decoded; where it is empty, the other one.
+        """Return one set, not yet decoded; the other if it is empty.
 
         Args:
-            subset: which.
-            name: what error messages call the archive, usually a path.
+            subset: the set.
+            name: the name of the archive in error messages, usually a path.
 
         Raises:
-            InputError: on loading: a picture is damaged or unlike the first, or more than fits.
+            InputError: on loading: a picture is damaged or unlike the first, or the pictures do not fit into memory.
         """
         of_set = np.flatnonzero(self.is_test == (subset == "test"))
         if not len(of_set):
@@ -101,11 +101,11 @@ class JpegArchive:
         return images.reshape(shape)
 
     def _picture(self, number: np.integer, name: str) -> Image.Image:
-        """Open one JPEG by its header, without decoding a pixel."""
+        """Return one JPEG, opened by its header, without decoding a pixel."""
         try:
             picture = Image.open(io.BytesIO(self.buf[self.offsets[number] : self.offsets[number + 1]].tobytes()), formats=["JPEG"])
         except DAMAGE as error:
-            raise InputError(f"{name}: JPEG {number} is none ({type(error).__name__}): expected JPEGs; make the file again") from error
+            raise InputError(f"{name}: JPEG {number} is no JPEG ({type(error).__name__}): expected JPEGs; make the file again") from error
         if picture.width * picture.height > LARGEST_PICTURE or picture.mode not in CHANNELS:
             raise InputError(
                 f"{name}: JPEG {number} has {picture.width}x{picture.height} pixels ({picture.mode}): "
@@ -115,10 +115,12 @@ class JpegArchive:
 
 
 def unpack(arrays: Arrays, name: str) -> JpegArchive:
-    """Take an archive from the arrays of a file that has `KEYS`; no JPEG is decoded.
+    """Return the archive in the arrays of a file that has `KEYS`.
+
+    No JPEG is decoded.
 
     Raises:
-        InputError: the arrays contradict each other; `name` is what the message calls the file.
+        InputError: the arrays contradict each other; the message begins with `name`.
     """
     names, load = arrays
     text = {key: tuple(map(str, np.atleast_1d(load(key)))) if key in names else () for key in TEXT}
@@ -140,6 +142,7 @@ def unpack(arrays: Arrays, name: str) -> JpegArchive:
 
 
 def _contradiction(archive: JpegArchive) -> str | None:
+    """Return the first fault of the arrays, or None."""
     buf, offsets, labels, n_frames = archive.buf, archive.offsets, archive.labels, archive.n_frames
     if buf.dtype != np.uint8 or buf.ndim != 1:
         return f"buf is {buf.dtype} {buf.shape}: expected uint8 (B,)"
@@ -175,4 +178,4 @@ def save(path: Path, archive: JpegArchive) -> None:
         **({} if archive.n_frames is None else {"n_frames": archive.n_frames}),
     }
     with whole_file(path) as temporary:
-        np.savez(temporary, **arrays)  # uncompressed: JPEGs do not get any smaller
+        np.savez(temporary, **arrays)  # uncompressed: JPEGs are compressed already

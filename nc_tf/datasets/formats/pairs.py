@@ -1,4 +1,4 @@
-"""Which two arrays of a file are images and labels."""
+"""Pairs of array names: the images and the labels of a file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from nc_tf.errors import InputError
 from nc_tf.results import Unit
 from nc_tf.storage.npz_file import Arrays
 
-# (images, labels) in any letter case; {} is a set. X_test is the original's spelling, x_test that of Keras, test_images that of MedMNIST.
+# (images, labels) in any letter case; {} is a set. The original has X_test, Keras x_test, MedMNIST test_images.
 SET_PAIRS = (
     ("x_{}", "y_{}"),
     ("{}_x", "{}_y"),
@@ -30,7 +30,7 @@ PAIRS = (
     ("features", "labels"),
     ("arr_0", "arr_1"),
 )
-UNNAMED = "arr_"  # what np.savez calls arrays without names: the first two are a pair where there are no others
+UNNAMED = "arr_"  # prefix of arrays without names by np.savez: the first two are a pair if there are no others
 CHANNELS_FIRST = ("data", "label")  # the poisoned YouTube Face files: (N, C, H, W)
 SETS = {"test": ("test",), "train": ("train",), "val": ("val", "valid", "validation")}
 # A validation set stands in for a test set that is missing.
@@ -39,16 +39,16 @@ FOUND: dict[str, FoundSubset] = {"test": "test", "val": "test", "train": "train"
 
 
 def find_pair(path: Path, names: Sequence[str], subset: Subset) -> tuple[str, str, FoundSubset]:
-    """Return the names of images and labels in a file, and their set.
+    """Return the names of images and labels, and their set.
 
     Raises:
-        InputError: none of the pairs that are understood is there.
+        InputError: the file has none of the pairs.
     """
     for which in ORDER[subset]:
         for images, labels in _candidates(which):
             pairs = [(one, other) for one in names if one.casefold() == images for other in names if other.casefold() == labels]
             if pairs and not (images.startswith(UNNAMED) and sum(name.startswith(UNNAMED) for name in names) > 2):
-                # X and x may both be there: capitals first, and a pair of one case before a mixed one.
+                # X and x may both exist: capitals first, and a pair of one case before a mixed one.
                 return *min(pairs, key=lambda pair: (pair[0][0].isupper() != pair[1][0].isupper(), pair)), FOUND[which]
     shown = ", ".join(name if len(name) <= 80 else f"{name[:80]}..." for name in sorted(names)[:10])
     raise InputError(
@@ -67,7 +67,7 @@ def pair_found(path: Path, arrays: Arrays, class_names: tuple[str, ...] | None, 
     """Find one set of a file, and read its labels.
 
     Raises:
-        InputError: as `find_pair`, and what reading the labels raises.
+        InputError: as `find_pair`, and as `load` of the labels.
     """
     names, load = arrays
     images_name, labels_name, found = find_pair(path, names, subset)

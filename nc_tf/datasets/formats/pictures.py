@@ -1,4 +1,4 @@
-"""Picture files, decoded and brought to one size; what cannot be read is named, and refused where it is much."""
+"""Picture files, decoded and resized; unreadable ones are named, and refused if they are many."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,13 @@ from nc_tf.errors import InputError
 from nc_tf.storage.bounds import check_packed, check_size
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".ppm", ".pgm", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-FORMATS = ("PNG", "JPEG", "PPM", "BMP", "WEBP", "TIFF", "GIF")  # by content: a suffix may lie, and Pillow has decoders that no set needs
+FORMATS = ("PNG", "JPEG", "PPM", "BMP", "WEBP", "TIFF", "GIF")  # by content, because a suffix may be wrong; no other decoder is used
 
-# Pillow's bilinear widens its kernel when shrinking, so every pixel of the frame counts and nothing aliases; unlike bicubic and
-# Lanczos it never overshoots, so it draws no halo round the edge of a sign that a trigger search could lean on.
+# Pillow's bilinear filter widens its kernel when shrinking, so that every pixel of the frame counts and nothing aliases. Unlike bicubic
+# and Lanczos it never overshoots, so that it draws no halo around the edge of a sign, which a trigger search could exploit.
 RESIZE_FILTER = Image.Resampling.BILINEAR
 
-MOST_BROKEN = 0.1  # of the pictures; above it a set is damaged, or of a kind that is not read
+MOST_BROKEN = 0.1  # share of the pictures; with more the set is damaged, or of a kind that is not read
 
 
 class Pictures(NamedTuple):
@@ -32,7 +32,7 @@ class Pictures(NamedTuple):
     Attributes:
         images: (n, H, W, C) uint8.
         rows: (n,) the places of their files among those given, ascending.
-        problems: what is wrong with each of the others.
+        problems: one message for each of the others.
     """
 
     images: np.ndarray
@@ -41,50 +41,50 @@ class Pictures(NamedTuple):
 
 
 class _Unreadable(Exception):
-    """A picture that gives no image; says why."""
+    """A picture that cannot be read; the message is the reason."""
 
 
 def read_pictures(folder: Path, files: Sequence[Path], image_shape: ImageShape | None) -> Pictures:
-    """Decode pictures; a moving one gives its first frame.
+    """Return decoded pictures; an animated one gives its first frame.
 
     Args:
-        folder: what error messages call the set.
+        folder: the name of the set in error messages.
         files: at least one.
-        image_shape: (H, W, C) to bring them to. None, or None in a place: their own size, which must be the same; gray if all are.
+        image_shape: (H, W, C) to resize them to. None, or None in a place: their own size, which must be the same; gray if all are.
 
     Raises:
-        InputError: too many cannot be read, more memory is needed than there may be, two sizes, or channels that no picture has.
+        InputError: too many pictures cannot be read or fit into memory, they have two sizes, or no picture has so many channels.
     """
     height, width, channels = image_shape or (None, None, None)
     if channels not in (None, 1, 3):
-        raise InputError(f"{folder} is a folder of pictures, the model wants {channels} channels: expected 1 or 3; save an .npz file")
+        raise InputError(f"{folder} is a folder of pictures, the model takes {channels} channels: expected 1 or 3; save an .npz file")
     problems: dict[int, str] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow remarks on harmless metadata, and on sizes that are refused here
+        warnings.simplefilter("ignore")  # Pillow warns of harmless metadata, and of sizes that are refused here
         if height is None or width is None or channels is None:
             height, width, channels = _own_shape(folder, files, (height, width, channels), problems)
         shape = (len(files), height, width, channels)
         check_size(shape, np.dtype(np.uint8), str(folder))
-        images, kept = np.empty(shape, np.uint8), list[int]()
+        images, decoded = np.empty(shape, np.uint8), list[int]()
         for row, file in enumerate(files):
             if row not in problems:
                 try:
-                    images[len(kept)] = _decoded(file, shape[1:])
-                    kept.append(row)
+                    images[len(decoded)] = _decoded(file, shape[1:])
+                    decoded.append(row)
                 except _Unreadable as error:
                     problems[row] = f"{file.relative_to(folder)}: {error}"
     _refuse_many(folder, len(files), problems)
-    return Pictures(images[: len(kept)], np.array(kept, np.int64), tuple(problems.values()))
+    return Pictures(images[: len(decoded)], np.array(decoded, np.int64), tuple(problems.values()))
 
 
 def _own_shape(
-    folder: Path, files: Sequence[Path], wanted: tuple[int | None, int | None, int | None], problems: dict[int, str]
+    folder: Path, files: Sequence[Path], image_shape: tuple[int | None, int | None, int | None], problems: dict[int, str]
 ) -> tuple[int, int, int]:
-    """Return the shape of the pictures themselves where none is given.
+    """Return the image shape, completed by the size of the pictures themselves.
 
-    Their headers tell, so that nothing is decoded that does not fit.
+    Headers alone are read, so that no picture is decoded that does not fit into memory.
     """
-    height, width, channels = wanted
+    height, width, channels = image_shape
     headers = {}
     for row, file in enumerate(files):
         try:
@@ -96,7 +96,7 @@ def _own_shape(
     if height is None or width is None:
         _, first = next(iter(headers.values()))
         for row, (_, size) in headers.items():
-            if size != first:  # and there is no telling which of them to follow
+            if size != first:  # neither is more right than the other
                 raise InputError(
                     f"{files[row]} is {size[0]}x{size[1]} pixels, the first picture {first[0]}x{first[1]}: "
                     "expected one size; resize the pictures"

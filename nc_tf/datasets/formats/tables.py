@@ -1,4 +1,4 @@
-"""Tables that say the classes of pictures: Test.csv of the Kaggle copy of GTSRB, GT-final_test.csv of the official one."""
+"""Tables with the classes of pictures: Test.csv of the Kaggle copy of GTSRB, GT-final_test.csv of the official one."""
 
 import csv
 import io
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 FILE_COLUMNS, LABEL_COLUMN = ("Path", "Filename"), "ClassId"
 LONGEST_NUMBER = 9  # digits of a class
-LARGEST_TABLE = 2**26  # bytes; that of GTSRB has half a million
+LARGEST_TABLE = 2**26  # bytes; the table of GTSRB has half a million
 
 
 def table_of(root: "Tree", folder: "Tree") -> Path | None:
     """Return the table for the pictures in a folder, or None.
 
-    It is called FOLDER.csv and lies beside the folder, or GT-*.csv and lies in it.
+    The table is FOLDER.csv beside the folder, or GT-*.csv in it.
     """
     if not folder.pictures:
         return None
@@ -32,12 +32,12 @@ def table_of(root: "Tree", folder: "Tree") -> Path | None:
 
 
 def labelled(root: "Tree", folder: "Tree", table: Path, left_out: LeftOut) -> tuple[list[Path], np.ndarray]:
-    """Return the pictures that a table names, in its order, and their labels.
+    """Return the pictures of a table, in its order, and their labels.
 
-    A name in the table can reach no file but these.
+    A name in the table can reach no other file.
 
     Raises:
-        InputError: it is no such table.
+        InputError: the file is no such table.
     """
     places = {picture.name: picture for picture in folder.pictures}
     places |= {picture.relative_to(root.path).as_posix(): picture for picture in folder.pictures}

@@ -1,7 +1,7 @@
-"""The seam to tensorflow-io, an optional extra.
+"""The only imports of tensorflow-io, an optional extra.
 
-Its last release, 0.37.1, is compiled against TensorFlow 2.16 and loads under no other. So it lives in an environment of its own, made by
-`pip install 'nc_tf[tfio]'`, and everything that needs it says so.
+Its last release, 0.37.1, is compiled against TensorFlow 2.16 and loads under no other. It therefore needs an environment of its own, made
+by `pip install 'nc_tf[tfio]'`.
 """
 
 import warnings
@@ -14,31 +14,31 @@ from nc_tf.errors import InputError
 
 
 def load() -> Any:
-    """The package, with its compiled operations at work.
+    """Return the package, with its compiled operations loaded.
 
     Raises:
         InputError: it is not installed, or does not load under this TensorFlow.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns where the error below says more
+            warnings.simplefilter("ignore")  # the error below says more than its warnings
             import tensorflow_io
             from tensorflow_io.python.ops import core_ops
 
-            _ = core_ops.io_hdf5_readable_info  # without this the library is loaded, or is not, at the first use
+            _ = core_ops.io_hdf5_readable_info  # loads the library here rather than at its first use
     except (ImportError, NotImplementedError) as error:
         raise InputError(
-            f"tensorflow-io is not to be had ({_first_line(error)}): expected 0.37.1 beside TensorFlow 2.16; "
+            f"tensorflow-io cannot be loaded ({_first_line(error)}): expected 0.37.1 beside TensorFlow 2.16; "
             "pip install 'nc_tf[tfio]' in an environment of its own, with Python 3.11 or 3.12"
         ) from error
     return tensorflow_io
 
 
 def load_ffmpeg() -> Any:
-    """What decodes videos in tensorflow-io, which brings no FFmpeg of its own.
+    """Return the video decoder of tensorflow-io, which ships no FFmpeg.
 
     Raises:
-        InputError: as `load`; or none of the releases of FFmpeg that it was compiled against is on this machine.
+        InputError: as `load`; or the machine has none of the FFmpeg releases that it was compiled against.
     """
     load()
     try:
@@ -48,13 +48,15 @@ def load_ffmpeg() -> Any:
     except (ImportError, NotImplementedError) as error:
         raise InputError(
             f"tensorflow-io finds no FFmpeg ({_first_line(error)}): expected the shared libraries of FFmpeg 4 (libavformat.so.58), 3.4 "
-            "or 2.8; install them, or let PyAV decode, which brings its own"
+            "or 2.8; install them, or let PyAV decode, which ships its own"
         ) from error
     return ffmpeg_ops
 
 
 def decode_video(path: Path) -> np.ndarray:
-    """All frames of a video, (N, H, W, 3) uint8 RGB. They are in memory together, and nothing bounds them before they are.
+    """Return all frames of a video, (N, H, W, 3) uint8 RGB.
+
+    They are in memory together, and no bound is checked before.
 
     Raises:
         InputError: as `load_ffmpeg`; or the file cannot be read or decoded.

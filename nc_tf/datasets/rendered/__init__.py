@@ -1,1 +1,1 @@
-"""Data sets that are drawn, without a download: traffic signs and moving shapes."""
+"""Rendered data sets, without a download: traffic signs and moving shapes."""

@@ -1,8 +1,8 @@
 """Clips without a download: a shape before a textured wall that moves, spins, bounces or pulses.
 
-What tells the classes apart is time alone. The world has no edges (what leaves on the right comes in on the left), and place, angle and
-size of the shape are drawn evenly, so that in every single frame they are distributed alike for all classes; in the first frame the
-label changes nothing at all. All of it is NumPy over chunks of clips; a clip depends on the seed, its position and its label alone.
+Time alone distinguishes the classes. The world has no edges: a shape that leaves on the right comes in on the left. Place, angle and
+size of the shape are uniform, so that in every single frame they have the same distribution for all classes. The first frame does not
+depend on the label at all. The code is NumPy over chunks of clips; a clip depends on the seed, its position and its label alone.
 """
 
 from functools import partial
@@ -15,18 +15,18 @@ from nc_tf.datasets.rendered.rendering import TEST, TRAIN, Dataset, Floats, chec
 
 CLASS_NAMES = ("move left", "move right", "move up", "move down", "spin clockwise", "spin anticlockwise", "bounce", "pulse")
 
-# Of the classes in their order; x points right, y down. Steps are widths of the image a frame at full pace, turns degrees a frame.
+# One number a class, in their order; x points right, y down. Steps are widths of the image a frame at full pace, turns degrees a frame.
 _STEP_X = np.array([-1, 1, 0, 0, 0, 0, 0, 0]) * 0.12
 _STEP_Y = np.array([0, 0, -1, 1, 0, 0, 0, 0]) * 0.12
 _TURN = np.array([0, 0, 0, 0, 1, -1, 0, 0]) * 40.0
 _BOUNCE = np.array([0, 0, 0, 0, 0, 0, 1, 0]) * 0.45  # ways up or down a frame
 _PULSE = np.array([0, 0, 0, 0, 0, 0, 0, 1]) * 0.5  # swellings or shrinkings a frame
 _PACE = (0.5, 1.0)
-_HEIGHT = (0.2, 0.3)  # of a bounce, in heights of the image
-_RADIUS = (0.18, 0.3)  # of the shape, in widths of the image
+_HEIGHT = (0.2, 0.3)  # height of a bounce, in heights of the image
+_RADIUS = (0.18, 0.3)  # radius of the shape, in widths of the image
 
-# Unions of convex polygons with the corners in clockwise order (x right, y down), about the size of the unit circle. None comes to lie
-# on itself before a whole turn: a step of a spin looks like nothing else.
+# Unions of convex polygons with the corners in clockwise order (x right, y down), about the size of the unit circle. None has a rotational
+# symmetry, so that every step of a spin looks different.
 _SHAPES: tuple[tuple[tuple[tuple[float, float], ...], ...], ...] = (
     (((0.0, -1.0), (0.45, 0.8), (-0.45, 0.8)),),  # wedge
     (((-0.7, -0.9), (-0.2, -0.9), (-0.2, 0.9), (-0.7, 0.9)), ((-0.7, 0.4), (0.7, 0.4), (0.7, 0.9), (-0.7, 0.9))),  # L
@@ -40,9 +40,9 @@ _SHAPES: tuple[tuple[tuple[tuple[float, float], ...], ...], ...] = (
 def load_data(
     *, num_train: int = 1600, num_test: int = 400, num_frames: int = 8, size: int = 32, seed: int = 0
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Render a training and a test set.
+    """Return a rendered training and test set.
 
-    The two come from different streams of random numbers: no clip is in both. The training set is `render(num_train, seed=seed)`.
+    Both come from different streams of random numbers: no clip is in both. The training set is `render(num_train, seed=seed)`.
 
     Args:
         num_train: number of training clips, at least 1.
@@ -64,15 +64,15 @@ def load_data(
 
 
 def render(num_clips: int, *, seed: int, labels: ArrayLike | None = None, num_frames: int = 8, size: int = 32) -> Dataset:
-    """Render clips of moving shapes.
+    """Return rendered clips of moving shapes, with their labels.
 
-    Clip i depends on `seed`, i and its label alone: with labels given, fewer clips are the first of more.
+    Clip i depends on `seed`, i and its label alone: with the same labels, fewer clips are the first of more.
 
     Args:
-        num_clips: how many, at least 1.
+        num_clips: number of clips, at least 1.
         seed: the same seed gives the same clips, 0 or greater.
-        labels: (num_clips,) integers in [0, 8), what happens in each clip. By default every class equally often (give or take one), in
-            an order drawn from the seed.
+        labels: (num_clips,) integers in [0, 8), the motion in each clip. By default every class equally often (give or take one), in
+            a random order.
         num_frames: T, at least 2.
         size: H and W in pixels, at least 16.
 
@@ -80,13 +80,13 @@ def render(num_clips: int, *, seed: int, labels: ArrayLike | None = None, num_fr
         Clips (num_clips, T, H, W, 3) uint8 RGB in [0, 255], and labels (num_clips,) int64 in [0, 8).
 
     Raises:
-        InputError: a number below its least value, or labels that are no class, no integers or not one a clip.
+        InputError: a number below its least value, or labels that are no classes, no integers or not one a clip.
     """
     return _render(num_clips, num_frames, size, seed, labels, TRAIN)
 
 
 def _render(num_clips: int, num_frames: int, size: int, seed: int, labels: ArrayLike | None, stream: int) -> Dataset:
-    """`render`, from one of several streams of random numbers."""
+    """Return the clips of `render` from one stream of random numbers."""
     check_integer("num_frames", num_frames, least=2)
     check_integer("size", size, least=16)
     film = partial(_film, num_frames=num_frames, size=size)
@@ -97,7 +97,7 @@ def _render(num_clips: int, num_frames: int, size: int, seed: int, labels: Array
 
 
 def _film(labels: NDArray[np.int64], rng: np.random.Generator, *, num_frames: int, size: int) -> NDArray[np.uint8]:
-    """Render one chunk: labels (N,) -> clips (N, T, H, W, 3)."""
+    """Return one chunk of clips (N, T, H, W, 3) for labels (N,)."""
     count = len(labels)
     wall, ink = _colours(count, rng)
     picture = _wall(wall, size, rng)
@@ -110,19 +110,25 @@ def _film(labels: NDArray[np.int64], rng: np.random.Generator, *, num_frames: in
 
 
 def _uniform(rng: np.random.Generator, count: int, low: float, high: float) -> Floats:
-    """One number a clip."""
+    """Draw one number a clip, (N, 1, 1, 1, 1)."""
     return rng.uniform(low, high, (count, 1, 1, 1, 1)).astype(np.float32)
 
 
 def _colours(count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Colours (N, 1, 1, 1, 3) of wall and shape, which is the brighter one."""
+    """Draw the colours (N, 1, 1, 1, 3) of wall and shape.
+
+    The shape is the brighter one.
+    """
     tints = rng.uniform(-0.2, 0.2, (2, count, 1, 1, 1, 3)).astype(np.float32)
     wall, ink = _uniform(rng, count, 0.1, 0.4) + tints[0], _uniform(rng, count, 0.6, 0.9) + tints[1]
     return wall.clip(0.05, 0.95), ink.clip(0.05, 0.95)
 
 
 def _wall(colour: Floats, size: int, rng: np.random.Generator) -> Floats:
-    """What is behind the shape, and does not move, (N, 1, H, W, 3): a colour with stains, and light from one side."""
+    """Return the static background, (N, 1, H, W, 3).
+
+    It is a colour with stains, and light from one side.
+    """
     count = len(colour)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     across, down = (_uniform(rng, count, -0.15, 0.15) for _ in "xy")
@@ -133,7 +139,7 @@ def _wall(colour: Floats, size: int, rng: np.random.Generator) -> Floats:
 
 
 def _silhouette(labels: NDArray[np.int64], rng: np.random.Generator, num_frames: int, size: int) -> Floats:
-    """How far the shape covers each pixel, (N, T, H, W, 1) in [0, 1]."""
+    """Return the share of each pixel that the shape covers, (N, T, H, W, 1)."""
     x, y, angle, radius = _motion(labels, rng, num_frames)
     pixels = ((np.arange(size) + 0.5) / size).astype(np.float32)
     right, down = (_shortest_way(pixels - place[..., None]) for place in (x, y))
@@ -151,7 +157,10 @@ def _silhouette(labels: NDArray[np.int64], rng: np.random.Generator, num_frames:
 
 
 def _motion(labels: NDArray[np.int64], rng: np.random.Generator, num_frames: int) -> tuple[Floats, Floats, Floats, Floats]:
-    """Place (x and y in [0, 1) of the image), angle in radians and radius in widths of the image of each shape, (N, T) each."""
+    """Return the motion of each shape, (N, T) each.
+
+    It is x and y in [0, 1) of the image, the angle in radians, and the radius in widths of the image.
+    """
     count, time = len(labels), np.arange(num_frames)
     x, y, angle = rng.random((3, count, 1))
     pace = rng.uniform(*_PACE, (count, 1)) * time
@@ -174,17 +183,26 @@ def _single(values: NDArray[np.float64]) -> Floats:
 
 
 def _there_and_back(way: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From 0 to 1 and back to 0 with a period of 2; evenly distributed if `way` is, over a period."""
+    """Return a triangle wave in [0, 1] with a period of 2.
+
+    It is uniformly distributed if `way` is, over a period.
+    """
     return 1 - np.abs(way % 2 - 1)
 
 
 def _shortest_way(difference: Floats) -> Floats:
-    """Between two places of a world that is 1 wide and has no edges, in [-.5, .5)."""
+    """Return the shorter difference of two places, in [-.5, .5).
+
+    The world is 1 wide and has no edges.
+    """
     return (difference + np.float32(0.5)) % np.float32(1) - np.float32(0.5)
 
 
 def _outside(polygon: tuple[tuple[float, float], ...], u: Floats, v: Floats) -> Floats:
-    """Distance to a convex polygon, negative inside; beyond a corner it is too small, which half a pixel does not show."""
+    """Return the distance to a convex polygon, negative inside.
+
+    Beyond a corner it is too small, which is not visible at half a pixel.
+    """
     corners = np.array(polygon, np.float32)
     sides = np.roll(corners, -1, axis=0) - corners
     normals = np.stack([sides[:, 1], -sides[:, 0]], axis=1) / np.linalg.norm(sides, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A sheet to draw a traffic sign on, with Pillow, in the coordinates of the sign.
+"""A canvas for traffic signs, drawn with Pillow in the coordinates of the sign.
 
 A sign lies in the square [-1, 1] x [-1, 1], x to the right and y down, with the origin in the middle.
 """
@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
 
-# The sheet reaches a little further than the sign, so that the outermost pixels are transparent whatever samples them.
+# The sheet reaches a little further than the sign, so that its outermost pixels are always transparent.
 EXTENT = 1.12
-# Drawn this large, without anti-aliasing, and averaged down to the size asked for.
+# Pixels of the sheet, which is drawn without anti-aliasing, and averaged down to the requested size.
 SHEET = 512
 
 RED: Colour = (196, 24, 38)
@@ -37,7 +37,10 @@ class Canvas:
         self._matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
     def at(self, x: float = 0.0, y: float = 0.0, scale: float = 1.0, *, degrees: float = 0.0, mirror: bool = False) -> "Canvas":
-        """Give a view whose origin lies at (x, y) of this one; `degrees` turns it clockwise, `mirror` swaps left and right."""
+        """Return a view whose origin lies at (x, y) of this one.
+
+        `degrees` turns it clockwise, `mirror` swaps left and right.
+        """
         view = Canvas.__new__(Canvas)
         view.image, view._draw = self.image, self._draw
         xx, xy, yx, yy, _, _ = self._matrix
@@ -50,16 +53,16 @@ class Canvas:
         return view
 
     def _place(self, point: Point) -> Point:
-        """From the view's coordinates to the sign's."""
+        """Convert the view's coordinates to those of the sign."""
         xx, xy, yx, yy, x0, y0 = self._matrix
         return xx * point[0] + yx * point[1] + x0, xy * point[0] + yy * point[1] + y0
 
     def _pixels(self, points: Sequence[Point]) -> list[Point]:
-        """From the view's coordinates to pixels of the sheet."""
+        """Convert the view's coordinates to pixels of the sheet."""
         return [((x / EXTENT + 1) * SHEET / 2, (y / EXTENT + 1) * SHEET / 2) for x, y in map(self._place, points)]
 
     def _length(self, length: float) -> float:
-        """A length of the view in pixels of the sheet."""
+        """Convert a length of the view to pixels of the sheet."""
         return length * math.hypot(*self._matrix[:2]) * SHEET / 2 / EXTENT
 
     def disc(self, radius: float, colour: Colour, x: float = 0.0, y: float = 0.0) -> None:
@@ -74,7 +77,7 @@ class Canvas:
             self.disc(width / 2, colour, x, y)
 
     def polygon(self, points: Sequence[Point], colour: Colour, rounding: float = 0.0) -> None:
-        """Draw a filled polygon; `rounding` swells it by that much, with round corners."""
+        """Draw a filled polygon, enlarged by `rounding` with round corners."""
         self._draw.polygon(self._pixels(points), fill=(*colour, 255))
         if rounding:
             self.line([*points, points[0]], 2 * rounding, colour)
@@ -84,11 +87,17 @@ class Canvas:
         self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], colour, rounding)
 
     def ring(self, x: float, y: float, radius: float, width: float, colour: Colour, start: float = 0.0, end: float = 360.0) -> None:
-        """Draw a circle, or the arc from `start` to `end` degrees, clockwise from three o'clock."""
+        """Draw a circle or an arc.
+
+        The arc runs from `start` to `end` degrees, clockwise from three o'clock.
+        """
         self.line(arc(x, y, radius, start, end), width, colour)
 
     def arrow(self, points: Sequence[Point], width: float, colour: Colour, head: float) -> None:
-        """Draw a line that ends in a head, `head` long and as wide: the head's base lies on the last point."""
+        """Draw a line that ends in an arrow head.
+
+        The head is `head` long and 1.24 times as wide, and its base lies on the last point.
+        """
         (x0, y0), (x, y) = points[-2:]
         length = math.hypot(x - x0, y - y0)
         dx, dy = (x - x0) / length * head, (y - y0) / length * head
@@ -96,7 +105,10 @@ class Canvas:
         self.polygon([(x + dx, y + dy), (x - 0.62 * dy, y + 0.62 * dx), (x + 0.62 * dy, y - 0.62 * dx)], colour)
 
     def text(self, text: str, width: float, height: float, colour: Colour) -> None:
-        """Write `text` in the middle, stretched to exactly this width and height (signs use narrow letters)."""
+        """Write `text` in the middle, stretched to this width and height.
+
+        Signs use narrow letters.
+        """
         left, top, right, bottom = (round(edge) for edge in _font().getbbox(text))
         mask = Image.new("L", (right - left, bottom - top))
         ImageDraw.Draw(mask).text((-left, -top), text, font=_font(), fill=255)
@@ -107,7 +119,10 @@ class Canvas:
 
 @cache
 def _font() -> ImageFont.FreeTypeFont:
-    """The bold font that ships inside matplotlib, so that every machine draws the same digits."""
+    """Return the bold font that ships inside matplotlib.
+
+    With it every machine draws the same digits.
+    """
     import matplotlib
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
@@ -115,6 +130,9 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def arc(x: float, y: float, radius: float, start: float, end: float) -> list[Point]:
-    """Points along a circle around (x, y), from `start` to `end` degrees, clockwise from three o'clock."""
+    """Return points along a circle around (x, y).
+
+    They run from `start` to `end` degrees, clockwise from three o'clock.
+    """
     angles = [math.radians(start + (end - start) * i / 36) for i in range(37)]
     return [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]

@@ -1,4 +1,4 @@
-"""The 43 traffic signs of GTSRB as clean drawings, seen straight on; `signs` makes photographs of them."""
+"""The 43 traffic signs of GTSRB as clean drawings, seen straight on; `signs` renders photographs of them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +13,10 @@ from nc_tf.datasets.rendered.sign_canvas import BLACK, BLUE, GREY, RED, WHITE, Y
 
 
 def _triangle(size: float) -> list[Point]:
-    """Corners of an equilateral triangle around (0, 0.3) that points up, `size` from its middle to a corner."""
+    """Return the corners of a triangle around (0, 0.3).
+
+    It is equilateral, points up, and measures `size` from its middle to a corner.
+    """
     return [(size * math.sin(math.radians(a)), 0.3 - size * math.cos(math.radians(a))) for a in (0, 120, 240)]
 
 
@@ -40,7 +43,10 @@ def _warning(c: Canvas) -> None:
 
 
 def _stripes(c: Canvas, offsets: Sequence[float], width: float) -> None:
-    """Diagonals from bottom left to top right, cut off at the rim: what an end of a rule is crossed out with."""
+    """Draw diagonals across the sign, cut off at the rim.
+
+    They run from bottom left to top right, and cross out a rule that ends.
+    """
     for offset in offsets:
         half = math.sqrt(0.93**2 - offset**2)
         c.at(degrees=-52).line([(-half, offset), (half, offset)], width, BLACK)
@@ -111,7 +117,7 @@ def _warn_of(pictogram: Callable[[Canvas], None], scale: float, y: float, mirror
 
 
 def _direct(paths: Sequence[Sequence[Point]], mirror: bool, c: Canvas) -> None:
-    """A blue disc with white arrows along `paths`."""
+    """Draw a blue disc with white arrows along `paths`."""
     _mandatory(c)
     for path in paths:
         c.at(mirror=mirror).arrow(path, 0.22, WHITE, 0.36)
@@ -171,10 +177,10 @@ SIGNS: tuple[tuple[str, Callable[[Canvas], None]], ...] = (
 
 
 def draw_faces(size: int = 128) -> NDArray[np.float32]:
-    """Draw all signs, straight on and evenly lit.
+    """Return drawings of all signs, straight on and evenly lit.
 
     Args:
-        size: height and width in pixels, at most 512; the sheet spans [-EXTENT, EXTENT] of the sign's coordinates (`_sign_canvas`).
+        size: height and width in pixels, at most 512; the sheet spans [-EXTENT, EXTENT] of the sign's coordinates (`sign_canvas`).
 
     Returns:
         (43, size, size, 4) float32 in [0, 1]: red, green, blue and opacity, the colours already multiplied by the opacity.

@@ -1,7 +1,7 @@
 """Traffic signs without a download: the 43 classes of GTSRB, rendered as small photographs.
 
-The signs of `_sign_faces` are hung before random scenery, seen at an angle, lit, blurred and recorded by a noisy sensor. All of it is NumPy
-over chunks of images; a picture depends on the seed, its position and its label alone, whatever else is rendered with it.
+The signs of `sign_faces` hang before random scenery, seen at an angle, lit, blurred and recorded by a noisy sensor. The code is NumPy over
+chunks of images; a picture depends on the seed, its position and its label alone.
 """
 
 from functools import cache
@@ -21,19 +21,22 @@ SIZE = 32
 """Height and width of an image in pixels."""
 
 # Faces are sampled from 64 x 64 sheets. A sign of 57 texels shrinks to 20-28 pixels, 2-2.9 texels to a pixel: a Gaussian of 0.9 texels
-# keeps one bilinear sample a pixel from aliasing. The wider ones are lenses out of focus.
+# keeps one bilinear sample a pixel from aliasing. The wider blurs are lenses out of focus.
 _TEXELS = 64
 _BLURS = (0.9, 1.3, 1.8, 2.5)
 _BLUR_ODDS = (0.45, 0.3, 0.17, 0.08)
 
 
 class _Scenery(NamedTuple):
-    """What may lie behind a sign. Colours are (3,) in [0, 1]; the amplitudes are those of noise with 4, 8 and 20 cells across."""
+    """Scenery behind a sign.
+
+    Colours are (3,) in [0, 1]; the amplitudes of noise are for 4, 8 and 20 cells across.
+    """
 
     top: tuple[float, float, float]
     bottom: tuple[float, float, float]
     horizon: float  # where top meets bottom, from -1 (upper edge) to 1 (lower edge)
-    sharpness: float  # of that border: 1 is a gradient over the whole image, 10 a line
+    sharpness: float  # sharpness of that border: 1 is a gradient over the whole image, 10 a line
     noise: tuple[float, float, float]
 
 
@@ -51,9 +54,9 @@ _SCENERIES = (
 
 
 def load_data(*, num_train: int = 12_900, num_test: int = 4_300, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Render a training and a test set, in the fashion of `keras.datasets`.
+    """Return a rendered training and test set, as `keras.datasets` does.
 
-    The two come from different streams of random numbers: no image is in both. The training set is `render(num_train, seed=seed)`.
+    Both come from different streams of random numbers: no image is in both. The training set is `render(num_train, seed=seed)`.
 
     Args:
         num_train: number of training images, at least 1.
@@ -72,27 +75,27 @@ def load_data(*, num_train: int = 12_900, num_test: int = 4_300, seed: int = 0) 
 
 
 def render(num_images: int, *, seed: int, labels: ArrayLike | None = None) -> Dataset:
-    """Render photographs of traffic signs.
+    """Return rendered photographs of traffic signs, with their labels.
 
-    Image i depends on `seed`, i and its label alone: with labels given, fewer images are the first of more.
+    Image i depends on `seed`, i and its label alone: with the same labels, fewer images are the first of more.
 
     Args:
-        num_images: how many, at least 1.
+        num_images: number of images, at least 1.
         seed: the same seed gives the same images, 0 or greater.
-        labels: (num_images,) integers in [0, 43), what each image shows. By default every class equally often (give or take one),
-            in an order drawn from the seed.
+        labels: (num_images,) integers in [0, 43), the sign in each image. By default every class equally often (give or take one),
+            in a random order.
 
     Returns:
         Images (num_images, 32, 32, 3) uint8 RGB in [0, 255], and labels (num_images,) int64 in [0, 43).
 
     Raises:
-        InputError: fewer than one image, a negative seed, or labels that are no class, no integers or not one an image.
+        InputError: fewer than one image, a negative seed, or labels that are no classes, no integers or not one an image.
     """
     return _render(num_images, seed, labels, TRAIN)
 
 
 def _render(num_images: int, seed: int, labels: ArrayLike | None, stream: int) -> Dataset:
-    """`render`, from one of several streams of random numbers."""
+    """Return the images of `render` from one stream of random numbers."""
     return render_set(_photograph, num_images, num_classes=len(SIGNS), seed=seed, labels=labels, stream=stream)
 
 
@@ -100,7 +103,7 @@ def _render(num_images: int, seed: int, labels: ArrayLike | None, stream: int) -
 
 
 def _photograph(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Render one chunk: labels (N,) -> images (N, 32, 32, 3)."""
+    """Return one chunk of images (N, 32, 32, 3) for labels (N,)."""
     count = len(labels)
     u, v = _view(count, rng)
     blur = rng.choice(len(_BLURS), count, p=_BLUR_ODDS)
@@ -133,15 +136,15 @@ def _photograph(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[
 
 
 def _uniform(rng: np.random.Generator, count: int, low: float, high: float) -> Floats:
-    """One number an image, shaped (N, 1, 1, 1) to act on all its pixels."""
+    """Draw one number an image, (N, 1, 1, 1)."""
     return rng.uniform(low, high, (count, 1, 1, 1)).astype(np.float32)
 
 
 def _view(count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Where every pixel lies in the sign's coordinates: two arrays (N, 32, 32).
+    """Return every pixel's place in the sign's coordinates, (N, 32, 32) each.
 
-    The sign is 70 to 88 % of the image wide before it is squeezed by up to 12 % as if seen from the side, with the perspective that goes
-    with it; off the middle by up to 1.5 pixels and turned by up to 9 degrees.
+    The sign is 70 to 88 % of the image wide. It is squeezed by up to 12 % as if seen from the side, with the matching perspective; off
+    the middle by up to 1.5 pixels, and turned by up to 9 degrees.
     """
     pixels = ((np.arange(SIZE) + 0.5) / (SIZE / 2) - 1).astype(np.float32)
     shift_x, shift_y = rng.uniform(-1.5, 1.5, (2, count, 1, 1)).astype(np.float32) / (SIZE / 2)
@@ -159,7 +162,10 @@ def _view(count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 @cache
 def _sheets() -> Floats:
-    """The faces at every blur, (4 * 43 * 64 * 64, 4): a row a texel, so that one index finds its four channels."""
+    """Return the faces at every blur, (4 * 43 * 64 * 64, 4).
+
+    Each texel is a row, so that one index finds its four channels.
+    """
     faces = draw_faces(_TEXELS)
     offsets = np.arange(_TEXELS)[:, None] - np.arange(_TEXELS)
     blurred = []
@@ -167,7 +173,7 @@ def _sheets() -> Floats:
         weights = np.exp(-0.5 * (offsets / sigma) ** 2)
         weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
         blurred.append(np.einsum("iy,sycd->sicd", weights, np.einsum("jx,syxd->syjd", weights, faces, optimize=True), optimize=True))
-    # The outermost texels are what lies beyond the sheet.
+    # The outermost texels stand for places beyond the sheet.
     sheets = np.stack(blurred)
     sheets[:, :, [0, -1]] = 0
     sheets[:, :, :, [0, -1]] = 0
@@ -175,7 +181,11 @@ def _sheets() -> Floats:
 
 
 def _sample(sheet: NDArray[np.int64], u: Floats, v: Floats) -> Floats:
-    """Look up sheets (N,) at the places (N, 32, 32) by bilinear interpolation: (N, 32, 32, 4), colours times opacity and opacity."""
+    """Interpolate sheets (N,) at places (N, 32, 32) bilinearly.
+
+    Returns:
+        (N, 32, 32, 4): colours times opacity, and opacity.
+    """
     texels = _sheets()
     scale = np.float32(_TEXELS / 2 / EXTENT)
     # Just short of the last texel, whose right neighbour is on the next sheet.
@@ -192,7 +202,7 @@ def _sample(sheet: NDArray[np.int64], u: Floats, v: Floats) -> Floats:
 
 
 def _background(count: int, rng: np.random.Generator) -> Floats:
-    """Scenery without a sign, (N, 32, 32, 3)."""
+    """Return scenery without a sign, (N, 32, 32, 3)."""
     table = [_SCENERIES[i] for i in rng.integers(len(_SCENERIES), size=count)]
     tint = rng.normal(0, 0.035, (3, count, 1, 1, 3)).astype(np.float32)
     top, bottom = (np.array([scene[end] for scene in table], np.float32)[:, None, None] + tint[end] for end in (0, 1))
@@ -226,7 +236,10 @@ def _hang_on_pole(picture: Floats, u: Floats, v: Floats, rng: np.random.Generato
 
 
 def _shake(picture: Floats, rng: np.random.Generator) -> None:
-    """Smear one picture out of eight over three pixels, across or down, in place."""
+    """Smear one picture out of eight in place.
+
+    The smear is three pixels long, across or down.
+    """
     moved = rng.random(len(picture))
     for axis, chosen in ((2, moved < 0.08), (1, moved > 0.955)):
         still = picture[chosen]

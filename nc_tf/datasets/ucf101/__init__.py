@@ -1,1 +1,1 @@
-"""UCF-101: archives, splits, decoding, clips."""
+"""UCF-101: its archives, official splits, decoding, and clips."""

@@ -1,6 +1,6 @@
-"""The official archives of UCF-101: downloaded, or found on the disk, and unpacked into the layout that `splits` reads.
+"""The official archives of UCF-101, downloaded or found on the disk, and unpacked into the layout of `splits`.
 
-The videos come as a RAR, a format whose inventor licenses no free unpacker: a program of the machine does it.
+The videos come as a RAR. No free library unpacks this format, so a program of the machine does.
 """
 
 import shutil
@@ -36,8 +36,8 @@ SPLITS = Archive(
     113_943,
 )
 
-# How each program is told to unpack everything to a folder and to ask nothing; the first that is installed is taken. bsdtar comes last
-# because it stops at RARs of the solid kind.
+# Arguments by which each program unpacks everything to a folder without asking; the first installed one is taken. bsdtar comes last,
+# because it stops at solid RARs.
 UNPACKERS: dict[str, Callable[[Path, Path], list[str]]] = {
     "unar": lambda archive, folder: ["-quiet", "-force-overwrite", "-no-directory", "-output-directory", str(folder), str(archive)],
     "unrar": lambda archive, folder: ["x", "-idq", "-y", "-p-", str(archive), f"{folder}/"],
@@ -46,18 +46,18 @@ UNPACKERS: dict[str, Callable[[Path, Path], list[str]]] = {
 
 
 def obtain(folder: str | Path, source: str | Path | None = None) -> Path:
-    """Find or make a folder with the videos and the split files.
+    """Return a folder with videos and split files, made if needed.
 
     Args:
-        folder: where archives are downloaded to (6.9 GB) and unpacked (as much again); what is unpacked there already is taken as it is.
-        source: instead of a download: a folder in the layout of `splits`, which is taken as it is, or one with the two archives.
+        folder: folder of the downloaded archives (6.9 GB) and of the unpacked files (6.9 GB); unpacked files there are taken as they are.
+        source: in the place of a download, a folder in the layout of `splits`, which is taken as it is, or one with the two archives.
 
     Returns:
         The folder for `ucf101.load_archive`.
 
     Raises:
-        InputError: no such folder, or neither videos nor archives in it; others than the official archives; no program to unpack a RAR; a
-            failed download or unpacking.
+        InputError: no such folder, or neither videos nor archives in it; archives other than the official ones; no program to unpack a
+            RAR; a failed download or unpacking.
     """
     folder, where = Path(folder), Path(source or folder)
     if source is not None and not where.is_dir():
@@ -73,7 +73,7 @@ def obtain(folder: str | Path, source: str | Path | None = None) -> Path:
             fetch(archive.url, folder / archive.name, md5=archive.md5, size=archive.size)
         else:
             _check_archive(where, archive)
-    # The lists last: a folder that has them is taken for whole.
+    # The lists last: a folder with lists counts as complete.
     if not (folder / VIDEO_FOLDERS[1]).is_dir():
         _unpack_videos(where / VIDEOS.name, folder)
     _unpack_splits(where / SPLITS.name, folder)
@@ -88,7 +88,7 @@ def _check_archive(folder: Path, archive: Archive) -> None:
             "check the path, or leave --from out for a download"
         )
     try:
-        right = path.stat().st_size == archive.size and md5_of(path) == archive.md5  # the size first: the sum takes its time
+        right = path.stat().st_size == archive.size and md5_of(path) == archive.md5  # the size first: the checksum takes long
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): expected the official archive; check the path") from error
     if not right:
@@ -102,13 +102,16 @@ def _unpacker() -> str:
     if found is None:
         raise InputError(
             f"{VIDEOS.name} needs a program that unpacks RAR: expected {', '.join(UNPACKERS)}; install one "
-            "(on Debian and Ubuntu: unar), or unpack it yourself and name the folder with --from"
+            "(on Debian and Ubuntu: unar), or unpack it yourself and give the folder with --from"
         )
     return found
 
 
 def _unpack_videos(archive: Path, folder: Path) -> None:
-    """Unpack to a folder on the side first, so that half of the videos are never taken for all."""
+    """Unpack the videos to a temporary folder, then rename it.
+
+    An interrupt leaves no incomplete videos that way.
+    """
     program, side = _unpacker(), folder / f".{VIDEO_FOLDERS[1]}.part"
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"{program} unpacks {archive}; it takes a few minutes")
     try:
@@ -118,10 +121,10 @@ def _unpack_videos(archive: Path, folder: Path) -> None:
             [program, *UNPACKERS[program](archive.absolute(), side.absolute())], stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
         if done.returncode:
-            said = next((line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()), "no reason given")
+            reason = next((line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()), "no reason given")
             raise InputError(
-                f"{program} could not unpack {archive} ({said}): expected the whole archive, and room on the disk; "
-                "mend that, or install another unpacker"
+                f"{program} could not unpack {archive} ({reason}): expected the whole archive, and room on the disk; "
+                "free space, copy the archive again, or install another unpacker"
             )
         if not (side / VIDEO_FOLDERS[1]).is_dir():
             raise InputError(f"{archive} holds no folder {VIDEO_FOLDERS[1]}: expected the official archive; download it again")
@@ -133,11 +136,14 @@ def _unpack_videos(archive: Path, folder: Path) -> None:
 
 
 def _unpack_splits(archive: Path, folder: Path) -> None:
-    """Unpack the lists alone, by their own names: a path out of the zip file can lead nowhere else."""
+    """Unpack the lists alone, by their file names.
+
+    A path in the zip file is ignored.
+    """
     try:
         with zipfile.ZipFile(archive) as opened:
             lists = [info for info in opened.infolist() if info.filename.endswith(".txt") and info.file_size <= LARGEST_LIST]
-            for info in sorted(lists, key=lambda info: Path(info.filename).name == TRAIN_LIST):  # last: by it such a folder is known
+            for info in sorted(lists, key=lambda info: Path(info.filename).name == TRAIN_LIST):  # last: it marks the folder as complete
                 content = opened.read(info)
                 with whole_file(folder / SPLIT_FOLDERS[1] / Path(info.filename).name) as temporary:
                     temporary.write_bytes(content)

@@ -1,7 +1,7 @@
-"""UCF-101, or a part of it, as clips: decoded once, kept as JPEGs, read from there ever after.
+"""UCF-101, or a part of it, as clips that are decoded once and cached as JPEGs.
 
-Soomro et al., "UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild", CRCV-TR-12-01, 2012. Where the files lie is the
-business of `splits`, what a clip is that of `decoding`.
+Soomro et al., "UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild", CRCV-TR-12-01, 2012. `splits` has the
+layout of the files, `decoding` the format of a clip.
 """
 
 import hashlib
@@ -32,17 +32,19 @@ DEFAULT = ClipFormat()
 def load_data(
     folder: str | Path, form: ClipFormat = DEFAULT, *, classes: Sequence[str] | None = None, num_classes: int | None = None
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Training and test clips of official split 1, in the order of the split files.
+    """Return training and test clips of official split 1.
+
+    They are in the order of the split files.
 
     Args:
-        folder: UCF-101 as `splits` describes it. What is decoded is kept there, unless the folder is marked as read-only.
-        form: what to make of the videos.
-        classes: these classes alone.
-        num_classes: the first so many alone, in alphabetical order.
+        folder: UCF-101 as `splits` describes it. Decoded clips are cached there, unless the folder is read-only.
+        form: the format of a clip.
+        classes: the classes to read; all by default.
+        num_classes: number of classes to read, the first ones in alphabetical order.
 
     Returns:
         Clips (N, T, H, W, 3) uint8 RGB in [0, 255] with their labels and the names of the classes, for training and for testing. Clips that
-        cannot be read are named on stderr and left out.
+        cannot be read are left out and named on stderr.
 
     Raises:
         InputError: as `load_archive`; or one of the two sets is empty or has a single class.
@@ -69,75 +71,86 @@ def load_archive(
     cache: str | Path | None = None,
     one_class: bool = False,
 ) -> JpegArchive:
-    """The clips as JPEGs: out of the file where they are kept, if they are those asked for; else decoded, and kept.
+    """Return the clips as JPEGs, from an up-to-date cache or decoded anew.
 
     Args:
         folder: UCF-101 as `splits` describes it.
-        form: what to make of the videos.
-        classes: these classes alone.
-        num_classes: the first so many alone, in alphabetical order.
-        cache: the folder to keep them in; by default `folder`, unless that is marked as read-only: then they are not kept.
-        one_class: whether all clips that can be read may be of the same class.
+        form: the format of a clip.
+        classes: the classes to read; all by default.
+        num_classes: number of classes to read, the first ones in alphabetical order.
+        cache: the folder of the cache; by default `folder`, unless that is read-only: then clips are not cached.
+        one_class: whether all readable clips may be of the same class.
 
     Returns:
-        Training clips first. What is left out is named on stderr; `skipped` holds the part of it that could not be decoded.
+        Training clips first. Clips left out are named on stderr; `skipped` has a message for each that could not be decoded.
 
     Raises:
         InputError: as `splits.list_clips`; a single class where two are expected; no decoder; or `cache` cannot be written to.
     """
     folder = Path(folder)
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-
-    def say(text: str) -> None:
-        console.print(printable(text))  # a file of clips may be a stranger's, and so what it says was left out
-
     listing = list_clips(folder, classes=classes, num_classes=num_classes)
     settings = _settings(listing, form)
     path = Path(cache or folder) / cache_name(listing.classes, form, chosen=classes is not None)
-    archive = None
-    if path.exists():
-        archive, reason = _kept(path, settings)
-        if archive is None:
-            say(f"{path} {reason}: it is made again")
-    made = archive is None
-    if archive is None:
-        archive = _decoded(listing, form, json.dumps(settings))
+    cached, problem = _read_cache(path, settings) if path.exists() else (None, None)
+    if problem:
+        _say(f"{path} {problem}: it is made again")
+    archive = cached or _decoded(listing, form, json.dumps(settings))
     for reason in (*listing.skipped, *archive.skipped):
-        say(reason)
+        _say(reason)
     if len(archive.labels) < listing.named:
-        say(f"{listing.named - len(archive.labels)} of {listing.named} clips are left out")
-    left = np.unique(archive.labels)
-    if len(left) < 2 and not one_class:
+        _say(f"{listing.named - len(archive.labels)} of {listing.named} clips are left out")
+    present = np.unique(archive.labels)
+    if len(present) < 2 and not one_class:
         raise InputError(
-            f"{folder}: the only class with clips that can be read is {listing.classes[left[0]]}: expected two or more; "
+            f"{folder}: the only class with clips that can be read is {listing.classes[present[0]]}: expected two or more; "
             "complete the videos or the split files"
         )
-    if made:
-        if cache is not None:
-            jpegs.save(path, archive)
-        elif _writable(folder):
-            try:
-                jpegs.save(path, archive)
-            except InputError as error:  # nobody asked for the file, only for the clips
-                say(f"nothing is kept: {error}")
-        else:
-            say(f"{folder} is read-only, so nothing is kept: `nc-tf data ucf101 --from {folder}` writes a file to use in its place")
+    if cached is None:
+        _write_cache(path, archive, folder, required=cache is not None)
     return archive
 
 
+def _say(text: str) -> None:
+    """Print a line on stderr, with control characters escaped.
+
+    Names in a cache may come from an untrusted file.
+    """
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(printable(text))
+
+
+def _write_cache(path: Path, archive: JpegArchive, folder: Path, *, required: bool) -> None:
+    """Write the cache; unless it is required, a failure is only printed.
+
+    Raises:
+        InputError: it is required, and cannot be written.
+    """
+    if not required and not _writable(folder):
+        _say(f"{folder} is read-only, so nothing is kept: `nc-tf data ucf101 --from {folder}` writes a file to use in its place")
+        return
+    try:
+        jpegs.save(path, archive)
+    except InputError as error:
+        if required:
+            raise
+        _say(f"nothing is kept: {error}")
+
+
 def cache_name(classes: Sequence[str], form: ClipFormat, *, chosen: bool = False) -> str:
-    """What the file of a data set is called: `ucf10_16x64x64_even.npz`; of `chosen` classes, `ucf10-1a2b3c4d_...`, by what they are."""
+    """Return the file name of a cache: `ucf10_16x64x64_even.npz`.
+
+    For `chosen` classes it has a hash of their names: `ucf10-1a2b3c4d_...`.
+    """
     which = f"-{hashlib.sha256('/'.join(classes).encode()).hexdigest()[:8]}" if chosen else ""
     seed = form.seed if form.sampling == "random" else ""
     return f"ucf{len(classes)}{which}_{form.frames}x{form.height}x{form.width}_{form.sampling}{seed}.npz"
 
 
-def fitting(image_shape: ImageShape | None, name: str) -> ClipFormat:
-    """The clips that a model wants.
+def format_for(image_shape: ImageShape | None, name: str) -> ClipFormat:
+    """Return the format of clips for a model.
 
     Args:
-        image_shape: its input, (T, H, W, 3), None in a place for any; None for any clip.
-        name: what error messages call the data.
+        image_shape: the model's input, (T, H, W, 3), None in a place for any size; None for the default format.
+        name: the name of the data in error messages.
 
     Raises:
         InputError: a model for images, or for clips without three colours.
@@ -145,17 +158,20 @@ def fitting(image_shape: ImageShape | None, name: str) -> ClipFormat:
     if image_shape is None:
         return DEFAULT
     if len(image_shape) != 4 or image_shape[3] not in (None, 3):
-        raise InputError(f"{name} holds colour videos, the model wants {tuple(image_shape)}: expected (T, H, W, 3); choose other data")
+        raise InputError(f"{name} holds colour videos, the model takes {tuple(image_shape)}: expected (T, H, W, 3); choose other data")
     frames, height, width, _ = image_shape
     return ClipFormat(frames or DEFAULT.frames, height or DEFAULT.height, width or DEFAULT.width)
 
 
 def _settings(listing: Listing, form: ClipFormat) -> dict[str, Any]:
-    """Everything that decides what is in the cache; a difference in any of it makes the cache stale."""
+    """Return all settings and files that a cache depends on.
+
+    A cache with a difference in any of them is out of date.
+    """
     clips = hashlib.sha256()
     for clip in listing.clips:
         status = clip.path.stat()
-        # With the time: a video that was damaged is often replaced by one of the same size.
+        # With the time of change: a damaged video is often replaced by one of the same size.
         clips.update(f"{clip.is_test} {clip.label} {clip.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return {
         "frames": form.frames,
@@ -170,8 +186,8 @@ def _settings(listing: Listing, form: ClipFormat) -> dict[str, Any]:
     }
 
 
-def _kept(path: Path, settings: dict[str, Any]) -> tuple[JpegArchive | None, str]:
-    """What is in the cache, or None and why it is of no use."""
+def _read_cache(path: Path, settings: dict[str, Any]) -> tuple[JpegArchive | None, str | None]:
+    """Return the archive in the cache, or None and the reason."""
     try:
         with npz_arrays(path, text=jpegs.TEXT) as arrays:
             archive = jpegs.unpack(arrays, str(path))
@@ -179,15 +195,19 @@ def _kept(path: Path, settings: dict[str, Any]) -> tuple[JpegArchive | None, str
     except DAMAGE:  # InputError and what json raises are among them
         return None, "is damaged"
     changed = [key for key, value in settings.items() if not isinstance(found, dict) or found.get(key) != value]
-    return (None, f"is of other {', '.join(changed)}") if changed else (archive, "")
+    return (None, f"is of other {', '.join(changed)}") if changed else (archive, None)
 
 
 def _writable(folder: Path) -> bool:
-    """Whether the folder is meant to be written to; the mode is asked too, since the administrator may write anywhere."""
+    """Tell whether the folder may be written to, by its mode.
+
+    An administrator may write anywhere, so that access alone does not tell.
+    """
     return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)
 
 
 def _decoded(listing: Listing, form: ClipFormat, settings: str) -> JpegArchive:
+    """Decode the clips of a listing, and return them as JPEGs."""
     check_decoder(form)
     buf, lengths, totals, clips, skipped = bytearray(), [0], [], [], []
     dataset = jpeg_dataset(clip_dataset([clip.path for clip in listing.clips], form))

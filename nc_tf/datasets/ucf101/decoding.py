@@ -1,4 +1,4 @@
-"""From a video file to a clip: which frames, how large, and what is wrong with a file that gives none."""
+"""Decoding of a video file to a clip: its frames, their size, and the reasons to refuse a file."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -22,16 +22,16 @@ Decoder = Literal["pyav", "tfio"]
 
 @dataclass(frozen=True)
 class ClipFormat:
-    """What a clip is made into.
+    """The format of a clip.
 
     Attributes:
-        frames: how many, T. A video that is shorter repeats its last frame.
-        height: of a frame in pixels, H; the frame is squeezed, not cropped.
-        width: W.
+        frames: number of frames, T. A shorter video repeats its last frame.
+        height: height of a frame in pixels, H; the frame is squeezed, not cropped.
+        width: width of a frame in pixels, W.
         sampling: "even" spreads the frames over the whole video, first and last included; "central" takes consecutive ones from its
-            middle; "random" takes consecutive ones from a start that `seed` and the name of the file decide, and nothing else does.
-        seed: of "random".
-        decoder: "pyav", which brings its FFmpeg along; or "tfio", tensorflow-io, which needs the machine's.
+            middle; "random" takes consecutive ones from a start that depends on `seed` and the name of the file alone.
+        seed: seed of "random".
+        decoder: "pyav", which ships its FFmpeg; or "tfio", tensorflow-io, which needs the FFmpeg of the machine.
 
     Raises:
         InputError: a number below 1, a negative seed, a clip that does not fit into memory, or another word.
@@ -58,17 +58,17 @@ class ClipFormat:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(T, H, W, 3)."""
+        """Shape of a clip, (T, H, W, 3)."""
         return self.frames, self.height, self.width, 3
 
 
 def frame_numbers(total: int, form: ClipFormat, name: str) -> np.ndarray:
-    """Which frames of a video make the clip.
+    """Return the numbers of the frames that make the clip.
 
     Args:
-        total: the length of the video, from 1.
-        form: how many, and where.
-        name: of the file, without its folder; "random" depends on it.
+        total: the length of the video in frames, at least 1.
+        form: the format of the clip.
+        name: name of the file, without its folder; "random" depends on it.
 
     Returns:
         (T,) int64, ascending, from 0 to total - 1.
@@ -85,11 +85,11 @@ def frame_numbers(total: int, form: ClipFormat, name: str) -> np.ndarray:
 
 
 def decode(path: Path, form: ClipFormat) -> tuple[np.ndarray, int]:
-    """Cut one clip out of an `.avi` file.
+    """Return a clip of an `.avi` file, and the video length.
 
     Args:
-        path: the file. Whatever it is, no other is opened: a playlist or a link in the place of a video is refused.
-        form: what to make of it.
+        path: the file. No other file is opened: a playlist or a link in the place of a video is refused.
+        form: the format of the clip.
 
     Returns:
         (T, H, W, 3) uint8 RGB in [0, 255], and the length of the video in frames.
@@ -103,7 +103,7 @@ def decode(path: Path, form: ClipFormat) -> tuple[np.ndarray, int]:
 
 
 def check_decoder(form: ClipFormat) -> None:
-    """Ask once what every file would be told.
+    """Refuse a decoder that is not installed, once for all files.
 
     Raises:
         InputError: the decoder of `form` is not installed or does not work.
@@ -112,7 +112,10 @@ def check_decoder(form: ClipFormat) -> None:
 
 
 def _check_whole(path: Path) -> None:
-    """Refuse what is no AVI, and what is shorter than it says: FFmpeg would make a clip of the part that is there."""
+    """Refuse a file that is no AVI, or is cut short.
+
+    FFmpeg would make a clip of the part that is there.
+    """
     if path.is_symlink():
         raise InputError(f"{path} is a link to another file: expected the video itself; copy it there")
     try:
@@ -134,15 +137,15 @@ def _with_pyav(path: Path, form: ClipFormat) -> tuple[np.ndarray, int]:
     clip = np.empty(form.shape, np.uint8)
     try:
         with _opened(av, path) as (container, stream):
-            # The number of frames, or a little more, as some packets are none; what headers say is often wrong.
+            # The number of frames, or a little more, as some packets hold none; headers are often wrong.
             total = sum(packet.size > 0 for packet in container.demux(stream))
         while total:
-            wanted = frame_numbers(total, form, path.name)
+            numbers = frame_numbers(total, form, path.name)
             with _opened(av, path) as (container, stream):
-                seen = _take(container.decode(stream), wanted, clip)
-            if seen > wanted[-1]:
+                decoded = _fill_clip(clip, container.decode(stream), numbers)
+            if decoded > numbers[-1]:
                 return clip, total
-            total = seen
+            total = decoded
     except InputError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -152,7 +155,7 @@ def _with_pyav(path: Path, form: ClipFormat) -> tuple[np.ndarray, int]:
 
 
 def load_pyav() -> Any:
-    """PyAV, which is an extra.
+    """Return PyAV, which is an extra.
 
     Raises:
         InputError: it is not installed.
@@ -160,20 +163,20 @@ def load_pyav() -> Any:
     try:
         import av
     except ImportError as error:
-        raise InputError("videos need PyAV, which is not there: expected the extra `video`; pip install 'nc_tf[video]'") from error
+        raise InputError("videos need PyAV, which is not installed: expected the extra `video`; pip install 'nc_tf[video]'") from error
     return av
 
 
 @contextmanager
 def _opened(av: Any, path: Path) -> Iterator[tuple[Any, Any]]:
-    """The file and its first video stream."""
-    # An absolute path holds no `protocol:`. The format is named because FFmpeg knows others that open further files, or the network.
+    """Open a file, and yield it with its first video stream."""
+    # An absolute path holds no `protocol:`. The format is named, because other formats of FFmpeg open further files, or the network.
     with av.open(str(path.absolute()), format="avi", options={"protocol_whitelist": "file"}) as container:
         if not container.streams.video:
             raise InputError(f"{path} has no video stream: expected a video; replace it")
         stream = container.streams.video[0]
         if stream.codec_context is None:
-            raise InputError(f"{path} is compressed by a codec that FFmpeg does not know: expected MPEG-4 or another; convert it")
+            raise InputError(f"{path} is compressed by a codec that FFmpeg does not support: expected MPEG-4 or another; convert it")
         if stream.width * stream.height > LARGEST_PICTURE:
             raise InputError(f"{path} has frames of {stream.width}x{stream.height}: expected at most {LARGEST_PICTURE:,} pixels; shrink it")
         stream.codec_context.options = {"max_pixels": str(LARGEST_PICTURE)}  # a later frame may be larger
@@ -181,14 +184,14 @@ def _opened(av: Any, path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, stream
 
 
-def _take(frames: Iterable[Any], wanted: np.ndarray, clip: np.ndarray) -> int:
-    """Put the wanted frames into the clip; returns how many frames there were, up to the last wanted one."""
+def _fill_clip(clip: np.ndarray, frames: Iterable[Any], numbers: np.ndarray) -> int:
+    """Fill a clip with frames; return the number decoded."""
     number = -1
     for number, frame in enumerate(frames):
-        places = np.flatnonzero(wanted == number)
+        places = np.flatnonzero(numbers == number)
         if len(places):
             clip[places] = _resized(frame.to_image(), clip.shape)
-        if number == wanted[-1]:
+        if number == numbers[-1]:
             break
     return number + 1
 
@@ -197,8 +200,8 @@ def _with_tfio(path: Path, form: ClipFormat) -> tuple[np.ndarray, int]:
     frames = tfio.decode_video(path)
     if not len(frames):
         raise _no_frames(path)
-    wanted = frames[frame_numbers(len(frames), form, path.name)]
-    return np.stack([_resized(Image.fromarray(frame), form.shape) for frame in wanted]), len(frames)
+    chosen = frames[frame_numbers(len(frames), form, path.name)]
+    return np.stack([_resized(Image.fromarray(frame), form.shape) for frame in chosen]), len(frames)
 
 
 def _no_frames(path: Path) -> InputError:

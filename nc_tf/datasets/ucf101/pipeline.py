@@ -1,4 +1,4 @@
-"""Many videos at once: a `tf.data` pipeline that decodes on all cores, and the JPEGs that are kept of what it gives."""
+"""A `tf.data` pipeline that decodes many videos on all cores, and encodes their frames as JPEGs."""
 
 import os
 from collections.abc import Sequence
@@ -10,24 +10,26 @@ import tensorflow as tf
 from nc_tf.datasets.ucf101.decoding import ClipFormat, decode
 from nc_tf.errors import InputError
 
-JPEG_QUALITY = 95  # with the colours at full resolution; part of what tells one cache from another
+JPEG_QUALITY = 95  # with the colours at full resolution; a cache of another quality is out of date
 
 CORES = os.cpu_count() or 1
-# For each core. The order is kept, so with one clip begun for each a long video holds up the core that is done with the next one; and with
-# one thread for each, as in TensorFlow's own pool, a core stands idle while its thread hands a clip over.
+# Clips in progress and threads, for each core. The order is kept, so that with one clip in progress a long video blocks the core that has
+# finished the next one. With one thread, as in TensorFlow's own pool, a core is idle while its thread passes a clip on.
 CLIPS_BEGUN, THREADS = 4, 2
 
 
 def clip_dataset(files: Sequence[Path], form: ClipFormat) -> tf.data.Dataset:
-    """Decode clips on all cores, each clip on one; nothing is decoded before it is asked for.
+    """Return a data set of decoded clips.
+
+    Clips are decoded on all cores, each clip on one, and none before it is requested.
 
     Args:
         files: `.avi` files.
-        form: what to make of them.
+        form: the format of a clip.
 
     Returns:
-        In the order of `files`: (clip (T, H, W, 3) uint8 in [0, 255], length of the video in frames () int64, what is wrong with the file
-        () string). Of a file that gives no clip the first is black and the second 0; with others the third is empty.
+        In the order of `files`: (clip (T, H, W, 3) uint8 in [0, 255], length of the video in frames () int64, problem () string). The
+        problem of a file that cannot be read is its message; its clip is black and its length 0. For other files it is empty.
     """
 
     def decoded(path: bytes) -> tuple[np.ndarray, np.int64, bytes]:
@@ -48,7 +50,7 @@ def clip_dataset(files: Sequence[Path], form: ClipFormat) -> tf.data.Dataset:
 
 
 def jpeg_dataset(clips: tf.data.Dataset) -> tf.data.Dataset:
-    """The same as `clip_dataset` gives, each clip as (T,) strings, its frames as JPEGs."""
+    """Return the data set with each clip as T JPEGs, (T,) strings."""
 
     def encode(clip: tf.Tensor, total: tf.Tensor, problem: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         def jpeg(frame: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The layout of UCF-101 on disk: which clips there are, of which class, for training or for testing.
+"""The layout of UCF-101 on disk: its clips, their classes, and the official split.
 
     FOLDER/videos/<Class>/v_<Class>_gNN_cNN.avi      or FOLDER/UCF-101/<Class>/, as the archive unpacks, or FOLDER/<Class>/
     FOLDER/splits/trainlist01.txt, testlist01.txt    or FOLDER/ucfTrainTestlist/, as the archive unpacks
@@ -18,9 +18,9 @@ VIDEO_FOLDERS = ("videos", "UCF-101")
 SPLIT_FOLDERS = ("splits", "ucfTrainTestlist")
 TRAIN_LIST, TEST_LIST = "trainlist01.txt", "testlist01.txt"
 LARGEST_LIST = 2**24  # bytes; the longest list of the official splits has 0.5 MB, a zip bomb has more
-LONGEST_NAME = 255  # bytes, of a file or a folder; to ask a file system about a longer one is an error
+LONGEST_NAME = 255  # bytes of the name of a file or a folder; file systems raise an error on longer ones
 
-# `Class/v_Class_g08_c01.avi`, in the training list with the official number of the class after it, which nothing here needs: labels count
+# `Class/v_Class_g08_c01.avi`, in the training list followed by the official number of the class. That number is not used: labels count
 # the classes that are named, in the same order. Neither part can lead out of the folder.
 LINE = re.compile(r"([^\s/\\.][^\s/\\]*)/([^\s/\\.][^\s/\\]*\.avi)(?:\s+\d+)?", re.IGNORECASE)
 
@@ -30,10 +30,10 @@ class Clip:
     """One video file of a split.
 
     Attributes:
-        path: where it lies.
+        path: path of the file.
         name: `Class/file`, as the split files write it.
-        label: the number of its class, from 0.
-        is_test: whether it is of the test set.
+        label: number of the class, from 0.
+        is_test: whether the clip is of the test set.
     """
 
     path: Path
@@ -47,11 +47,11 @@ class Listing:
     """The clips of both split files, in their order: training first.
 
     Attributes:
-        clips: those whose file is there; whether it can be read is another matter.
-        classes: the name of each class by its label, in alphabetical order whatever the case, which is the official one. One whose clips
-            are all missing keeps its number.
-        named: how many clips of these classes the split files name.
-        skipped: what is wrong with the other clips and with lines that are of no use, a message each.
+        clips: clips whose file exists; it may still be unreadable.
+        classes: the name of each class by its label, in the official order, which is alphabetical in any letter case. A class keeps its
+            number if all of its clips are missing.
+        named: number of clips of these classes in the split files.
+        skipped: one message for each other clip, and for each line that is of no use.
     """
 
     clips: tuple[Clip, ...]
@@ -61,26 +61,26 @@ class Listing:
 
 
 def split_folder(folder: Path) -> Path | None:
-    """Where the split files of a folder of UCF-101 lie; None where it is something else."""
+    """Return the folder of the split files, or None."""
     return next((folder / name for name in SPLIT_FOLDERS if (folder / name / TRAIN_LIST).is_file()), None)
 
 
 def video_folder(folder: Path) -> Path:
-    """Where the folders of the classes lie."""
+    """Return the folder that holds the folders of the classes."""
     return next((folder / name for name in VIDEO_FOLDERS if (folder / name).is_dir()), folder)
 
 
 def list_clips(folder: str | Path, *, classes: Sequence[str] | None = None, num_classes: int | None = None) -> Listing:
-    """List the clips of official split 1.
+    """Return the clips of official split 1.
 
     Args:
         folder: the folder of UCF-101, or of a part of it.
-        classes: take these classes alone.
-        num_classes: take the first so many in alphabetical order alone. With neither, all classes of the split files.
+        classes: the classes to list; by default all of the split files.
+        num_classes: number of classes to list, the first ones in alphabetical order.
 
     Raises:
-        InputError: no split files; one that is not readable or has no line that can be used; classes that are not in them; fewer than two
-            classes; no clip.
+        InputError: no split files; one that cannot be read or has no valid line; classes that are not in them; fewer than two classes;
+            no clip.
     """
     folder = Path(folder)
     lists = split_folder(folder)
@@ -91,19 +91,19 @@ def list_clips(folder: str | Path, *, classes: Sequence[str] | None = None, num_
         )
     skipped: list[str] = []
     lines = {is_test: list(_lines(lists / name, skipped)) for is_test, name in ((False, TRAIN_LIST), (True, TEST_LIST))}
-    for twice in sorted(set(lines[False]) & set(lines[True])):
-        skipped.append(f"{'/'.join(twice)} is in both lists of {lists}: expected one; it is kept for testing only")
-        lines[False].remove(twice)
-    chosen = _chosen(_alphabetical({line[0] for both in lines.values() for line in both}), lists, classes, num_classes)
+    for in_both in sorted(set(lines[False]) & set(lines[True])):
+        skipped.append(f"{'/'.join(in_both)} is in both lists of {lists}: expected one; it is kept for testing only")
+        lines[False].remove(in_both)
+    chosen = _chosen(_alphabetical({line[0] for named in lines.values() for line in named}), lists, classes, num_classes)
     label_of = {name: label for label, name in enumerate(chosen)}
     videos = video_folder(folder)
-    wanted = [
+    listed = [
         Clip(videos / name / file, f"{name}/{file}", label_of[name], is_test)
-        for is_test, both in lines.items()
-        for name, file in both
+        for is_test, named in lines.items()
+        for name, file in named
         if name in label_of
     ]
-    expected = Counter(clip.label for clip in wanted)
+    expected = Counter(clip.label for clip in listed)
     absent = {label for label, name in enumerate(chosen) if not (videos / name).is_dir()}
     for label in sorted(absent):
         skipped.append(
@@ -111,23 +111,26 @@ def list_clips(folder: str | Path, *, classes: Sequence[str] | None = None, num_
             "unpack it, or choose other classes"
         )
     present = []
-    for clip in wanted:
+    for clip in listed:
         if clip.path.is_file():
             present.append(clip)
         elif clip.label not in absent:
             skipped.append(f"{clip.path} is missing: expected a clip of the split files; unpack it again")
     if not present:
-        raise InputError(f"{videos} has none of the {len(wanted)} clips of {lists}: expected <Class>/v_<Class>_gNN_cNN.avi; check the path")
-    return Listing(tuple(present), chosen, len(wanted), tuple(skipped))
+        raise InputError(f"{videos} has none of the {len(listed)} clips of {lists}: expected <Class>/v_<Class>_gNN_cNN.avi; check the path")
+    return Listing(tuple(present), chosen, len(listed), tuple(skipped))
 
 
 def _lines(path: Path, skipped: list[str]) -> Iterator[tuple[str, str]]:
-    """(class, file) of every line that can be used; the others go to `skipped`."""
+    """Yield (class, file) of every valid line.
+
+    Other lines add a message to `skipped`.
+    """
     try:
         if path.stat().st_size > LARGEST_LIST or not path.is_file():  # a pipe would never end
             raise ValueError(f"no regular file of at most {LARGEST_LIST:,} bytes")
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # what is no UTF-8 is a ValueError
+    except (OSError, ValueError) as error:  # text that is not UTF-8 is a ValueError
         raise InputError(f"{path} cannot be read ({error}): expected a list of clips; download the split files again") from error
     seen = set()
     for number, line in enumerate(text.splitlines(), 1):
@@ -138,14 +141,17 @@ def _lines(path: Path, skipped: list[str]) -> Iterator[tuple[str, str]]:
             seen.add(match.groups())
             yield match[1], match[2]
         elif line.strip():
-            said = "a clip named before" if match else repr(line.strip()[:80])
-            skipped.append(f"{path}, line {number}: {said}: expected Class/v_Class_g01_c01.avi, once; correct the line")
+            given = "a clip named before" if match else repr(line.strip()[:80])
+            skipped.append(f"{path}, line {number}: {given}: expected Class/v_Class_g01_c01.avi, once; correct the line")
     if not seen:
         raise InputError(f"{path} names no clip: expected lines such as Class/v_Class_g01_c01.avi; download the split files again")
 
 
 def _alphabetical(names: set[str]) -> list[str]:
-    """As the official list of the classes has them: Hammering comes before HammerThrow, JumpingJack before JumpRope."""
+    """Return names in the order of the official list of classes.
+
+    Hammering comes before HammerThrow, and JumpingJack before JumpRope.
+    """
     return sorted(names, key=lambda name: (name.casefold(), name))
 
 
