@@ -1,8 +1,8 @@
-"""Reverse the trigger of every GTSRB label, as the example of the original does: same constants, same file names.
+"""Search a trigger for every GTSRB label, with the constants and file names of the original's example.
 
     python gtsrb_visualize_example.py          the shipped infected model; results/ holds what is found
 
-Needs data/gtsrb_dataset_int.h5 (`nc-tf data gtsrb`). A stopped run goes on where it was.
+Needs data/gtsrb_dataset_int.h5 (`nc-tf data gtsrb`). A stopped run goes on when the same command is given again.
 Time and norms to expect: docs/results/gtsrb-paper.md.
 """
 
@@ -41,9 +41,9 @@ EARLY_STOP = True
 EARLY_STOP_THRESHOLD = 1.0
 EARLY_STOP_PATIENCE = 5 * PATIENCE
 UPSAMPLE_SIZE = 1
-STARTS = 1  # searches a label, of which the best counts; the original runs one
+STARTS = 1  # restarts a label, of which the best counts; the original runs one
 
-# Not in the original: what it minimises by a swap of two arguments, or the paper's "cross_entropy"; and the precision of the network.
+# Not in the original. LOSS is "linear", which the original minimises because two arguments are swapped, or the paper's "cross_entropy".
 LOSS = "linear"
 PRECISION = "float32"
 SEED = 1  # the search is bistable: docs/results/gtsrb-paper.md shows what other seeds find
@@ -52,12 +52,12 @@ STOPPED = "stopped; finished labels are kept, and the same command, without --fr
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Scan, save, print; 0 when done, 2 for bad input."""
+    """Scan, save and print; return 0 when done, 2 for bad input."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=f"{DATA_DIR}/{DATA_FILE}")
     parser.add_argument("--model", default=f"{MODEL_DIR}/{MODEL_FILENAME}")
     parser.add_argument("--results", default=RESULT_DIR)
-    parser.add_argument("--seed", type=int, default=SEED, metavar="N", help="another seed is another run of a search that is partly luck")
+    parser.add_argument("--seed", type=int, default=SEED, metavar="N", help="seed of starts and minibatches; the outcome varies with it")
     parser.add_argument("--fresh", action="store_true", help="start over instead of going on with what the results folder holds")
     parser.add_argument("--labels", default="all", type=labels, help="all, or numbers such as 33,1")
     arguments = parser.parse_args(argv)

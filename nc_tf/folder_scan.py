@@ -23,7 +23,7 @@ from nc_tf.scanning.plan import make_plan
 from nc_tf.scanning.scan import run_plan
 from nc_tf.storage.folder_lock import locked
 
-# What the record and the report call a source that is no file, as the command line does.
+# Names of a source that is no file, in the record and the report; the command line uses the same.
 MODEL, DATA = "MODEL", "DATA"
 
 Around = Callable[[Callable[[], ScanResult]], ScanResult]
@@ -50,20 +50,20 @@ def scan_to_folder(
     demo: bool = False,
     around: Around = directly,
 ) -> ScanResult:
-    """Scan a model into a folder, or go on with the scan that was stopped there.
+    """Scan a model into a folder, or go on with its scan.
 
     The folder holds `verdict.json`, `report.html`, `triggers/`, pictures and `log.txt`. Finished labels and checkpoints of the others are
-    saved as they come, so that the same call after a stop repeats next to nothing.
+    saved at once, so that the same call after a stop repeats next to nothing.
 
     Args:
         out: the scan folder; it is made where it is missing.
         model: file of a model, which runs nothing that is in it (`nc_tf.load_model`), or a model.
-        data: file or folder of clean images (docs/data-files.md), or labelled images, or (N, H, W, C) raw images and (N,) classes.
+        data: file or folder of clean images (docs/reference/data-files.md), labelled images, or (N, H, W, C) raw images and (N,) classes.
         options: how to scan; None is `ScanOptions()`.
         unseen: held-out images and their classes, on which triggers are measured; None holds out a part of `data`.
         fresh: start over, whatever the folder holds.
         callbacks: progress, drawing.
-        model_file: file that `model` was read from, for the record; a model without a file is known by its weights.
+        model_file: file that `model` was read from, for the record; a model without a file is identified by its weights.
         data_file: file or folder that `data` was read from, likewise.
         name: beginning of the pictures' file names.
         demo: whether this is the scan of `nc-tf demo`, whose folder holds no other, even with `fresh`.
@@ -100,18 +100,21 @@ def scan_to_folder(
 
 
 def _check_outside(out: str | Path, data_file: str | Path) -> None:
-    """Refuse a scan folder inside of the data, which would be read as a class next time."""
+    """Refuse a scan folder inside the data.
+
+    It would be read as a class next time.
+    """
     if Path(data_file).is_dir() and Path(out).resolve().is_relative_to(Path(data_file).resolve()):
         raise InputError(f"{out} lies in the data, {data_file}, and would be read as a class: expected a folder outside; choose another")
 
 
 def _facts_of(model: keras.Model, model_file: str | Path | None) -> dict[str, Any]:
-    """Return what `verdict.json` says of the model."""
+    """Return the facts of the model for `verdict.json`."""
     return model_facts(model_file or MODEL, model, None if model_file else array_hash(*model.get_weights()))
 
 
 def _data_facts(data: LabelledImages, data_file: str | Path, data_hash: str) -> dict[str, Any]:
-    """Return what `verdict.json` says of the data."""
+    """Return the facts of the data for `verdict.json`."""
     facts: dict[str, Any] = {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}
     if data.available not in (None, len(data.images)):
         facts["available"] = data.available

@@ -1,7 +1,7 @@
 """Search a trigger for every label of a model, and say whether one is suspiciously small.
 
 Exit code 0: no outlier; 1: backdoor suspected; 2: bad input or failure; 3: inconclusive.
-A stopped scan goes on where it was when the same command is given again, without --fresh.
+A stopped scan goes on when the same command is given again, without --fresh.
 """
 
 import argparse
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nc_tf.results import ScanResult
     from nc_tf.scanning.callbacks import ScanCallback
 
-# Options, and the settings of the search and of its schedule that they overrule.
+# Options of the command, and the settings of the search and of its schedule that they replace.
 SETTINGS = (
     ("loss", "loss"),
     ("rounds", "max_rounds"),
@@ -54,31 +54,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=".keras, .h5, or a SavedModel folder (which needs --trust-model)")
     parser.add_argument("data", metavar="DATA", help="clean raw images: .h5, .npz, or a folder with one folder a class")
     parser.add_argument("--out", required=True, metavar="DIR", help="the scan folder")
-    how = "how to scan; options overrule it, but for those of the search by which low-cost ranks"
+    how = "named settings of a scan; options replace them, except those of the pre-screening of low-cost"
     parser.add_argument("--preset", default="robust", choices=("robust", "low-cost", "paper"), help=how)
-    parser.add_argument("--labels", type=labels, default=None, help="all, or numbers such as 0,33")
+    parser.add_argument("--labels", type=labels, default=None, help="labels to search: all, or numbers such as 0,33")
     starts = parser.add_mutually_exclusive_group()
-    starts.add_argument("--starts", type=positive, help="searches a label, each from another start; the smallest working trigger counts")
-    trials = "instead: N searches a label on the training images; the trigger that moves most of the test images counts (preset paper)"
+    starts.add_argument("--starts", type=positive, help="restarts a label; the smallest working trigger counts")
+    trials = "instead: N restarts a label on the training images; the trigger that moves most test images counts (preset paper)"
     starts.add_argument("--trials", type=positive, metavar="N", help=trials)
-    parser.add_argument("--seed", type=seed, default=0)
-    parser.add_argument("--loss", choices=("linear", "cross_entropy"))
-    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--seed", type=seed, default=0, help="seed of restarts, minibatches and the held-out part")
+    parser.add_argument("--loss", choices=("linear", "cross_entropy"), help="loss that drives images towards a label")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), help="precision of the forward pass")
     parser.add_argument("--rounds", type=int, help="rounds a search at most")
     parser.add_argument("--batches-per-round", type=int, help="minibatches a round")
     parser.add_argument("--batch-size", type=int, help="images a minibatch, or clips")
     chosen = "use N of the images, chosen by the seed (default: all, or of many large ones 10,000)"
     parser.add_argument("--images", type=int, metavar="N", help=chosen)
     parser.add_argument("--lanes", type=positive, metavar="N", help="searches together at most; fewer where not all fit in memory")
-    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--learning-rate", type=float, help="learning rate of Adam")
     parser.add_argument("--threshold", type=float, help="success rate that a trigger must reach")
-    parser.add_argument("--init-cost", type=float, help="weight of the mask's norm at first")
-    parser.add_argument("--cost-multiplier", type=float, help="by which it rises while the trigger works, and falls where not")
-    parser.add_argument("--patience", type=int, help="rounds before it does")
-    parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where to search: here, or on a Ray cluster")
-    parser.add_argument("--upsample", type=int, default=1, metavar="N", help="mask pixels of NxN")
-    parser.add_argument("--per-frame", action="store_true", help="of clips: a trigger for every frame, instead of one for all")
-    watch = "write curves and triggers as they form, for TensorBoard; with --engine ray only what labels came to"
+    parser.add_argument("--init-cost", type=float, help="first weight of the mask's norm")
+    parser.add_argument("--cost-multiplier", type=float, help="factor of the weight, up while the trigger works, down while not")
+    parser.add_argument("--patience", type=int, help="rounds in a row before the weight changes")
+    parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where searches run: this machine, or a Ray cluster")
+    parser.add_argument("--upsample", type=int, default=1, metavar="N", help="side of the mask's super-pixels, in pixels")
+    parser.add_argument("--per-frame", action="store_true", help="for clips: a trigger for every frame instead of one for all")
+    watch = "write curves and triggers during the search, for TensorBoard; with --engine ray only results of labels"
     parser.add_argument("--tensorboard", metavar="DIR", help=watch)
     parser.add_argument("--class-names", metavar="FILE", help="one name a line")
     parser.add_argument("--fresh", action="store_true", help="start over instead of going on with what DIR holds")
@@ -139,14 +139,19 @@ def run(arguments: argparse.Namespace) -> int:
 def scan_with_progress(
     out: str | Path, model: "keras.Model", data: "LabelledImages", *, callbacks: Sequence["ScanCallback"] = (), **how: Any
 ) -> "ScanResult":
-    """Return `nc_tf.scan_to_folder`'s result, with progress on stderr, so that Ctrl-C ends it at once.
+    """Return the result of `nc_tf.scan_to_folder`, with progress on stderr.
+
+    Ctrl-C ends it at once.
 
     Args:
-        out, model, data, callbacks: as `scan_to_folder` takes them.
-        how: its other arguments.
+        out: the scan folder.
+        model: the model.
+        data: clean images.
+        callbacks: called beside the progress.
+        how: other arguments of `scan_to_folder`.
 
     Raises:
-        InputError: as `scan_to_folder`.
+        InputError: `scan_to_folder` cannot scan.
     """
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.folder_scan import scan_to_folder
@@ -156,22 +161,22 @@ def scan_with_progress(
 
 
 def exit_code(result: "ScanResult") -> int:
-    """0 no outlier, 1 backdoor suspected, 3 inconclusive."""
+    """Return 0 for no outlier, 1 for backdoor suspected, 3 for inconclusive."""
     from nc_tf.results import Verdict
 
     return {Verdict.NO_OUTLIER: 0, Verdict.SUSPECTED: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
 
 
 def known_names(data: "LabelledImages", model: "keras.Model") -> tuple[str, ...] | None:
-    """The names of the model's classes, where the data has one for each."""
+    """Return the names of the model's classes, if all are known."""
     names = data.class_names
     return names if names and len(names) == model.output_shape[-1] else None
 
 
 def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> None:
-    """The verdict, and the labels with the smallest norms, with their names if they are known."""
+    """Print the verdict, and the labels with the smallest norms."""
     print(f"{result.verdict}: {result.reason}")
-    if not math.isnan(result.median):  # otherwise there were too few norms to judge by
+    if not math.isnan(result.median):  # NaN: too few norms for a verdict
         print(f"median {result.median:.2f}, MAD {result.mad:.2f}, anomaly index {result.anomaly_index:.2f}")
     print_recognition(result)
     if not any(entry.rounds for entry in result.labels):
@@ -190,7 +195,7 @@ def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> No
 
 
 def print_recognition(result: "ScanResult") -> None:
-    """How the images were fed, and how many of them the model recognises."""
+    """Print the range of pixels, and the accuracy on the images."""
     tried = result.settings.get("intensity_ranges_tried")
     found = f", found by trying {', '.join(tried)}" if tried else ""
     fed = f"; intensity range: {result.settings['intensity_range']}{found}" if "intensity_range" in result.settings else ""
@@ -199,10 +204,10 @@ def print_recognition(result: "ScanResult") -> None:
 
 
 def print_doubt(result: "ScanResult") -> None:
-    """On stderr, what makes a result doubtful though nothing failed: its warnings, and that nothing was left to measure triggers on."""
+    """Print warnings and a lack of held-out images on stderr."""
     for warning in result.warnings:
         print(f"doubtful: {warning}", file=sys.stderr)
     searched, held_out = (result.settings.get(f"images_{part}") for part in ("searched", "held_out"))
     if held_out == 0:
         too_few = f"{searched} {result.unit.many} are too few to keep some from the search"
-        print(f"doubtful: {too_few}: no trigger is measured on unseen ones; give more", file=sys.stderr)
+        print(f"doubtful: {too_few}: no trigger is measured on held-out ones; give more", file=sys.stderr)

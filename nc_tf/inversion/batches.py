@@ -12,17 +12,25 @@ from nc_tf.inversion.step import SearchSettings
 
 
 class Minibatches(Protocol):
-    """Where a round's images come from."""
+    """Source of the images of a round."""
 
     def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
-        """Raw images (N, H, W, C) or clips (N, T, H, W, C), and the rows (K, A, B) int32 of each minibatch of each arm's coming round."""
+        """Return the images of the next round, and each minibatch's rows.
+
+        Args:
+            arms: the A restarts in flight.
+            rounds: number of each restart's next round, from 0.
+
+        Returns:
+            Raw images (N, H, W, C), or clips (N, T, H, W, C). Rows (K, A, B) int32 of the images in each minibatch of each restart.
+        """
 
 
 class ResidentImages:
-    """Images as uint8 (or float32), which every arm draws in an order of its own, epoch after epoch.
+    """Images that every restart draws in an order of its own.
 
-    The order depends on the seed, the arm and its round alone (and on which images are left out): never on which other arms run, or on
-    what was run before. On the device lie all images, or, where these are fewer, those of the coming round.
+    The images are uint8 or float32, and are drawn epoch after epoch. The order depends on the seed, the restart, its round and the images
+    left out, never on other restarts. All images lie on the device, or only those of the next round where these are fewer.
     """
 
     def __init__(
@@ -33,12 +41,15 @@ class ResidentImages:
         labels: np.ndarray | None = None,
         rows: np.ndarray | None = None,
     ) -> None:
-        """Args:
-        images: (N, H, W, C) raw, clips (N, T, H, W, C); they are not copied as a whole where a round needs fewer.
-        settings: of the search.
-        seed: of the orders.
-        labels: (N,): an arm draws the images of other labels than its own, at least one; without them it draws all images.
-        rows: the images to draw from; None for all.
+        """Keep the images without a copy.
+
+        Args:
+            images: (N, H, W, C) raw images, or clips (N, T, H, W, C).
+            settings: settings of the search.
+            seed: seed of the orders.
+            labels: (N,) classes: a restart draws the images of other classes than its label, of which there is at least one. Without
+                classes it draws all images.
+            rows: indices of the images to draw from; None draws from all.
         """
         self.images, self.labels = images, labels
         self.rows = np.arange(len(images)) if rows is None else rows
@@ -50,12 +61,16 @@ class ResidentImages:
         return tf.constant(self.images)
 
     def bytes_on_device(self, lanes: int) -> int:
-        """Bytes of the images on the device while so many arms run."""
+        """Return the bytes of the images on the device.
+
+        Args:
+            lanes: restarts advanced together.
+        """
         needed = lanes * self.settings.batches_per_round * self.settings.batch_size
         return min(len(self.images), needed) * self.images[0].nbytes
 
     def _drawn(self, label: int) -> np.ndarray:
-        """Rows of the images that the arms of a label draw."""
+        """Return the rows of the images for a label's restarts."""
         return self.rows if self.labels is None else self.rows[self.labels[self.rows] != label]
 
     def _shuffle(self, label: int, start: int, epoch: int) -> np.ndarray:
@@ -70,7 +85,8 @@ class ResidentImages:
         return order[offset : offset + needed].reshape(steps, batch)
 
     def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
+        """Return images and rows of the next round; see `Minibatches`."""
         rows = np.stack([self._rows(arm, round_) for arm, round_ in zip(arms, rounds, strict=True)], axis=1)
-        if rows.size >= len(self.images) or "_all" in vars(self):  # there already, when arms were more
+        if rows.size >= len(self.images) or "_all" in vars(self):  # already on the device, from a round with more restarts
             return self._all, rows
         return tf.constant(self.images[rows.ravel()]), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)

@@ -1,7 +1,9 @@
-"""The loop over rounds: restarts enter free lanes, are advanced together, and leave when their leg is done.
+"""Loop over rounds of several restarts.
 
-The one loop of the package. Printing, saving and progress belong to the caller: each checkpoint is yielded as soon as it is reached,
-and `on_round` is called after every round.
+Restarts enter free lanes, are advanced together, and leave at the end of their task.
+
+A task is some rounds of one restart, run in one go. The package has no other loop of searches. Printing, saving and progress belong to
+the caller: each checkpoint is yielded at once, and `on_round` is called after every round.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,16 +35,24 @@ def search(
     lanes: int = 8,
     on_round: OnRound = lambda arms, rounds, run, log: None,
 ) -> Iterator[ArmResult]:
-    """Search every arm to its end, at most `lanes` at a time, and yield each result as soon as it is there. See `advance`."""
-    known: dict[tuple[int, int], Arm] = {}
+    """Yield the result of every restart, as soon as it ends.
+
+    Args:
+        inversion: the compiled search.
+        arms: restarts; each runs to its end.
+        minibatches: images of each round.
+        lanes: restarts advanced together.
+        on_round: see `advance`.
+    """
+    under_way: dict[tuple[int, int], Arm] = {}
 
     def legs() -> Iterator[Leg]:
         for arm in arms:
-            known[arm.label, arm.start] = arm
+            under_way[arm.label, arm.start] = arm
             yield Leg(arm, inversion.settings.max_rounds)
 
     for progress in advance(inversion, legs(), minibatches, lanes=lanes, on_round=on_round):
-        yield result_of(inversion, known.pop((progress.label, progress.start)), progress)
+        yield result_of(inversion, under_way.pop((progress.label, progress.start)), progress)
 
 
 def advance(
@@ -53,38 +63,39 @@ def advance(
     lanes: int = 8,
     on_round: OnRound = lambda arms, rounds, run, log: None,
 ) -> Iterator[Progress]:
-    """Run every leg, at most `lanes` at a time, and yield where it ended as soon as it has.
+    """Yield the checkpoint at the end of every task.
 
     Args:
         inversion: the compiled search.
-        legs: asked for more whenever there are free lanes, so that memory is bounded by the lanes; an iterator may run dry and have
-            more to give once it has been told what the legs before came to.
-        minibatches: the images of each round.
-        lanes: arms advanced together.
-        on_round: called after every round with the arms in their lanes, the number of the round each has ended (from 0), state and log.
+        legs: tasks. The iterator is asked whenever a lane is free, so that memory is bounded by the lanes. It may raise StopIteration
+            while results are pending, and go on after they were yielded.
+        minibatches: images of each round.
+        lanes: restarts advanced together.
+        on_round: called after every round with the restarts, the number of the round that each has ended (from 0), state and log.
     """
     waiting = iter(legs)
     active: list[_Lane] = []
     run: Run | None = None
     while True:
-        fresh = list(islice(waiting, lanes - len(active)))
-        if fresh:
-            states = ([run] if active else []) + [_state(inversion, leg) for leg in fresh]
+        entering = list(islice(waiting, lanes - len(active)))
+        if entering:
+            states = ([run] if active else []) + [_state(inversion, leg) for leg in entering]
             run = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *states)
-            active += [_Lane(leg, [] if leg.progress is None else [tuple(row) for row in leg.progress.history]) for leg in fresh]
+            active += [_Lane(leg, [] if leg.progress is None else [tuple(row) for row in leg.progress.history]) for leg in entering]
         if not active:
             return
         arms = [lane.leg.arm for lane in active]
         labels, rounds = tf.constant([arm.label for arm in arms], tf.int32), [len(lane.history) for lane in active]
-        run, report = inversion.advance(run, labels, *minibatches(arms, rounds))  # a round's images are gone before the next ones come
+        # No name holds the round's images, so that they are freed before the next ones come.
+        run, report = inversion.advance(run, labels, *minibatches(arms, rounds))
         log = RoundLog(*report.numpy())
         for position, lane in enumerate(active):
             lane.history.append((len(lane.history), *(float(column[position]) for column in log[:6])))
         on_round(arms, [len(lane.history) - 1 for lane in active], run, log)
-        left = {p: _progress(run, log, p, lane) for p, lane in enumerate(active) if _is_run(log, p, lane)}
-        if left:
-            yield from left.values()
-            kept = [p for p in range(len(active)) if p not in left]
+        leaving = {p: _progress(run, log, p, lane) for p, lane in enumerate(active) if _is_done(log, p, lane)}
+        if leaving:
+            yield from leaving.values()
+            kept = [p for p in range(len(active)) if p not in leaving]
             active = [active[p] for p in kept]
             rows_kept = tf.constant(kept, tf.int32)
             run = tf.nest.map_structure(lambda part, keep=rows_kept: tf.gather(part, keep), run)
@@ -94,7 +105,7 @@ def _state(inversion: Inversion, leg: Leg) -> Run:
     return inversion.start([leg.arm.mask], [leg.arm.pattern]) if leg.progress is None else leg.progress.run
 
 
-def _is_run(log: RoundLog, position: int, lane: _Lane) -> bool:
+def _is_done(log: RoundLog, position: int, lane: _Lane) -> bool:
     return bool(log.stopped[position]) or not log.finite[position] or len(lane.history) >= lane.leg.until
 
 
@@ -105,7 +116,7 @@ def _progress(run: Run, log: RoundLog, position: int, lane: _Lane) -> Progress:
 
 
 def result_of(inversion: Inversion, arm: Arm, progress: Progress) -> ArmResult:
-    """What an arm has found so far."""
+    """Return the result of a restart at a checkpoint."""
     z, best, reg_best = progress.run.z, progress.run.best, progress.run.cost.reg_best[0]
     found = bool(np.isfinite(reg_best))
     if not progress.finite:
@@ -114,7 +125,7 @@ def result_of(inversion: Inversion, arm: Arm, progress: Progress) -> ArmResult:
         status = Status.NEVER_SUCCEEDED
     else:
         status = Status.CONVERGED if progress.stopped else Status.MAX_ROUNDS
-    # What has become NaN is no trigger: such an arm hands back its best so far, which before the first success is where it began.
+    # A trigger of NaN is none: the restart then returns its best so far, which is its beginning before the first success.
     from_best = status == Status.NONFINITE or (found and not inversion.settings.save_last)
     z_mask, z_pattern = best if from_best else z
     # Rounding puts either end up to 1e-7 outside of its range.

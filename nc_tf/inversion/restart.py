@@ -1,4 +1,4 @@
-"""Restarts of a search, as values: where one begins, how far it has come, what it found."""
+"""Restarts of a search, as values: beginning, task, checkpoint, result."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ import numpy as np
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.results import Status, Trigger
 
-# One row of an arm's history, the original's log tuple.
+# One row of a restart's history, the original's log tuple.
 HISTORY_COLUMNS = ("step", "loss_ce", "loss_reg", "loss", "attack_acc", "reg_best", "cost")
 
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One (label, start) pair to search.
+    """One restart: a label, and where its search begins.
 
     Attributes:
         label: the target class.
-        start: number of the start, from 0.
+        start: number of the restart among those of its label, from 0.
         mask: (h, w) in [0, 1], where the search begins, before upsampling.
         pattern: (H, W, C) in [0, 255], likewise.
     """
@@ -30,14 +30,15 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """How far an arm has come: all that is needed to go on from there, on this machine or another.
+    """Checkpoint of a restart, from which it goes on, on this machine or another.
 
     Attributes:
-        label, start: which arm.
-        run: its state, NumPy arrays with an arm axis of one.
+        label: the target class.
+        start: number of the restart.
+        run: its state, NumPy arrays with a leading axis of one restart.
         history: (rounds, 7) float64, one row a round, columns `HISTORY_COLUMNS`.
-        stopped: the schedule has stopped it.
-        finite: loss and state are finite.
+        stopped: whether the schedule has stopped it.
+        finite: whether loss and state are finite.
     """
 
     label: int
@@ -49,22 +50,22 @@ class Progress:
 
     @property
     def rounds(self) -> int:
-        """Rounds run."""
+        """Return the number of rounds run."""
         return len(self.history)
 
     def ended(self, settings: SearchSettings) -> bool:
-        """Whether there is nothing left to search."""
+        """Return whether nothing is left to search."""
         return self.stopped or not self.finite or self.rounds >= settings.max_rounds
 
 
 @dataclass(frozen=True, eq=False)
 class Leg:
-    """Rounds of one arm to run in one go.
+    """Task: some rounds of one restart, to run in one go.
 
     Attributes:
-        arm: which one.
-        until: number of the rounds that it will have run at the end, from the start of its search.
-        progress: where it stands; None at the start.
+        arm: the restart.
+        until: number of its rounds at the end of the task, from the beginning of its search.
+        progress: its checkpoint; None where it begins.
     """
 
     arm: Arm
@@ -74,13 +75,13 @@ class Leg:
 
 @dataclass(frozen=True, eq=False)
 class ArmResult:
-    """What the search of one arm found.
+    """Result of one restart.
 
     Attributes:
-        arm: which one.
-        trigger: the smallest working one, or where none worked the last one; always finite.
+        arm: the restart.
+        trigger: the smallest working one; where none worked, the last one. It is always finite.
         coarse_mask: (h, w) float32 in [0, 1], the trigger's mask before upsampling.
-        status: how it ended.
+        status: how the search ended.
         history: (rounds, 7) float64, one row a round, columns `HISTORY_COLUMNS`.
     """
 
@@ -92,10 +93,10 @@ class ArmResult:
 
     @property
     def rounds(self) -> int:
-        """Rounds run."""
+        """Return the number of rounds run."""
         return len(self.history)
 
     @property
     def succeeded(self) -> bool:
-        """See `Status.succeeded`."""
+        """Return whether the trigger worked, see `Status.succeeded`."""
         return self.status.succeeded

@@ -1,7 +1,9 @@
-"""The search for the smallest trigger: many arms at once, one compiled call a round.
+"""Search for the smallest trigger (paper section V-A).
 
-An arm is one (label, start) pair. Everything an arm owns has a leading arm axis and nothing crosses it, so that adding an arm
-changes no other arm's result. Paper section V-A; the defaults of the loss are what the original's code minimises.
+Several restarts are advanced at once, by one compiled call a round.
+
+Every part of the state has a leading axis of restarts, and nothing crosses it: one more restart changes no other's result. By default
+the loss is the one that the original's code minimises.
 """
 
 import math
@@ -24,7 +26,10 @@ LINEAR_SCALE = float(-np.log(1e-7))
 
 
 class Loss(StrEnum):
-    """What drives an image towards the label: linear, 16.118 * (1 - p), is the original's code; cross-entropy, -log p, the paper's text."""
+    """Loss that drives an image towards the label, whose probability is p.
+
+    Linear, 16.118 * (1 - p), is that of the original's code; cross-entropy, -log p, is that of the paper's text.
+    """
 
     LINEAR = "linear"
     CROSS_ENTROPY = "cross_entropy"
@@ -32,18 +37,18 @@ class Loss(StrEnum):
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What stays the same during a search.
+    """Settings of a search, which stay the same while it runs.
 
     Attributes:
         loss: see `Loss`.
         regularization: "l1", "l2" or None: the norm of the mask that the cost weighs.
-        learning_rate: of Adam(.5, .9) in tanh space.
+        learning_rate: learning rate of Adam(.5, .9) in tanh space.
         batch_size: images a minibatch.
-        batches_per_round: minibatches, and updates, between two looks of the schedule.
-        max_rounds: rounds after which an arm ends whatever its state.
-        save_last: keep the trigger of the last round instead of the smallest working one.
+        batches_per_round: minibatches a round, each with one update; after them the schedule decides.
+        max_rounds: most rounds of a restart.
+        save_last: whether the trigger of the last round is kept instead of the smallest working one.
         cost: the schedule.
-        exclude_target: leave the images of an arm's own label out of its minibatches: without a trigger they count as successes.
+        exclude_target: whether images of the label itself are left out of the minibatches; they count as successes without a trigger.
     """
 
     loss: Loss | str = Loss.LINEAR
@@ -57,6 +62,11 @@ class SearchSettings:
     exclude_target: bool = False
 
     def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            InputError: a value is out of its range.
+        """
         if self.loss not in list(Loss):
             raise InputError(f"loss {self.loss!r}: expected one of {', '.join(Loss)}; choose one")
         if self.regularization not in ("l1", "l2", None):
@@ -71,20 +81,23 @@ class SearchSettings:
 
 
 class Run(NamedTuple):
-    """All that a search in progress consists of, (A, ...) each."""
+    """State of A restarts, (A, ...) each."""
 
-    # every minibatch
+    # changed by every minibatch
     z: tuple[tf.Tensor, tf.Tensor]  # z_mask (A, h, w, 1), z_pattern (A, H, W, C)
     first_moment: tuple[tf.Tensor, tf.Tensor]
     second_moment: tuple[tf.Tensor, tf.Tensor]
     updates: tf.Tensor  # (A,) int32
-    # every round
+    # changed by every round
     cost: cost_schedule.ScheduleState
     best: tuple[tf.Tensor, tf.Tensor]  # z at the end of the best round so far
 
 
 class RoundLog(NamedTuple):
-    """What the host reads after a round, (A,) each: means over the round's minibatches, measured before each update."""
+    """Log of a round of A restarts, (A,) each, as the host reads it.
+
+    The first four are means over the round's minibatches, measured before each update.
+    """
 
     ce: np.ndarray
     reg: np.ndarray
@@ -97,30 +110,45 @@ class RoundLog(NamedTuple):
 
 
 class Inversion:
-    """The compiled search of one network: `start` makes the state of some arms, `advance` runs one round of all of them."""
+    """Compiled search of one network.
+
+    `start` makes the state of several restarts, `advance` runs one round of all.
+    """
 
     def __init__(self, network: Network, space: TriggerSpace, settings: SearchSettings) -> None:
+        """Compile nothing yet; the first call of `advance` does.
+
+        Args:
+            network: function from raw images, or clips, to logits.
+            space: where triggers live.
+            settings: settings of the search.
+        """
         self.network, self.space, self.settings = network, space, settings
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        # XLA pays on a GPU; on a CPU it was measured more than ten times slower than the plain graph. The arm axis is left open there,
-        # so that a batch of arms may shrink without a new trace.
+        # XLA is faster on a GPU; on a CPU it was measured more than ten times slower than the plain graph. The plain graph leaves the
+        # axis of restarts open, so that their number may fall without a new trace.
         self.advance = tf.function(self._advance, jit_compile=on_gpu, reduce_retracing=True, autograph=False)
 
     def start(self, masks: Sequence[np.ndarray], patterns: Sequence[np.ndarray]) -> Run:
-        """A fresh state for arms that begin at these masks (h, w) in [0, 1] and patterns (H, W, C) in [0, 255]."""
+        """Return the state of restarts that begin here.
+
+        Args:
+            masks: (h, w) in [0, 1] for each restart.
+            patterns: (H, W, C) in [0, 255] for each restart.
+        """
         pairs = [self.space.encode(mask, pattern) for mask, pattern in zip(masks, patterns, strict=True)]
         z_mask, z_pattern = (tf.constant(np.stack(part)) for part in zip(*pairs, strict=True))
         z, zeros = (z_mask, z_pattern), (tf.zeros_like(z_mask), tf.zeros_like(z_pattern))
         return Run(z, zeros, zeros, tf.zeros([len(pairs)], tf.int32), cost_schedule.init(len(pairs), self.settings.cost), z)
 
     def _advance(self, run: Run, targets: tf.Tensor, images: tf.Tensor, indices: tf.Tensor) -> tuple[Run, tf.Tensor]:
-        """One round.
+        """Run one round.
 
         Args:
             run: the state.
-            targets: (A,) int32, each arm's label.
-            images: (N, H, W, C) raw, clips (N, T, H, W, C), uint8 or float32, resident on the device.
-            indices: (K, A, B) int32, the images of each minibatch of each arm.
+            targets: (A,) int32, the label of each restart.
+            images: (N, H, W, C) raw images, or clips (N, T, H, W, C), uint8 or float32, resident on the device.
+            indices: (K, A, B) int32, rows of the images in each minibatch of each restart.
 
         Returns:
             The next state, and the fields of a `RoundLog` as one (8, A) float32 tensor, so that the host reads once.
@@ -146,20 +174,30 @@ class Inversion:
         return run._replace(cost=cost, best=best), report
 
     def update(self, run: Run, targets: tf.Tensor, batch: tf.Tensor) -> tuple[Run, tf.Tensor]:
-        """One update on one minibatch (A, B, H, W, C) or (A, B, T, H, W, C); returns (4, A): ce, reg, loss, success before it."""
-        per_arm = tf.shape(batch)[:2]
+        """Return the state after one minibatch, and measurements before it.
+
+        Args:
+            run: the state.
+            targets: (A,) int32, the label of each restart.
+            batch: (A, B, H, W, C) raw images, or clips (A, B, T, H, W, C), float32.
+
+        Returns:
+            The next state, and (4, A) float32: cross-entropy, norm, loss and success rate.
+        """
+        lanes_and_images = tf.shape(batch)[:2]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(run.z)
             masks, patterns = self.space.masks(run.z[0]), self.space.patterns(run.z[1])
             stamped = self.space.stamp(batch, masks, patterns)
             logits = self.network(tf.reshape(stamped, tf.concat([[-1], tf.shape(stamped)[2:]], 0)))
-            wanted = tf.repeat(targets, per_arm[1])
-            ce = tf.reshape(self._class_loss(logits, wanted), per_arm)
+            wanted = tf.repeat(targets, lanes_and_images[1])
+            ce = tf.reshape(self._class_loss(logits, wanted), lanes_and_images)
             reg = self.space.norms(masks, self.settings.regularization)
-            # Summed over the batch, the cost too, as the original hands its vector loss to Adam: a gradient's size counts against epsilon.
-            loss = tf.reduce_sum(ce) + tf.cast(per_arm[1], tf.float32) * tf.reduce_sum(run.cost.cost * reg)
+            # Loss and cost are summed over the batch, as in the original, which passes a vector of losses to Adam. The size of a gradient
+            # counts, because Adam's epsilon is fixed.
+            loss = tf.reduce_sum(ce) + tf.cast(lanes_and_images[1], tf.float32) * tf.reduce_sum(run.cost.cost * reg)
         gradients = tape.gradient(loss, run.z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        hit = tf.reshape(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == wanted, tf.float32), per_arm)
+        hit = tf.reshape(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == wanted, tf.float32), lanes_and_images)
         ce, success = tf.reduce_mean(ce, axis=1), tf.reduce_mean(hit, axis=1)
         return self._adam(run, gradients), tf.stack([ce, reg, ce + run.cost.cost * reg, success])
 
@@ -169,7 +207,10 @@ class Inversion:
         return LINEAR_SCALE * (1.0 - tf.gather(tf.nn.softmax(logits), wanted, axis=1, batch_dims=1))
 
     def _adam(self, run: Run, gradients: Sequence[tf.Tensor]) -> Run:
-        """Adam(.5, .9) with Keras's epsilon, each arm at its own step; written out because a Keras optimiser keeps one step for all."""
+        """Return the state after an update of Adam(.5, .9) with Keras's epsilon.
+
+        A Keras optimiser has one number of updates for all; here each restart has its own.
+        """
         beta_1, beta_2, epsilon = 0.5, 0.9, 1e-7
         updates = run.updates + 1
         t = tf.cast(updates, tf.float32)
@@ -180,6 +221,6 @@ class Inversion:
         return run._replace(z=z, first_moment=first, second_moment=second, updates=updates)
 
 
-def _beside(per_arm: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
-    """(A,) -> (A, 1, ..., 1), to be used with a part of the state (A, ...)."""
-    return tf.reshape(per_arm, (-1, *[1] * (part.shape.rank - 1)))
+def _beside(values: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    """Return values (A,) as (A, 1, ..., 1), to broadcast against `part`."""
+    return tf.reshape(values, (-1, *[1] * (part.shape.rank - 1)))

@@ -1,7 +1,7 @@
 """The folder of a scan: `verdict.json`, lossless triggers, the original's PNGs, `log.txt`, and checkpoints.
 
-Every file is written whole or not at all. The triggers of finished labels are saved as they come, and the state of the others after every
-few rounds, so that a stopped scan repeats next to nothing.
+Every file is written whole or not at all. Triggers of finished labels are saved at once, and the state of the others every few rounds. A
+stopped scan therefore repeats next to nothing.
 """
 
 import json
@@ -48,7 +48,9 @@ def _write_image(path: Path, pixels: np.ndarray) -> None:
 
 
 class ScanFolder(ScanCallback):
-    """Reads and writes one scan folder; as a callback of a scan it saves labels and checkpoints.
+    """One scan folder on disk.
+
+    As a callback of a scan it saves labels and checkpoints.
 
     Attributes:
         path: the folder.
@@ -56,6 +58,7 @@ class ScanFolder(ScanCallback):
     """
 
     def __init__(self, path: str | Path, name: str = "model") -> None:
+        """Keep path and name; nothing is read or written yet."""
         self.path, self.name = Path(path), name
         self._began, self._before = time.perf_counter(), 0.0
         # Settings of a scan that begins here, and whether it starts over.
@@ -64,7 +67,7 @@ class ScanFolder(ScanCallback):
 
     @property
     def seconds(self) -> float:
-        """Return the time that the scan has taken so far, over all its parts."""
+        """Return the time that all parts of the scan have taken."""
         return self._before + time.perf_counter() - self._began
 
     def trigger_file(self, label: int) -> Path:
@@ -76,7 +79,7 @@ class ScanFolder(ScanCallback):
         return self.path / f"{self.name}_visualize_{part}_label_{label}.png"
 
     def open(self, settings: Mapping[str, Any], *, fresh: bool = False) -> ScanState:
-        """Return where a scan with these settings goes on; begin one where nothing lies.
+        """Return the state from which a scan with these settings goes on.
 
         Nothing is written or deleted before `on_begin`: until then the scan may be refused for another reason.
 
@@ -150,7 +153,10 @@ class ScanFolder(ScanCallback):
         return subfolder(self.path, "triggers")
 
     def _label_files(self) -> list[Path]:
-        """Return the files that `trigger_file` names; others beside them belong to no scan."""
+        """Return the files that `trigger_file` names.
+
+        Other files beside them belong to no scan.
+        """
         return [path for path in self._triggers.glob("label_*.npz") if re.fullmatch(r"label_(0|[1-9]\d*)\.npz", path.name)]
 
     def _forget(self) -> None:
@@ -167,7 +173,10 @@ class ScanFolder(ScanCallback):
             clear_leftovers(folder)
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
-        """Delete an earlier scan where this one starts over, and write the record of its settings."""
+        """Write the record of the settings.
+
+        An earlier scan is deleted first where this one starts over.
+        """
         if self._fresh:
             self._forget()
         self._clear_leftovers()
@@ -176,7 +185,10 @@ class ScanFolder(ScanCallback):
         self._asked, self._fresh = None, False
 
     def on_ranking(self, progress: Progress, share: float) -> None:
-        """Save a label's checkpoint in pre-screening; a shortlist in the folder is of other labels."""
+        """Save a checkpoint of pre-screening.
+
+        A shortlist in the folder is then of other labels, and is deleted.
+        """
         delete([shortlist_file(self._state)])
         save_progress(self._ranking, progress, self.seconds)
 
@@ -190,7 +202,7 @@ class ScanFolder(ScanCallback):
         save_progress(self._state, progress, self.seconds)
 
     def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
-        """Save a label's trigger, lossless and as pictures, with the history of its best restart."""
+        """Save a label's trigger, its pictures and its best restart's history."""
         label, trigger = result.label, result.trigger
         history = next((restart.history for restart in starts if restart.trigger is trigger), starts[0].history)
         _write_image(self.image_file("pattern", label), trigger.pattern)
@@ -200,14 +212,19 @@ class ScanFolder(ScanCallback):
         forget_progress(self._state, label)
 
     def write_samples(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Keep some images for the report, of as many classes as possible: raw (N, H, W, C) and their classes (N,)."""
+        """Keep some images for the report, of different classes where possible.
+
+        Args:
+            images: (N, H, W, C) raw images, or clips (N, T, H, W, C).
+            labels: (N,) their classes.
+        """
         _, first = np.unique(labels, return_index=True)
         chosen = first[np.linspace(0, len(first) - 1, min(SAMPLES, len(first))).astype(int)]
         with whole_file(self._state / "samples.npz") as temporary:
             np.savez_compressed(temporary, allow_pickle=False, images=images[chosen], labels=labels[chosen])
 
     def label_results(self) -> dict[int, LabelResult]:
-        """Return the saved labels, without anomaly indices, which belong to a whole scan.
+        """Return the results of saved labels, without anomaly indices.
 
         Raises:
             InputError: a trigger file cannot be read.
@@ -215,7 +232,7 @@ class ScanFolder(ScanCallback):
         return {label: result for label, (result, _) in self._saved_labels().items()}
 
     def _saved_labels(self) -> dict[int, tuple[LabelResult, float]]:
-        """Return each saved label, with the seconds that the scan had taken by then."""
+        """Return saved labels, and the seconds of the scan at each."""
         found = {}
         for file in self._label_files():
             result, seconds = load_label(file)
@@ -243,7 +260,13 @@ class ScanFolder(ScanCallback):
         return tuple(results[label].trigger for label in flagged)
 
     def check_model(self, sha256: str, adapted: str | None = None) -> None:
-        """Check that the scan is of the model with this hash, adapted so; a `verdict.json` that names no model fits all.
+        """Check that the scan is of this model.
+
+        A `verdict.json` that names no model fits all.
+
+        Args:
+            sha256: hash of the model file.
+            adapted: words for what was adapted in the model; None for nothing.
 
         Raises:
             InputError: it is of another model, or of another output of it, or cannot be read.
@@ -265,11 +288,12 @@ class ScanFolder(ScanCallback):
     def write_verdict(
         self, result: ScanResult, model: Mapping[str, Any], data: Mapping[str, Any], class_names: Sequence[str] | None = None
     ) -> None:
-        """Write `verdict.json` and `log.txt`, with the seconds of all parts of the scan.
+        """Write `verdict.json` and `log.txt`, for all parts of the scan.
 
         Args:
-            result: of the scan.
-            model, data: what was scanned, as plain JSON values.
+            result: the result of the scan.
+            model: facts of the model, as plain JSON values.
+            data: facts of the images, as plain JSON values.
             class_names: one a class.
         """
         verdict = verdict_json(replace(result, seconds=self.seconds), model, data, class_names)

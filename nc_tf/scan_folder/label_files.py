@@ -1,4 +1,4 @@
-"""Files of finished labels: a lossless trigger, what was measured of it, and the history of its search."""
+"""Files of finished labels: a lossless trigger, its measurements and its history."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +40,7 @@ def save_label(file: Path, result: LabelResult, history: np.ndarray, seconds: fl
 
 
 def load_label(file: Path) -> tuple[LabelResult, float]:
-    """Return a finished label, and the seconds that the scan had taken by then.
+    """Return a finished label, and the seconds of the scan then.
 
     Raises:
         InputError: the file cannot be read, or holds no result of a scan.

@@ -1,4 +1,7 @@
-"""What a scan was asked, as plain JSON values: a stopped one goes on only where all of it is the same."""
+"""Record of the settings of a scan, as plain JSON values.
+
+A stopped scan goes on only with the same settings.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,15 +23,18 @@ from nc_tf.scanning.presets import Preset
 
 # The mark of `nc-tf demo` in the settings of a scan.
 DEMO = "demo"
-# Where the version stands; a difference in it is named before all that follows from it.
+# The key of the version; a difference in it is named first, because other differences may follow from it.
 VERSION = "nc_tf"
 LONGEST = 80
-# Settings that are hashes, and what it means that they differ.
+# Settings that are hashes, and what a difference means.
 HASHES = {"model": "of another model file", "data": "of other images (of another data file, or others chosen from it)"}
 
 
 def sha256_of(path: str | Path) -> str:
-    """Hash of a file; of a folder, the hash of its files' hashes in the order of their names."""
+    """Return the hash of a file or a folder.
+
+    For a folder it is the hash of its files' hashes, in the order of their names.
+    """
     path = Path(path)
     if path.is_dir():
         return hashlib.sha256("".join(sha256_of(file) for file in sorted(path.rglob("*")) if file.is_file()).encode()).hexdigest()
@@ -47,9 +53,21 @@ def scan_record(
     best: str = "norm",
     per_frame: bool = False,
 ) -> dict[str, Any]:
-    """All that the outcome of a label depends on, one key each, so that a difference can be named.
+    """Return all that the outcome of a label depends on.
 
-    The precision is what it comes to on this machine: "auto" may come to another one where a stopped scan goes on.
+    Each part has a key of its own, so that a difference can be named.
+
+    The precision is the one used on this machine: "auto" may mean another one on the machine where a stopped scan goes on.
+
+    Args:
+        model_hash: hash of the model.
+        data_hash: hash of images and classes.
+        preset: with the options' settings in it.
+        preprocess: from raw pixels to the input that the model expects.
+        upsample_size: side of the mask's super-pixels, pixels.
+        seed: of the scan.
+        best: see `nc_tf.ScanOptions`.
+        per_frame: whether every frame of a clip has a trigger of its own.
     """
     values = settings_record(preset.settings)
     cost = values.pop("cost")
@@ -69,7 +87,10 @@ def scan_record(
 
 
 def settings_record(settings: SearchSettings) -> dict[str, Any]:
-    """Every setting by its name, but for one that came later, where it changes nothing: scans begun before can go on."""
+    """Return every setting by its name, without `exclude_target` where it is false.
+
+    That setting is younger than the others, and scans begun before it can go on.
+    """
     values = asdict(settings)
     if not settings.exclude_target:
         del values["exclude_target"]
@@ -77,12 +98,14 @@ def settings_record(settings: SearchSettings) -> dict[str, Any]:
 
 
 def model_facts(path: str | Path, model: keras.Model, sha256: str | None = None) -> dict[str, Any]:
-    """Return what `verdict.json` says of a model: shapes as the scan sees them, and what was adapted or named.
+    """Return the facts of a model for `verdict.json`.
+
+    They are its shapes in the scan, and what was adapted or named.
 
     Args:
-        path: its file.
+        path: file of the model.
         model: the model, as it was read.
-        sha256: its hash, where it has no file.
+        sha256: hash of the model, where it has no file.
     """
     shape = list(model.input_shape[1:])
     facts = {"path": str(path), "sha256": sha256 or sha256_of(path), "num_classes": model.output_shape[-1], "input_shape": shape}
@@ -91,7 +114,7 @@ def model_facts(path: str | Path, model: keras.Model, sha256: str | None = None)
 
 
 def array_hash(*arrays: np.ndarray) -> str:
-    """Hash of arrays' shapes, types and content."""
+    """Return the hash of shapes, types and content of arrays."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.shape}{array.dtype}".encode())
@@ -100,13 +123,24 @@ def array_hash(*arrays: np.ndarray) -> str:
 
 
 def other_kind(before: Mapping[str, Any]) -> str:
-    """Return why a folder that holds a scan of the demo takes no other, or the other way round: the end of a sentence as below."""
+    """Return why the demo and other scans do not share folders.
+
+    The sentence begins as in `difference_of`.
+    """
     made = "of nc-tf demo" if DEMO in before else "that nc-tf demo did not make"
     return f"{made}: expected a folder of its own for each; choose another with --out"
 
 
 def difference_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Why a scan cannot go on with these settings, if it cannot: the end of a sentence that begins with "... holds a scan"."""
+    """Return why a scan cannot go on with these settings, if so.
+
+    Args:
+        before: settings of the scan in the folder.
+        now: settings of the scan that is to go on.
+
+    Returns:
+        The end of a sentence that begins with "... holds a scan".
+    """
     if (DEMO in before) != (DEMO in now):
         return other_kind(before)
     for key in sorted(now.keys() | before.keys(), key=lambda key: (key != VERSION, key)):
@@ -114,7 +148,7 @@ def difference_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | No
             what, there, here = _shown(key), _shown(before.get(key)), _shown(now.get(key))
             other = HASHES.get(key, f"with {what} {there}, this one has {here}")
             if key == VERSION:
-                other = f"of {f'nc_tf {there}' if key in before else 'an nc_tf that wrote no version'}, this is nc_tf {here}"
+                other = f"of {f'nc_tf {there}' if key in before else 'an nc_tf without a version in its record'}, this is nc_tf {here}"
             same = "version" if key == VERSION else "settings"
             return f"{other}: expected the same {same} to go on with it; choose another folder, or start over (--fresh)"
     return None

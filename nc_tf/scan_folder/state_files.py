@@ -1,8 +1,8 @@
-"""How far a scan has come, and how far its arms have, on disk: what a scan that was cut off goes on from.
+"""Files of the state of a scan: checkpoints of restarts, and the outcome of pre-screening.
 
-One file an arm, written after each of its legs: whole or not at all, but not forced to the disk, because after a power cut a lost
-leg costs seconds. A file that cannot be read, or that this scan cannot have written, is therefore as good as none.
-What a ranking came to is one small file, and then the states of its arms are not needed any more.
+Each restart has one file, which is written at every checkpoint, whole or not at all. It is not forced to the disk, because the rounds
+lost in a power cut take seconds. A file that cannot be read, or that this scan cannot have written, is therefore ignored.
+The outcome of pre-screening is one small file; the checkpoints of its restarts are then not needed any more.
 """
 
 import json
@@ -22,21 +22,21 @@ from nc_tf.storage.files import delete, plain, whole_file
 from nc_tf.storage.npz_file import npz_arrays
 from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
 
-# Of what lies in `state/`, and of what it means. Whoever changes either counts on: a scan goes on only with a state of its own format.
+# Format of the files in `state/`, and of their meaning. A change of either adds one: a scan goes on only with a state of its own format.
 STATE_FORMAT = 1
-# What a state's arrays are packed into again, in the order in which `tf.nest.flatten` takes them out.
+# Structure of a state, with its arrays in the order of `tf.nest.flatten`.
 _SHAPE: Any = Run((0, 0), (0, 0), (0, 0), 0, ScheduleState(*range(len(ScheduleState._fields))), (0, 0))
 # A shortlist of a million labels takes 8 MB.
 MOST_BYTES = 2**24
 
 
 def arm_file(folder: Path, label: int, start: int) -> Path:
-    """Where an arm's state lies."""
+    """Return the path of a restart's checkpoint."""
     return folder / f"arm_{label}_{start}.npz"
 
 
 def save_progress(folder: Path, progress: Progress, seconds: float) -> None:
-    """Write one arm's state; `seconds` is what the scan has taken so far."""
+    """Write a checkpoint of a restart, and the scan's `seconds` so far."""
     arrays = {f"state_{number}": part for number, part in enumerate(tf.nest.flatten(progress.run))}
     with whole_file(arm_file(folder, progress.label, progress.start), durable=False) as temporary:
         np.savez(
@@ -53,9 +53,9 @@ def save_progress(folder: Path, progress: Progress, seconds: float) -> None:
 
 
 def load_progress(folder: Path) -> tuple[list[Progress], float]:
-    """Every arm that can be read, and the seconds that the scan had taken."""
-    arms = [arm for path in sorted(folder.glob("arm_*_*.npz")) if (arm := _read(path)) is not None]
-    return [progress for progress, _ in arms], max((seconds for _, seconds in arms), default=0.0)
+    """Return every readable checkpoint, and the scan's seconds so far."""
+    found = [saved for path in sorted(folder.glob("arm_*_*.npz")) if (saved := _read(path)) is not None]
+    return [progress for progress, _ in found], max((seconds for _, seconds in found), default=0.0)
 
 
 def _read(path: Path) -> tuple[Progress, float] | None:
@@ -77,23 +77,26 @@ def _read(path: Path) -> tuple[Progress, float] | None:
 
 
 def forget_progress(folder: Path, label: int | None = None) -> None:
-    """Delete the arms of one label, or of all."""
+    """Delete the checkpoints of one label, or of all."""
     delete(folder.glob(f"arm_{'*' if label is None else label}_*.npz"))
 
 
 def shortlist_file(folder: Path) -> Path:
-    """Where the outcome of a ranking lies."""
+    """Return the path of the outcome of pre-screening."""
     return folder / "shortlist.json"
 
 
 def save_shortlist(folder: Path, shortlist: Shortlist, seconds: float) -> None:
-    """Write what a ranking came to; `seconds` is what the scan has taken so far."""
+    """Write the outcome of pre-screening, and the scan's `seconds` so far."""
     with whole_file(shortlist_file(folder)) as temporary:
         temporary.write_text(json.dumps(asdict(shortlist) | {"seconds": seconds}), encoding="utf-8")
 
 
 def load_shortlist(folder: Path) -> tuple[Shortlist | None, float]:
-    """What a ranking came to, if it is over, and the seconds that the scan had taken by then."""
+    """Return the outcome of pre-screening, and the scan's seconds then.
+
+    Without an outcome it is (None, 0).
+    """
     try:
         saved = json.loads(plain(shortlist_file(folder), MOST_BYTES).read_text(encoding="utf-8"))
         labels = {part: tuple(operator.index(label) for label in saved[part]) for part in ("lowest", "sample", "ranked_out")}
@@ -101,6 +104,6 @@ def load_shortlist(folder: Path) -> tuple[Shortlist | None, float]:
         seconds = real_number(np.array(saved["seconds"]), most=MOST_SECONDS)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None, 0.0
-    everyone = [*shortlist.chosen, *shortlist.ranked_out]
-    once = all(len({*part}) == len(part) for part in (shortlist.lowest, shortlist.sample, everyone))
+    every = [*shortlist.chosen, *shortlist.ranked_out]
+    once = all(len({*part}) == len(part) for part in (shortlist.lowest, shortlist.sample, every))
     return (shortlist, seconds) if once else (None, 0.0)

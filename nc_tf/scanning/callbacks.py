@@ -14,7 +14,10 @@ class ScanCallback:
     """Base of all callbacks of a scan; override the hooks that you need."""
 
     def on_resume(self, finished: Sequence[LabelResult]) -> None:
-        """Receive the labels that an earlier, stopped part of this scan has finished; called before `on_begin`."""
+        """Receive the labels that an earlier, stopped part has finished.
+
+        It is called before `on_begin`.
+        """
 
     def on_plan(self, plan: SearchPlan) -> None:
         """Receive how much memory the scan will take; called before `on_begin`."""
@@ -26,13 +29,21 @@ class ScanCallback:
         """
 
     def on_ranking(self, progress: Progress, share: float) -> None:
-        """Receive a label's best restart when pre-screening has compared it; at least `share` of the pre-screening is done, [0, 1]."""
+        """Receive the best restart of a label that pre-screening has compared.
+
+        Args:
+            progress: checkpoint of that restart.
+            share: share of the pre-screening that is done, at least, [0, 1].
+        """
 
     def on_ranked(self, shortlist: Shortlist) -> None:
-        """Receive which labels are searched in full; `on_begin` has counted all of them."""
+        """Receive the labels that are searched in full.
+
+        `on_begin` has counted all labels.
+        """
 
     def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
-        """Receive the restarts in flight after every round: the number of the round that each has ended, their state, what each logged.
+        """Receive the restarts in flight after every round.
 
         A cluster never calls this hook, because its rounds end in other processes; `on_leg` is called by both engines.
         """
@@ -48,36 +59,45 @@ class CallbackList(ScanCallback):
     """Several callbacks as one; each hook calls theirs, in order."""
 
     def __init__(self, callbacks: Iterable[ScanCallback] = ()) -> None:
+        """Keep the callbacks in their order."""
         self.callbacks = tuple(callbacks)
 
     def on_resume(self, finished: Sequence[LabelResult]) -> None:
+        """Call every `on_resume`."""
         for callback in self.callbacks:
             callback.on_resume(finished)
 
     def on_plan(self, plan: SearchPlan) -> None:
+        """Call every `on_plan`."""
         for callback in self.callbacks:
             callback.on_plan(plan)
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
+        """Call every `on_begin`."""
         for callback in self.callbacks:
             callback.on_begin(network, num_labels, starts, max_rounds, in_flight)
 
     def on_ranking(self, progress: Progress, share: float) -> None:
+        """Call every `on_ranking`."""
         for callback in self.callbacks:
             callback.on_ranking(progress, share)
 
     def on_ranked(self, shortlist: Shortlist) -> None:
+        """Call every `on_ranked`."""
         for callback in self.callbacks:
             callback.on_ranked(shortlist)
 
     def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+        """Call every `on_round`."""
         for callback in self.callbacks:
             callback.on_round(arms, rounds, run, log)
 
     def on_leg(self, progress: Progress) -> None:
+        """Call every `on_leg`."""
         for callback in self.callbacks:
             callback.on_leg(progress)
 
     def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+        """Call every `on_label`."""
         for callback in self.callbacks:
             callback.on_label(result, starts)

@@ -1,7 +1,9 @@
-"""Which arm to advance next, when a label has several starts: all of them begin, the bad ones are dropped early, the best goes on.
+"""Successive halving of the restarts of a label.
 
-A start that is going to fail shows it early (docs/scan-presets.md), so most of what many starts would cost is saved. What is decided
-about a label depends on its own starts alone, and only on how far they have come: a scan can be cut off, and go on elsewhere.
+All restarts begin, the worse ones are dropped early, and the best goes on.
+
+A restart that will fail shows it early (docs/results/restarts.md), so that most of the rounds of several restarts are saved. Decisions
+about a label depend only on the checkpoints of its own restarts, so that a stopped scan can go on elsewhere.
 """
 
 from collections import defaultdict
@@ -19,11 +21,11 @@ CE, REG_BEST = HISTORY_COLUMNS.index("loss_ce"), HISTORY_COLUMNS.index("reg_best
 
 @dataclass(frozen=True)
 class Cut:
-    """After so many rounds only the best starts of a label are kept.
+    """One step of successive halving: after `rounds` rounds only the `keep` best restarts of a label go on.
 
     Attributes:
-        rounds: of each start, from its beginning.
-        keep: starts that go on.
+        rounds: rounds of each restart, counted from its beginning.
+        keep: number of restarts that go on.
     """
 
     rounds: int
@@ -31,15 +33,31 @@ class Cut:
 
 
 def random_arm(space: TriggerSpace, label: int, start: int, seed: int, *, grey: bool = False) -> Arm:
-    """An arm whose start depends on seed, label and number alone; see `TriggerSpace.random` and `TriggerSpace.grey`."""
+    """Return a restart that depends on seed, label and number alone.
+
+    Args:
+        space: where its trigger lives.
+        label: the target class.
+        start: number of the restart, from 0.
+        seed: of the scan.
+        grey: whether it begins at `TriggerSpace.grey` instead of `TriggerSpace.random`.
+    """
     rng = np.random.default_rng([seed, label, start])
     return Arm(label, start, *(space.grey(rng, start) if grey else space.random(rng)))
 
 
 def standing(progress: Progress, rounds: int) -> tuple[float, float]:
-    """What starts are ranked by after so many rounds, smallest best: the norm of the best working trigger, then the cross-entropy.
+    """Return the sort key of a restart; the smallest is the best.
 
-    Of one that has gone on since, or ended before, it is where it stood then: a cut comes out the same whenever it is asked about.
+    The key holds for that round, or for the last one of a restart that ended before. A cut therefore comes out the same whenever it is
+    computed.
+
+    Args:
+        progress: the restart's latest checkpoint.
+        rounds: rounds after which restarts are compared.
+
+    Returns:
+        The norm of the best working trigger, then the cross-entropy; infinite for a restart that broke down.
     """
     if not progress.finite and progress.rounds <= rounds:
         return float("inf"), float("inf")
@@ -48,9 +66,12 @@ def standing(progress: Progress, rounds: int) -> tuple[float, float]:
 
 
 class Race(Iterator[Leg]):
-    """The legs of a scan, one label after the other; a leg belongs to the earliest label that has one to run.
+    """Tasks of a scan under successive halving.
 
-    It runs dry while all its legs are being run, and has more once it has been told what they came to.
+    Labels follow each other: the next task is of the earliest label that has one.
+
+    A task is a part of a restart: some rounds in one go. The iterator raises StopIteration while results are pending, and goes on after
+    `take` has received them.
     """
 
     def __init__(
@@ -64,14 +85,16 @@ class Race(Iterator[Leg]):
         leg: int = 8,
         known: Iterable[Progress] = (),
     ) -> None:
-        """Args:
-        labels: to search, in this order.
-        arm: (label, start) -> where that search begins.
-        starts: of each label.
-        settings: of the search; its `max_rounds` is the end of the race.
-        cuts: in the order of their rounds; those at or beyond the end are left out.
-        leg: most rounds in one go, so that what is reached can be saved now and then.
-        known: how far arms came before the scan was cut off.
+        """Take the checkpoints of an earlier part.
+
+        Args:
+            labels: labels to search, in this order.
+            arm: function that makes restart number `start` of a label from (label, start).
+            starts: number of restarts of each label.
+            settings: settings of the search; `max_rounds` ends every restart.
+            cuts: steps of successive halving, in the order of their rounds; those at or beyond the end are left out.
+            leg: most rounds of a task; a checkpoint is saved after each.
+            known: checkpoints of an earlier part that was stopped.
         """
         self.arm, self.starts, self.settings, self.leg = arm, starts, settings, leg
         self.stages = [cut for cut in cuts if cut.rounds < settings.max_rounds] + [Cut(settings.max_rounds, 1)]
@@ -84,6 +107,11 @@ class Race(Iterator[Leg]):
         self.running: set[tuple[int, int]] = set()
 
     def __next__(self) -> Leg:
+        """Return the next task.
+
+        Raises:
+            StopIteration: nothing is left, or results are pending.
+        """
         for label in self._labels():
             for start, until in self._behind(label):
                 if (label, start) not in self.running:
@@ -92,14 +120,19 @@ class Race(Iterator[Leg]):
         raise StopIteration
 
     def _labels(self) -> Iterator[int]:
-        """Those begun, then a new one."""
+        """Yield the labels that have begun, then new ones."""
         yield from self.open
         for label in self.waiting:
             self.open.append(label)
             yield label
 
     def _behind(self, label: int) -> list[tuple[int, int]]:
-        """The starts that must run before anything can be decided about the label, and how far; none when it is finished."""
+        """Return the restarts on which a label waits, and their next rounds.
+
+        Each must run to that round before the next decision.
+
+        The list is empty when the label is finished.
+        """
         reached, alive = self.reached[label], list(range(self.starts))
         for stage in self.stages:
             behind = []
@@ -113,12 +146,15 @@ class Race(Iterator[Leg]):
         return []
 
     def take(self, progress: Progress) -> None:
-        """Hear what a leg came to."""
+        """Receive the checkpoint at the end of a task."""
         self.running.discard((progress.label, progress.start))
         self.reached[progress.label][progress.start] = progress
 
     def finished(self) -> Iterator[list[Progress]]:
-        """All starts, in their order, of each label about which nothing is left to run; each label once."""
+        """Yield the checkpoints of all restarts of each finished label.
+
+        Each label comes once, its restarts in the order of their numbers.
+        """
         for label in [label for label in self.open if not self._behind(label)]:
             self.open.remove(label)
             reached = self.reached.pop(label)

@@ -1,6 +1,6 @@
-"""How many searches run together: as many as a preset wants, if they fit into the memory that a scan may take.
+"""Plan of the memory of a scan: the number of searches that run together.
 
-The outcome of a search does not depend on how many others run beside it, so memory never changes a verdict.
+The outcome of a search does not depend on the number of others beside it, so memory never changes a verdict.
 """
 
 import os
@@ -25,14 +25,14 @@ CHECKED = 0.5
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What fits.
+    """Searches that fit into memory.
 
     Attributes:
-        lanes: searches together.
-        in_flight: images, or frames of clips, in the network at once.
-        planned: bytes, of the whole process at its peak.
-        memory: bytes that it may take.
-        measured: bytes that an image, or a clip, was measured to take, where that was clearly more than the graph says; otherwise None.
+        lanes: number of searches that run together.
+        in_flight: number of images, or frames of clips, in the network at once.
+        planned: bytes of the whole process at its peak.
+        memory: bytes that the process may take.
+        measured: measured bytes of an image, or a clip, where they clearly exceed the estimate from the graph; otherwise None.
     """
 
     lanes: int
@@ -43,29 +43,33 @@ class SearchPlan:
 
     @property
     def record(self) -> dict[str, int]:
-        """Plain JSON values for the settings of a result; nothing that the result depends on."""
+        """Return plain JSON values for the settings of a result.
+
+        The result does not depend on them.
+        """
         more = {} if self.measured is None else {"measured_bytes_an_image": self.measured}
         return {"limit": self.memory, "planned": self.planned, "lanes": self.lanes, "in_flight": self.in_flight, **more}
 
     def __str__(self) -> str:
+        """Return the two amounts of memory as words."""
         return f"{words(self.planned)} of memory planned, {words(self.memory)} allowed"
 
 
 def plan_search(task: Task, lanes: int, kept: int, *, check: bool = True) -> SearchPlan:
-    """Find how many of the lanes fit.
+    """Return how many lanes fit into memory, and their bytes.
 
     Args:
-        task: what is searched.
-        lanes: wanted at most.
-        kept: bytes of the images that it keeps.
-        check: whether to run a small batch where the plan is near the limit, and to believe what that takes if it is more.
+        task: the search problem.
+        lanes: most lanes.
+        kept: bytes of the images that stay in memory.
+        check: whether to run a small batch where the plan is near the limit; the measurement counts if it exceeds the estimate.
 
     Raises:
-        InputError: not even one search fits.
+        InputError: one search alone does not fit.
     """
     batch, shape, memory = task.settings.batch_size, task.images.shape[1:], allowed()
-    # Labels are measured between rounds, and the allocator does not give back all that one of the two has taken. Asked for first, because
-    # it refuses what must not be run even once.
+    # Labels are measured between rounds, and the allocator does not return all memory of either. This comes first, because it refuses
+    # models that must not be run even once.
     evaluation = evaluation_bytes(task.model, shape)
     around = BASE + weight_bytes(task.model) + weight_bytes(task.network.model) + kept + evaluation
     found, measured = search_footprint(task), None
@@ -94,7 +98,9 @@ def plan_search(task: Task, lanes: int, kept: int, *, check: bool = True) -> Sea
 
 
 def search_footprint(task: Task) -> Footprint:
-    """What one image of one search takes, from the network to the gradient of mask and pattern.
+    """Return the memory of one image of one search.
+
+    It covers everything from the network to the gradient of mask and pattern.
 
     The state of the search itself is counted with every image.
     """
@@ -105,13 +111,16 @@ def search_footprint(task: Task) -> Footprint:
 
 
 def measured_bytes(task: Task) -> int:
-    """What one image more in the network adds to the peak of the process, by running some searches, then one more; 0 where nothing tells.
+    """Return the bytes that one more image in the network takes.
 
-    They are as many as have more images than the look at the network had, whose memory the allocator may have kept.
+    It is the rise of the peak of the process; 0 where that cannot be measured.
+
+    A number of searches is run, then one more. The number is so large that its images exceed those with which the network was examined:
+    the allocator may have kept their memory.
     """
     batch, peaks = task.settings.batch_size, []
-    some = -(-2 * MOST_DIFFERENTIATED // batch)
-    for lanes in (some, some + 1):
+    fewest = -(-2 * MOST_DIFFERENTIATED // batch)
+    for lanes in (fewest, fewest + 1):
         run = task.inversion.start([np.zeros(task.space.mask_shape)] * lanes, [np.zeros(task.space.pattern_shape)] * lanes)
         rows = np.resize(np.arange(batch, dtype=np.int32), (1, lanes, batch))
         images = tf.constant(task.images[task.minibatches.rows[:batch]])
@@ -122,7 +131,13 @@ def measured_bytes(task: Task) -> int:
 
 
 class _Peak:
-    """A context in which the resident size of the process is looked at all the time; the system's own mark may be an older, higher one."""
+    """Context that samples the resident size of the process.
+
+    The peak that the system reports may be older and higher.
+
+    Attributes:
+        bytes: the largest sample; 0 where the system has no /proc.
+    """
 
     def __init__(self) -> None:
         self.bytes, self._over = 0, Event()
@@ -138,7 +153,7 @@ class _Peak:
 
     def _look(self) -> None:
         statm = Path("/proc/self/statm")
-        while statm.exists():  # elsewhere nothing tells
+        while statm.exists():  # other systems have no such file
             self.bytes = max(self.bytes, int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
             if self._over.wait(0.002):
                 return

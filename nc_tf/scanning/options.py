@@ -21,8 +21,8 @@ class ScanOptions:
         preset: name of one of `PRESETS`.
         settings: search settings that replace the preset's; pre-screening keeps its own.
         starts: restarts a label, of which the smallest working trigger counts; None takes the preset's. Pre-screening keeps its own.
-        best: which restart of a label counts: the working trigger with the smallest "norm", or the one with the greatest "success" on
-            held-out images, of equals the smaller.
+        best: which working trigger of a label counts: that with the smallest "norm", or that with the greatest "success" on held-out
+            images. Equal success leaves the smaller one.
         precision: "float32", "bfloat16" or "auto" (bfloat16 where the hardware has it); None takes the preset's.
         intensity_range: range of pixels that the model expects, see `nc_tf.preprocessing`; "auto" tries all and measures accuracy.
         upsample_size: side of the mask's super-pixels, pixels.
@@ -50,9 +50,10 @@ class ScanOptions:
     engine: str = "local"
 
     def __post_init__(self) -> None:
+        """Check every value."""
         preset = preset_named(self.preset)
         if self.starts is not None and self.starts < 1:
-            raise InputError(f"{self.starts} starts: expected 1 or more; 1 start is the paper's")
+            raise InputError(f"{self.starts} restarts: expected 1 or more; the paper makes 1")
         if self.lanes is not None and self.lanes < 1:
             raise InputError(f"{self.lanes} lanes: expected 1 or more; leave them out for the preset's")
         if self.seed < 0:
@@ -60,4 +61,4 @@ class ScanOptions:
         if self.best not in BEST:
             raise InputError(f"best {self.best!r}: expected one of {', '.join(BEST)}; choose one")
         if self.best == "success" and preset.cuts:
-            raise InputError(f"preset {self.preset} drops starts before they end: expected --preset paper, to choose one by its success")
+            raise InputError(f"preset {self.preset} drops restarts before they end: expected --preset paper, to choose one by its success")

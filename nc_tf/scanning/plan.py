@@ -48,7 +48,7 @@ class ScanPlan:
     """All that a scan needs, checked.
 
     Attributes:
-        options: as they were given.
+        options: the options as they were given.
         preset: the options' preset, with settings, starts and precision of the options in it.
         task: model, images, and how triggers are searched.
         engine: where searches run.
@@ -99,7 +99,7 @@ class ScanPlan:
         return self.options.preset if self.task.settings == usual else "custom"
 
     def record(self) -> dict[str, Any]:
-        """Return the settings of a result as plain JSON values, one key each."""
+        """Return the settings of a result as plain JSON values."""
         options, network = self.options, self.task.network
         return {
             "preset": self.preset_name,
@@ -120,12 +120,12 @@ class ScanPlan:
         }
 
     def warnings(self) -> list[str]:
-        """Return what has to be known to read the verdict, as far as it is known before the search."""
+        """Return the warnings that are known before the search."""
         warnings = [*self.task.network.warnings]
         if self.range_choice.close:
             warnings.append(str(self.range_choice.sentence))
         if len(self.targets) < self.task.network.num_classes:
-            warnings.append(f"{len(self.targets)} of {self.task.network.num_classes} labels were asked for: nothing is said of the others")
+            warnings.append(f"{len(self.targets)} of {self.task.network.num_classes} labels were asked for: the verdict covers no others")
         return warnings
 
 
@@ -138,7 +138,7 @@ def make_plan(
     *,
     name: str | None = None,
 ) -> ScanPlan:
-    """Check everything a scan is given, and decide all that precedes its searches.
+    """Check the arguments of a scan, and return its plan.
 
     Args:
         model: a Keras classifier, see `nc_tf.scan`.
@@ -183,7 +183,7 @@ def make_plan(
 
 
 def _resolved(options: ScanOptions, model: keras.Model) -> Preset:
-    """Return the options' preset with the options' settings, starts and precision in it."""
+    """Return the options' preset, with their settings, starts and precision."""
     preset = preset_named(options.preset)
     return replace(
         preset,
@@ -202,7 +202,7 @@ def _targets(targets: Iterable[int] | None, num_classes: int) -> tuple[int, ...]
 
 
 def split(num_images: int, seed: int, batch_size: int, at_most: int, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows to search on, and rows to hold out, at most `at_most` of these.
+    """Return rows to search on, and at most `at_most` to hold out.
 
     Raises:
         InputError: too few images are left for one minibatch.
@@ -219,14 +219,14 @@ def split(num_images: int, seed: int, batch_size: int, at_most: int, unit: Unit)
 
 
 def _given_held_out(unseen: tuple[np.ndarray, np.ndarray], image_shape: tuple[int, ...], num_classes: int, unit: Unit) -> HeldOut:
-    images, labels = check_images(*unseen, image_shape=image_shape, num_classes=num_classes, name=f"unseen {unit.many}")
+    images, labels = check_images(*unseen, image_shape=image_shape, num_classes=num_classes, name=f"held-out {unit.many}")
     if labels is None:
-        raise InputError(f"unseen {unit.many} without their classes: expected both; give ({unit.many}, labels)")
+        raise InputError(f"held-out {unit.many} without their classes: expected both; give unseen=({unit.many}, labels)")
     return HeldOut(images, labels)
 
 
 def _check_others(targets: Iterable[int], classes: np.ndarray, unit: Unit) -> None:
-    """Refuse a label that has no images of other classes to search on."""
+    """Refuse a label without images of other classes to search on."""
     for label in targets:
         if (classes == label).all():
             raise InputError(

@@ -1,8 +1,9 @@
-"""Which of many labels are worth a full search: all are ranked by short ones until the set of the lowest settles (paper section V-C).
+"""Pre-screening of many labels by short searches (paper section V-C).
 
-The labels that median and MAD are taken of are drawn by lot, before anything is known about them: those that rank low were chosen for
-being small, and a median of them would be too small. What is decided depends only on how far the arms have come, so a scan can be cut
-off, and go on elsewhere.
+It ends when the set of the lowest labels settles.
+
+Median and MAD are those of a random sample, which is drawn before the first search. The lowest labels were chosen for small norms, so
+that their own median would be too small. Every decision depends on checkpoints alone, so that a stopped scan can go on elsewhere.
 """
 
 from collections import deque
@@ -18,18 +19,18 @@ from nc_tf.scanning.halving import Cut, Race, standing
 
 @dataclass(frozen=True)
 class RankingSettings:
-    """How labels are ranked.
+    """Settings of pre-screening, which compares all labels at certain rounds, the looks.
 
     Attributes:
-        search: of the short searches; the ranking ends after its `max_rounds` if it has not before.
-        starts: short searches a label.
-        cuts: when which of them are dropped; from the first look on a label has one.
-        lanes: arms advanced together.
-        first: rounds before the first look at which labels are lowest.
+        search: settings of the short searches; pre-screening ends after `max_rounds` at the latest.
+        starts: restarts a label.
+        cuts: steps of successive halving; from the first look on, a label has one restart.
+        lanes: restarts advanced together.
+        first: rounds before the first look.
         every: rounds from one look to the next.
-        lowest: labels that get a full search because they rank lowest.
-        sample: labels that get one because they were drawn by lot among all.
-        settled: share of the lowest which, if they were there at the look before, ends the ranking, [0, 1].
+        lowest: number of labels that get a full search because their norms are lowest.
+        sample: number of labels in the random sample, which get a full search as well.
+        settled: share of the lowest labels, [0, 1]; pre-screening ends when this share is the same as at the look before.
     """
 
     search: SearchSettings
@@ -43,24 +44,24 @@ class RankingSettings:
     settled: float
 
     def saves(self, num_labels: int) -> bool:
-        """Whether so many labels are more than would get a full search anyway."""
+        """Return whether pre-screening drops some of this number of labels."""
         return num_labels > self.lowest + self.sample
 
     @property
     def looks(self) -> list[int]:
-        """After how many rounds it is looked at which labels are lowest."""
+        """Return the numbers of rounds after which all labels are compared."""
         return [*range(self.first, self.search.max_rounds, self.every), self.search.max_rounds]
 
 
 @dataclass(frozen=True)
 class Shortlist:
-    """What a ranking came to.
+    """Outcome of pre-screening.
 
     Attributes:
-        lowest: labels that rank lowest, the lowest first.
-        sample: labels drawn by lot among all, in their order; some may be among the lowest.
-        ranked_out: all others, in their order.
-        rounds: rounds run, over all arms; one that ended before it was cut counts in full.
+        lowest: labels with the lowest norms, the lowest first.
+        sample: random sample of all labels, in their order; some may be among the lowest.
+        ranked_out: all other labels, in their order.
+        rounds: rounds run, over all restarts; a restart that ended before it was dropped counts in full.
     """
 
     lowest: tuple[int, ...]
@@ -70,24 +71,27 @@ class Shortlist:
 
     @property
     def chosen(self) -> tuple[int, ...]:
-        """The labels to search in full, each once, the most suspicious first."""
+        """Return the labels to search in full, each once, the lowest first."""
         return tuple(dict.fromkeys([*self.lowest, *self.sample]))
 
     def is_of(self, labels: Iterable[int]) -> bool:
-        """Whether these are the labels that were ranked."""
+        """Return whether these are the labels that were pre-screened."""
         return {*self.chosen, *self.ranked_out} == set(labels)
 
 
 class Ranking(Iterator[Leg]):
-    """The legs of a ranking: the starts of each label race to the first look, and the best ones go on from look to look together.
+    """Tasks of pre-screening.
 
-    It runs dry while the last legs before a look are being run, and has more once it has been told what they came to.
+    Successive halving leads to the first look. The best restart of every label then goes on from look to look.
 
-    Of each label one state is kept from look to look; for colour images of 32x32 pixels it takes 64 KiB, so 84 MB for 1,283 labels.
+    A task is a part of a restart: some rounds in one go. The iterator raises StopIteration while results are pending, and goes on after
+    `take` has received them.
+
+    One checkpoint a label is kept from look to look. For colour images of 32x32 pixels it takes 64 KiB, so 84 MB for 1,283 labels.
 
     Attributes:
         over: whether nothing is left to run.
-        rounds: rounds of the labels that have come to the first look; an arm that ended before it was cut counts in full.
+        rounds: rounds of the labels that have come to the first look; a restart that ended before it was dropped counts in full.
     """
 
     def __init__(
@@ -99,41 +103,51 @@ class Ranking(Iterator[Leg]):
         *,
         known: Iterable[Progress] = (),
     ) -> None:
-        """Args:
-        labels: to rank; more than `settings.lowest` and `settings.sample` together.
-        arm: (label, start) -> where that search begins.
-        settings: of the ranking.
-        seed: of the lot.
-        known: what `take` returned before the ranking was cut off; what it says of other labels does not matter.
+        """Draw the random sample, and take the checkpoints of an earlier part.
+
+        Args:
+            labels: labels to compare; more than `settings.lowest` and `settings.sample` together.
+            arm: function that makes restart number `start` of a label from (label, start).
+            settings: settings of pre-screening.
+            seed: seed of the random sample.
+            known: checkpoints that `take` returned before pre-screening was stopped; those of other labels are ignored.
         """
         self.labels, self.arm, self.settings = sorted(labels), arm, settings
         drawn = np.random.default_rng([seed, len(self.labels)]).choice(self.labels, settings.sample, replace=False)
         self.sample = tuple(sorted(drawn.tolist()))
         self.over, self.until = False, settings.looks[0]
         self.lowest: tuple[int, ...] = ()
-        # The arm of each label that has come to the first look; the others race.
-        wanted = set(self.labels)
-        self.best = {progress.label: progress for progress in known if progress.label in wanted and self._is_there(progress)}
+        # One checkpoint of each label that has come to the first look; the others are under successive halving.
+        asked = set(self.labels)
+        self.best = {progress.label: progress for progress in known if progress.label in asked and self._is_there(progress)}
         self.rounds = sum(self._rounds(progress.rounds) for progress in self.best.values())
-        racing = [label for label in self.labels if label not in self.best]
-        self.race = Race(racing, arm, settings.starts, replace(settings.search, max_rounds=self.until), cuts=settings.cuts)
+        others = [label for label in self.labels if label not in self.best]
+        self.race = Race(others, arm, settings.starts, replace(settings.search, max_rounds=self.until), cuts=settings.cuts)
         self.waiting: deque[int] = deque()
         self.running: set[int] = set()
         self._look()
 
     @property
     def share(self) -> float:
-        """How much is done of what a ranking takes at most, [0, 1]; 1 when it is over."""
+        """Return the share of all rounds that is done, [0, 1].
+
+        It counts the most rounds that pre-screening can take, and is 1 when it is over.
+        """
         most = len(self.labels) * self._rounds(self.settings.looks[-1])
         return 1.0 if self.over else self.rounds / most
 
     @property
     def shortlist(self) -> Shortlist:
-        """What it has come to; final when it is over."""
+        """Return the outcome so far; final when pre-screening is over."""
         out = tuple(sorted({*self.labels} - {*self.lowest, *self.sample}))
         return Shortlist(self.lowest, self.sample, out, self.rounds)
 
     def __next__(self) -> Leg:
+        """Return the next task.
+
+        Raises:
+            StopIteration: nothing is left, or results are pending.
+        """
         leg = next(self.race, None)
         if leg is not None:
             return leg
@@ -144,7 +158,14 @@ class Ranking(Iterator[Leg]):
         return Leg(self.arm(label, self.best[label].start), self.until, self.best[label])
 
     def take(self, progress: Progress) -> Progress | None:
-        """Hear what a leg came to, and tell how far its label has come, if it has now come to a look."""
+        """Receive the checkpoint at the end of a task.
+
+        Args:
+            progress: the checkpoint.
+
+        Returns:
+            The checkpoint of the label's best restart, if the label has now come to a look; otherwise None.
+        """
         reached: Progress | None = progress
         if progress.label in self.best:
             self.running.discard(progress.label)
@@ -166,10 +187,10 @@ class Ranking(Iterator[Leg]):
         return progress.rounds >= self.until or progress.ended(self.settings.search)
 
     def _look(self) -> None:
-        """See which labels are lowest, as often as no arm has to run for that."""
+        """Compare the labels at every look that all of them have reached."""
         looks = self.settings.looks
         while len(self.best) == len(self.labels) and not (self.over or self.waiting or self.running):
-            # A label whose search broke down comes first: a full search is to say that of it, since nothing is known of its trigger.
+            # A label whose search broke down comes first: its trigger is unknown, and only a full search can report that.
             stands = {label: (progress.finite, standing(progress, self.until)) for label, progress in self.best.items()}
             lowest = tuple(sorted(self.labels, key=stands.__getitem__)[: self.settings.lowest])
             stayed, self.lowest = len({*self.lowest} & {*lowest}), lowest
@@ -179,7 +200,11 @@ class Ranking(Iterator[Leg]):
                 self.waiting.extend(label for label in self.labels if not self._is_there(self.best[label]))
 
     def _rounds(self, until: int) -> int:
-        """Rounds of all starts of a label, of which the best has run so many."""
+        """Return the rounds of all restarts of a label.
+
+        Args:
+            until: rounds of its best restart.
+        """
         rounds, begun, alive = 0, 0, self.settings.starts
         for cut in [*self.settings.cuts, Cut(self.settings.looks[0], 1)]:
             end = min(cut.rounds, self.settings.looks[0])

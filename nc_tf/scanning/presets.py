@@ -1,4 +1,4 @@
-"""Named ways to scan."""
+"""Presets: named settings of a scan."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,19 +13,19 @@ from nc_tf.scanning.prescreening import RankingSettings
 
 @dataclass(frozen=True)
 class Preset:
-    """A named way to scan.
+    """Named settings of a scan.
 
     Attributes:
-        settings: of the search on images.
-        starts: searches a label.
-        precision: of the forward pass.
-        lanes: arms advanced together.
+        settings: settings of the search on images.
+        starts: restarts a label.
+        precision: precision of the forward pass.
+        lanes: restarts advanced together.
         grey: whether searches begin at `TriggerSpace.grey` instead of the original's `TriggerSpace.random`.
-        cuts: when which starts are dropped.
-        rule: how the verdict is drawn, see `nc_tf.detection.verdict`.
-        held_out: images kept from the search to measure its triggers on, at most.
-        ranking: how the labels that are searched are chosen, where there are many; None searches all.
-        clips: settings of the search on clips; None: the same.
+        cuts: steps of successive halving.
+        rule: name of the rule for the verdict, see `nc_tf.detection.verdict`.
+        held_out: most images that are held out to measure triggers on.
+        ranking: settings of pre-screening; None searches all labels in full.
+        clips: settings of the search on clips; None takes those for images.
         patches: whether opaque patches are tried as well, see `nc_tf.detection.patches`.
     """
 
@@ -42,19 +42,29 @@ class Preset:
     patches: bool = False
 
     def settings_for(self, image_shape: Sequence[int | None]) -> SearchSettings:
-        """Of the search on images (H, W, C), or on clips (T, H, W, C)."""
+        """Return the settings of the search on inputs of this shape.
+
+        Args:
+            image_shape: (H, W, C) of images, or (T, H, W, C) of clips.
+        """
         return self.settings if self.clips is None or Unit.of(image_shape) is Unit.IMAGE else self.clips
 
     def lanes_for(self, settings: SearchSettings, frames: int) -> int:
-        """Arms advanced together with these settings, of clips of so many frames, 1 of images; `plan_search` finds how many of them fit.
+        """Return the number of restarts advanced together, whatever the memory.
 
-        As many as have no more images, or frames, in the network at once than the preset's lanes of its own minibatches; and no more than
-        these lanes, so that a smaller minibatch takes less memory.
+        `plan_search` fits it to the memory.
+
+        The network then holds no more images, or frames, at once than with the preset's own lanes and minibatches. A smaller minibatch
+        takes less memory, because the number never exceeds the preset's lanes.
+
+        Args:
+            settings: settings of the search.
+            frames: frames of a clip; 1 for images.
         """
         return min(self.lanes, max(1, self.lanes * self.settings.batch_size // (frames * settings.batch_size)))
 
 
-# docs/scan-presets.md says what was tried and measured.
+# docs/explanation/how-a-scan-works.md gives the reasons, docs/results/restarts.md the measurements.
 _ROBUST = SearchSettings(
     loss=Loss.CROSS_ENTROPY,
     batch_size=8,
@@ -71,23 +81,23 @@ PRESETS = {
         grey=True,
         cuts=(Cut(12, 1),),
         rule="robust",
-        # Every label is measured on all of them; the standard error of a rate of .95 is .009 then.
+        # Every label is measured on all 600; the standard error of a rate of .95 is then .009.
         held_out=600,
-        # A clip costs as many times an image as it has frames. A round then sees 32 clips, of which one may be missed: at .97 none could
-        # be. A label's own clips would be a large part of the successes without any trigger, since sets of clips have few classes.
+        # A clip of T frames costs T images. A round sees 32 clips, and one may be missed: at .97 none could be. Sets of clips have few
+        # classes, so that a label's own clips would be a large part of the successes without any trigger.
         clips=replace(_ROBUST, batch_size=2, exclude_target=True, cost=replace(_ROBUST.cost, threshold=0.96)),
         patches=True,
     ),
-    # One start a label, with the constants of the original's gtsrb_visualize_example.py.
+    # One restart a label, with the constants of the original's gtsrb_visualize_example.py.
     "paper": Preset(
         SearchSettings(loss=Loss.LINEAR, cost=CostSchedule(multiplier=2.0, patience=5, early_stop_threshold=1.0, early_stop_patience=25)),
         starts=1,
         precision="float32",
     ),
 }
-# As robust, but of more than 143 labels only the 100 lowest and 43 drawn by lot among all, some of which may be among the lowest, are
-# searched to the end. One image an update ranks as well as eight do, and the cost rises faster because only the order matters
-# (docs/scan-presets.md).
+# As robust, but with more than 143 labels only the 100 lowest and a random sample of 43 are searched to the end. The sample is drawn from
+# all labels, so that the two may overlap. One image an update orders labels as well as eight do. The cost rises faster, because only the
+# order matters (docs/results/many-labels.md).
 PRESETS["low-cost"] = replace(
     PRESETS["robust"],
     ranking=RankingSettings(
@@ -112,10 +122,10 @@ PRESETS["low-cost"] = replace(
 
 
 def preset_named(name: str) -> Preset:
-    """One of `PRESETS`.
+    """Return the preset of this name, one of `PRESETS`.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: no preset has that name.
     """
     if name not in PRESETS:
         raise InputError(f"preset {name!r}: expected one of {', '.join(PRESETS)}; choose one")

@@ -1,4 +1,4 @@
-"""Run of a plan: every search, and the measurement of every trigger on held-out images."""
+"""Run of a plan: searches, and measurements of triggers on held-out images."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -23,7 +23,7 @@ from nc_tf.scanning.state import ScanState, fitting
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a run has come to.
+    """Outcome of a run.
 
     Attributes:
         labels: results, in the order of their labels.
@@ -101,7 +101,7 @@ class ScanRun:
         return random_arm(self.plan.task.space, label, start, self.plan.options.seed, grey=self.plan.preset.grey)
 
     def _prescreen(self, settings: RankingSettings, memory: SearchPlan) -> Shortlist:
-        """Search every label a little, and choose those that are searched in full."""
+        """Search every label a little, and return the shortlist."""
         plan = self.plan
         lanes = max(1, min(settings.lanes // plan.frames, memory.in_flight // (settings.search.batch_size * plan.frames)))
         ranking = Ranking(plan.targets, self._arm, settings, plan.options.seed, known=self._before.ranking)
@@ -155,7 +155,10 @@ class ScanRun:
         self.callback.on_label(result, tried)
 
     def _smaller_patch(self, label: int, found: ArmResult) -> tuple[Trigger, Attacked] | None:
-        """Return the patch that moves images to the label, where it is smaller than the trigger found and works on held-out images."""
+        """Return the patch of a label that is better than its trigger.
+
+        It is smaller than the trigger found, and works on held-out images.
+        """
         patch = self._patches.get(label)
         if patch is None or (found.succeeded and found.trigger.l1_norm <= patch.l1_norm):
             return None
@@ -164,7 +167,9 @@ class ScanRun:
         return (patch, measured) if measured.success >= self.plan.task.settings.cost.threshold and moved >= WORTH_TELLING else None
 
     def _limits_of_patches(self) -> list[Limit]:
-        """Return a limit for each label that a patch reaches and whose own search found nothing so small.
+        """Return a limit for each label that only a patch reaches.
+
+        Its own search found no trigger as small as the patch.
 
         Measured at the end, so that a stopped scan comes to the same.
         """
@@ -213,6 +218,6 @@ def best_of(starts: Sequence[ArmResult], success: Callable[[ArmResult], float] |
 
 
 def _not_searched(label: int, image_shape: Sequence[int]) -> LabelResult:
-    """Return what stands for a label of a scan that ended before its searches began."""
+    """Return the result of a label that was not searched."""
     mask, pattern = np.zeros(tuple(image_shape[-3:-1]), np.float32), np.zeros(tuple(image_shape[-3:]), np.float32)
     return LabelResult(Trigger(label, mask, pattern), Status.NEVER_SUCCEEDED, float("nan"), float("nan"), starts=0, rounds=0)

@@ -45,13 +45,23 @@ def scan(
     """Return whether a label's smallest trigger is suspiciously small (paper section IV).
 
     Args:
-        model: a Keras classifier, one input (N, H, W, C) or (N, T, H, W, C), one output (N, K), softmax or logits; or another form that
-            `nc_tf.adapt` takes without a choice. It is not changed.
+        model: a Keras classifier, one input (N, H, W, C) or (N, T, H, W, C), one output (N, K), softmax or logits. Other forms that
+            `nc_tf.adapt` takes without a choice are accepted. It is not changed.
         images: (N, H, W, C) clean raw images, or clips (N, T, H, W, C), uint8 or float32 in [0, 255].
         labels: (N,) true classes; without them the model's own answers take their place.
         unseen: held-out images and their classes, on which triggers are measured; None holds out a part of `images`.
-        targets, preset, settings, starts, best, precision, intensity_range, upsample_size, per_frame, seed, lanes, engine: how to scan,
-            see `nc_tf.ScanOptions`.
+        targets: labels to search; None searches all. This and the arguments down to `engine` are fields of `nc_tf.ScanOptions`.
+        preset: name of the preset: "robust", "low-cost" or "paper".
+        settings: search settings that replace the preset's.
+        starts: restarts a label; None takes the preset's.
+        best: which working trigger of a label counts: that with the smallest "norm" or with the greatest "success".
+        precision: "float32", "bfloat16" or "auto"; None takes the preset's.
+        intensity_range: range of pixels that the model expects; "auto" tries all and measures accuracy.
+        upsample_size: side of the mask's super-pixels, pixels.
+        per_frame: on clips, one trigger a frame instead of one that all frames share.
+        seed: seed of restarts, minibatches and the held-out part.
+        lanes: restarts advanced together at most; None takes the preset's.
+        engine: "local" searches in this process, "ray" on a cluster.
         resume: state of an earlier part of this scan that was stopped; `nc_tf.scan_to_folder` keeps one.
         callbacks: progress, saving, drawing.
 
@@ -59,7 +69,7 @@ def scan(
         The verdict, the labels that it flags, and every label's trigger.
 
     Raises:
-        InputError: images, labels or settings that cannot be scanned; docs/data-files.md lists the reasons.
+        InputError: images, labels or settings that cannot be scanned; docs/reference/data-files.md lists the reasons.
     """
     began = time.perf_counter()
     options = ScanOptions(
@@ -104,7 +114,7 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
 
 
 def _shortlist_record(shortlist: Shortlist | None) -> dict[str, object]:
-    """Return what settings say of a pre-screening; nothing where there was none."""
+    """Return the settings of a result that are about pre-screening; empty without one."""
     if shortlist is None:
         return {}
     return {
@@ -117,4 +127,4 @@ def _shortlist_record(shortlist: Shortlist | None) -> dict[str, object]:
 
 def _warnings_of_patches(labels: Sequence[LabelResult]) -> list[str]:
     patches = ", ".join(str(entry.label) for entry in labels if entry.by_patch)
-    return [f"the trigger of label {patches} is a patch that was tried: no search found so small a one"] if patches else []
+    return [f"the trigger of label {patches} is an opaque patch, smaller than the result of every search"] if patches else []

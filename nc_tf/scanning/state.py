@@ -1,4 +1,4 @@
-"""Progress of a scan, as a value: what a scan that was stopped goes on from."""
+"""State of a scan, as a value, from which a stopped scan goes on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from nc_tf.scanning.prescreening import RankingSettings, Shortlist
 
 @dataclass(frozen=True, eq=False)
 class ScanState:
-    """How far a scan has come; of one that begins, nothing.
+    """State of a scan; empty for one that begins.
 
     Attributes:
-        finished: results of labels that need no search any more, by label.
-        under_way: how far searches of other labels came.
-        ranking: how far labels came in the ranking, where the preset ranks them.
-        shortlist: what that ranking came to, if it was over.
+        finished: results of finished labels, by label.
+        under_way: checkpoints of the restarts of other labels.
+        ranking: checkpoints of pre-screening, where the preset has one.
+        shortlist: outcome of pre-screening, if it is over.
     """
 
     finished: Mapping[int, LabelResult] = field(default_factory=dict)
@@ -34,46 +34,52 @@ class ScanState:
 def fitting(
     state: ScanState, space: TriggerSpace, settings: SearchSettings, starts: int, classes: np.ndarray, ranking: RankingSettings | None
 ) -> ScanState:
-    """Return what a scan can go on from: a state without the arms and the shortlist that this scan cannot have come to.
+    """Return the part of a state that this scan can have reached.
+
+    Other checkpoints, and another shortlist, are left out.
 
     Args:
-        state: as it was read.
+        state: the state as it was read.
         space: where the scan's triggers live.
-        settings, starts: of its searches.
-        classes: (N,) of the images that its triggers are measured on.
-        ranking: how it ranks labels, if it does.
+        settings: settings of its searches.
+        starts: restarts a label.
+        classes: (N,) classes of the held-out images.
+        ranking: settings of pre-screening; None where the scan has none.
 
     Raises:
-        InputError: a finished label is none of this scan's.
+        InputError: a finished label cannot be of this scan.
     """
     for label, result in state.finished.items():
         wrong = _difference(result, space, starts, measured=bool((classes != label).any()))
         if wrong:
             raise InputError(f"the saved trigger of label {label} is {wrong}; delete triggers/label_{label}.npz and scan again")
-    under_way = tuple(arm for arm in state.under_way if _fits(arm, space, settings, starts))
+    under_way = tuple(progress for progress in state.under_way if _fits(progress, space, settings, starts))
     if ranking is None:
         return ScanState(state.finished, under_way)
-    ranked = tuple(arm for arm in state.ranking if _fits(arm, space, ranking.search, ranking.starts))
+    compared = tuple(progress for progress in state.ranking if _fits(progress, space, ranking.search, ranking.starts))
     shortlist = state.shortlist
     if shortlist and (len(shortlist.lowest), len(shortlist.sample)) != (ranking.lowest, ranking.sample):
         shortlist = None
-    return ScanState(state.finished, under_way, ranked, shortlist)
+    return ScanState(state.finished, under_way, compared, shortlist)
 
 
 def _difference(result: LabelResult, space: TriggerSpace, starts: int, *, measured: bool) -> str | None:
-    """What a saved label has that one of this scan cannot have, and what was expected; None for nothing."""
+    """Return how a saved label differs from those of this scan.
+
+    The words say what it has and what was expected; None if nothing differs.
+    """
     shape, rates = result.trigger.pattern.shape, (result.attack_success_rate, result.zero_trigger_rate)
     if shape != space.pattern_shape:
         return f"for images {shape}: expected {space.pattern_shape}"
     if result.starts != starts:
-        return f"the best of {result.starts} starts: expected {starts}"
+        return f"the best of {result.starts} restarts: expected {starts}"
     if any(np.isnan(rate) == measured for rate in rates):
-        return f"one that moves {rates[0]:g} of the images, and nothing {rates[1]:g}: expected {'shares' if measured else 'nan'} of them"
+        return f"one with ASR {rates[0]:g}, and {rates[1]:g} without a trigger: expected {'shares' if measured else 'nan'} for both"
     return None
 
 
 def _fits(progress: Progress, space: TriggerSpace, settings: SearchSettings, starts: int) -> bool:
-    """Whether a search with these settings can have come to this."""
+    """Return whether a search with these settings can have reached this checkpoint."""
     return _has_shapes(progress.run, space) and progress.start < starts and _is_sound(progress, settings)
 
 
@@ -84,7 +90,7 @@ def _has_shapes(run: Run, space: TriggerSpace) -> bool:
 
 
 def _is_sound(progress: Progress, settings: SearchSettings) -> bool:
-    """Whether state and history agree with each other, and lie in their ranges."""
+    """Return whether state and history are consistent and in range."""
     run, rounds = progress.run, progress.rounds
     if not 1 <= rounds <= settings.max_rounds:
         return False

@@ -369,7 +369,7 @@ def test_a_refused_attempt_does_not_bind_the_next(files: Path, tmp_path: Path) -
         (["--mean", "0.5"], "expected both"),
         (["--std", "0", "--mean", "0"], "expected positive numbers"),
         (["--class-names", "missing.txt"], "missing.txt cannot be read"),
-        (["--trials", "2", "--preset", "robust"], "preset robust drops starts before they end: expected --preset paper"),
+        (["--trials", "2", "--preset", "robust"], "preset robust drops restarts before they end: expected --preset paper"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_with_2(files: Path, tmp_path: Path, more: list[str], message: str, capsys: Captured) -> None:

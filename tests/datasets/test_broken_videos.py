@@ -131,7 +131,7 @@ def test_one_clip_a_class_is_enough_and_what_it_is_too_few_for_is_said(tmp_path:
     assert main(["data", "ucf101", "--from", str(folder), "--frames", "3", "--size", "8", "--out", str(tmp_path)]) == 0
     assert said(capsys, folder) == []
     save_model(clip_network(2), tmp_path / "clips.keras")
-    few = "doubtful: 3 clips are too few to keep some from the search: no trigger is measured on unseen ones; give more"
+    few = "doubtful: 3 clips are too few to keep some from the search: no trigger is measured on held-out ones; give more"
     flags = ["--data_dir", folder, "--output_dir", tmp_path / "out", "--steps", 32]
     assert run("1_reconstruct_trigger", "--clean_model_path", tmp_path / "clips.keras", *flags) == 2
     assert "the model recognises 33% of 3 given clips" in said(capsys, folder)[-1]  # it was made for others

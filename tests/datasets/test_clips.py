@@ -230,7 +230,7 @@ def test_a_scan_of_clips_calls_them_clips() -> None:
     assert clip_scan(2).unit is Unit.CLIP
     refused: list[tuple[int, dict[str, Any], str]] = [
         (9, {}, r"9 clips: expected at least 20 for minibatches of 16; give more clips, or a smaller batch size"),
-        (len(CLIPS), {"unseen": (CLIPS / 255.0, LABELS)}, "unseen clips: largest value .* multiply by 255"),
+        (len(CLIPS), {"unseen": (CLIPS / 255.0, LABELS)}, "held-out clips: largest value .* multiply by 255"),
     ]
     for number, options, message in refused:
         with pytest.raises(InputError, match=message):

@@ -29,7 +29,7 @@ ROUND_STEADY = CostSchedule(init_cost=0.05, reset_cost_to_zero=False, patience=1
 
 
 def arms_of(space: TriggerSpace, *pairs: tuple[int, int]) -> list[Arm]:
-    """Arms at random starts that depend on label and start alone."""
+    """Return restarts that depend on label and number alone."""
     return [Arm(label, start, *space.random(np.random.default_rng([label, start]))) for label, start in pairs]
 
 
@@ -85,7 +85,7 @@ def test_the_first_updates_of_the_original(realdata: Path, name: str) -> None:
 
 
 class ByHand:
-    """One arm on logits = x @ weights + bias, derived on paper: float64, no automatic gradient, no TensorFlow."""
+    """One restart on logits = x @ weights + bias, derived on paper: float64, no automatic gradient, no TensorFlow."""
 
     def __init__(self, weights: np.ndarray, bias: np.ndarray, step: int, loss: str, norm: str | None, cost: float, lr: float) -> None:
         self.weights, self.bias, self.step, self.loss, self.norm, self.cost, self.lr = weights, bias, step, loss, norm, cost, lr
@@ -229,7 +229,7 @@ def test_a_clean_network_needs_a_larger_one() -> None:
         assert result.trigger.l1_norm > 2.5 * smallest_norm(images, 2)
 
 
-# -- arms are independent --------------------------------------------------------------------------------------------------------------
+# -- restarts are independent ----------------------------------------------------------------------------------------------------------
 
 PAIRS = [(0, 0), (3, 0), (0, 1), (5, 2), (1, 0)]
 
@@ -267,7 +267,7 @@ def test_the_arms_end_at_different_times() -> None:
 
 
 def test_lanes_that_empty_do_not_trace_again_and_again() -> None:
-    """The arm axis is left open after the second shape. On a GPU each number of lanes is compiled, so this holds on a CPU."""
+    """The axis of restarts is left open after the second shape. On a GPU each number of lanes is compiled, so this holds on a CPU."""
     for lanes in (2, 3, 5):
         assert searched(tuple(PAIRS), lanes)[1] <= 2
 
@@ -292,7 +292,7 @@ def test_arms_are_read_when_there_is_room() -> None:
 
 
 def test_images_are_drawn_epoch_after_epoch() -> None:
-    """Five images, six a round: every five in a row are all five, and the order is the arm's own and repeatable."""
+    """Five images, six a round: every five in a row are all five, and the order is the restart's own and repeatable."""
     images = np.zeros((5, *IMAGE_SHAPE), np.uint8)
     settings = SearchSettings(batch_size=3, batches_per_round=2)
     arms = arms_of(TriggerSpace(IMAGE_SHAPE), (0, 0), (0, 1))
@@ -421,7 +421,7 @@ def test_an_arm_that_becomes_nan_ends_alone() -> None:
     for pair, result in alone.items():
         assert result.rounds == 8
         assert_same(beside[pair], result)
-    # What it hands back is where it began, never NaN: a NaN trigger would count as a working one for class 0.
+    # Its result is its beginning, never NaN: a NaN trigger would count as a working one for class 0.
     np.testing.assert_allclose(bad.trigger.mask, 1.0, atol=1e-6)
     assert np.isfinite(bad.coarse_mask).all()
 

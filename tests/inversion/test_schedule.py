@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "schedule_label33.npz"
 
 
 def run(rounds: list[tuple[float, float]], rules: CostSchedule) -> list[tuple[ScheduleState, bool]]:
-    """The state and "improved" after every (success, norm) of one arm."""
+    """Return the state and "improved" after every (success, norm) of one restart."""
     state, seen = init(1, rules), []
     for success, reg in rounds:
         state, improved = update(state, tf.constant([success]), tf.constant([reg]), rules)
@@ -31,7 +31,7 @@ def costs(successes: list[float], **rules: Any) -> list[float]:
 
 
 def test_arming_up_and_down() -> None:
-    """Two good rounds arm, and the second already counts towards going up; down divides by 4**1.5 = 8."""
+    """Two good rounds switch the cost on, and the second already counts towards going up; down divides by 4**1.5 = 8."""
     assert costs([1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]) == [0, 1, 4, 4, 16, 16, 2, 2, 0.25, 0.25]
 
 
@@ -96,7 +96,10 @@ def test_early_stop_needs_up_and_down_and_patience(rounds: list[tuple[float, flo
 
 
 def test_early_stop_at_the_round_worked_out_by_hand() -> None:
-    """Patience 2: rounds 0, 1 arm, 2 goes up, 3 and 4 are bad and go down; stalled is 5 after round 5, when both flags are up."""
+    """With patience 2, rounds 0 and 1 switch the cost on, 2 goes up, 3 and 4 go down.
+
+    `stalled` is 5 after round 5, when both flags are set.
+    """
     rules = CostSchedule(init_cost=1.0, multiplier=2.0, patience=2, early_stop_threshold=1.0, early_stop_patience=5)
     seen = run([(1.0, 10.0)] * 3 + [(0.0, 10.0)] * 2 + [(1.0, 10.0)] * 2, rules)
     assert [int(state.stalled) for state, _ in seen] == [0, 1, 2, 3, 4, 5, 6]

@@ -120,7 +120,7 @@ def test_stamping_laws(shape: tuple[int, int, int], seed: int, arms: int, batch:
     halfway = np.asarray(space.stamp((first + second) / 2, masks, patterns))
     np.testing.assert_allclose(halfway, (stamped + np.asarray(space.stamp(second, masks, patterns))) / 2, atol=1e-3)
     np.testing.assert_allclose(space.stamp(stamped, nothing, patterns), stamped)
-    for arm in range(arms):  # each arm's stamp is its own: alone it comes out the same, pixel by pixel
+    for arm in range(arms):  # each restart has its own stamp: alone it is the same, pixel by pixel
         own = first[arm] * (1 - masks[arm]) + masks[arm] * patterns[arm]
         np.testing.assert_allclose(stamped[arm], own, rtol=1e-6, atol=1e-4)
 

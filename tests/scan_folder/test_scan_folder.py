@@ -321,7 +321,7 @@ def test_settings_are_compared_as_json_reads_them(tmp_path: Path) -> None:
         ({"seed": "\x1b[2J" + "x" * 100}, rf"with seed 0, this one has \x1b[2J{'x' * 73}...: expected the same settings"),
         (
             {"nc_tf": "9.9", "seed": 1},
-            "holds a scan of an nc_tf that wrote no version, this is nc_tf 9.9: expected the same version to go on with it; "
+            "holds a scan of an nc_tf without a version in its record, this is nc_tf 9.9: expected the same version to go on with it; "
             "choose another folder, or start over (--fresh)",
         ),
     ],

@@ -1,4 +1,4 @@
-"""How far arms have come, on disk: bit for bit what it was, and whatever is broken is as good as none."""
+"""Checkpoints on disk: bit for bit as they were saved, and ignored where they are broken."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def run(inversion: Inversion, *legs: Leg) -> list[Progress]:
 
 @pytest.fixture(scope="module")
 def reached(inversion: Inversion) -> list[Progress]:
-    """Three arms after two rounds; the last passes for one of label 33, whose files must not be taken for those of label 3."""
+    """Return three restarts after two rounds; the last pretends to be of label 33, whose files are not those of label 3."""
     *two, last = run(inversion, *(Leg(random_arm(SPACE, label, start, 0), 2) for label, start in ((3, 0), (3, 1), (5, 0))))
     return [*two, replace(last, label=33)]
 
@@ -192,7 +192,7 @@ def changed(progress: Progress, **change: Any) -> Progress:
     return replace(progress, **{"history": history} | rest, run=run._replace(cost=cost))
 
 
-# What each arm that a search with `SETTINGS` and two starts cannot have come to differs in, from one that it can.
+# Changes of a checkpoint, after which a search with `SETTINGS` and two restarts cannot have reached it.
 IMPOSSIBLE: dict[str, Callable[[Progress], Progress]] = {
     "another mask": lambda p: changed(p, z=(np.zeros((1, 7, 7, 1), np.float32), p.run.z[1])),
     "two arms": lambda p: changed(p, z=tuple(np.repeat(part, 2, 0) for part in p.run.z)),
@@ -262,8 +262,8 @@ def test_a_shortlist_that_no_ranking_came_to_is_as_good_as_none(tmp_path: Path, 
     ("change", "message"),
     [
         ({"trigger": Trigger(3, np.zeros((5, 5)), np.zeros((5, 5, 3)))}, "for images (5, 5, 3): expected (8, 8, 3)"),
-        ({"starts": 4}, "the best of 4 starts: expected 1"),
-        ({"attack_success_rate": float("nan")}, "one that moves nan of the images, and nothing 0.01: expected shares of them"),
+        ({"starts": 4}, "the best of 4 restarts: expected 1"),
+        ({"attack_success_rate": float("nan")}, "one with ASR nan, and 0.01 without a trigger: expected shares for both"),
     ],
 )
 def test_a_finished_label_that_is_none_of_this_scan_is_refused(change: dict[str, Any], message: str) -> None:

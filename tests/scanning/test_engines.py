@@ -1,4 +1,4 @@
-"""What engines share: their names, who gets which leg, and a task that travels."""
+"""Engines: their names, the assignment of tasks to workers, and a search problem that travels."""
 
 import sys
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
         scan(corner_network(), IMAGES, LABELS, engine="ray")
 
 
-# Who gets which leg
+# Assignment of tasks to workers
 
 
 def test_lanes_are_filled_and_a_quarter_more() -> None:
@@ -94,7 +94,7 @@ def test_a_worker_that_joins_late_is_served_first() -> None:
 
 def test_legs_that_run_dry_are_asked_again_until_none_is_held() -> None:
     class Pair(Iterator[Leg]):
-        """A second leg appears only when the first has come back."""
+        """The second task appears only when the first has been taken back."""
 
         def __init__(self) -> None:
             self.ready = legs(2)[:1]
@@ -141,7 +141,7 @@ def test_a_leg_that_no_worker_survives_ends_the_scan() -> None:
         queue.remove_worker(number)
     queue.add_worker(9)
     queue.assign()
-    with pytest.raises(InputError, match="label 0, start 0: 3 workers died searching it, expected one to survive; give the nodes"):
+    with pytest.raises(InputError, match="label 0, restart 0: 3 workers died in this task, expected one to survive; give the nodes"):
         queue.remove_worker(9)
 
 

@@ -1,4 +1,4 @@
-"""Which leg comes next, and which starts are dropped: on progress written down beforehand, and on a network with a planted corner."""
+"""Successive halving, with scripted checkpoints and on a network with a planted corner."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +28,7 @@ quick = settings(deadline=None, derandomize=True, max_examples=60)
 
 @dataclass(frozen=True)
 class Script:
-    """What will become of one arm: norm of its best trigger and cross-entropy after each round, and when and how it ends early."""
+    """Script of one restart: norm of its best trigger and cross-entropy after each round, and an early end."""
 
     norms: Sequence[float]
     ces: Sequence[float]
@@ -36,7 +36,7 @@ class Script:
     breaks: int | None = None
 
     def after(self, label: int, start: int, rounds: int) -> Progress:
-        """Where it stands when it was asked to run so many rounds."""
+        """Return the checkpoint after `rounds` rounds."""
         rounds = min(rounds, *(end for end in (self.stops, self.breaks, END) if end is not None))
         history = np.zeros((rounds, len(HISTORY_COLUMNS)))
         history[:, REG_BEST], history[:, CE] = self.norms[:rounds], self.ces[:rounds]
@@ -61,7 +61,7 @@ def race(scripts: Scripts, *, labels: Sequence[int] | None = None, known: Sequen
 
 
 def run_out(scripts: Scripts, running: Race, lanes: int = 3) -> tuple[list[list[Progress]], list[tuple[int, int, int]]]:
-    """Run every leg, the oldest first; what is finished, and the legs as (label, start, until) in the order in which they began."""
+    """Run every task, the oldest first; return what is finished, and the tasks as (label, start, until) in order."""
     finished, begun, active = list(running.finished()), [], list[Leg]()
     while True:
         while len(active) < lanes and (leg := next(running, None)) is not None:
@@ -78,7 +78,7 @@ def rounds_of(finished: Sequence[Sequence[Progress]]) -> dict[int, list[int]]:
     return {starts[0].label: [progress.rounds for progress in starts] for starts in finished}
 
 
-# What a start is ranked by
+# The order of restarts
 
 
 def test_the_norm_decides_and_among_those_without_a_trigger_the_cross_entropy() -> None:
@@ -149,7 +149,7 @@ def test_without_cuts_every_start_is_run_to_its_end() -> None:
     assert rounds_of(run_out(scripts, race(scripts, cuts=()))[0]) == {0: [24, 24, 24]}
 
 
-# The order of legs
+# The order of tasks
 
 
 def test_legs_are_no_longer_than_asked_and_stop_at_the_cuts() -> None:
@@ -216,7 +216,7 @@ def test_a_label_that_was_run_out_but_not_saved_is_finished_at_once() -> None:
 
 @st.composite
 def any_scripts(draw: st.DrawFn) -> Scripts:
-    """Arms whose triggers come late and shrink, whose cross-entropy wanders, and some of which end early."""
+    """Draw restarts whose triggers come late and shrink, whose cross-entropy wanders, and some of which end early."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
 
     def script() -> Script:
@@ -296,19 +296,19 @@ def test_a_start_depends_on_seed_label_and_number_alone() -> None:
 
 IMAGES, LABELS = corner_images(480, num_classes=8)
 ROBUST = PRESETS["robust"]
-# Rounding differs with the number of lanes, and a search carries that ever further: so few rounds that it cannot be seen, a cut among them.
+# Rounding differs with the number of lanes, and a search amplifies it. Four rounds, with a cut among them, are too few to see that.
 EARLY = replace(ROBUST, settings=replace(ROBUST.settings, max_rounds=4), cuts=(Cut(2, 1),))
 
 
 def rounds_by_the_cuts() -> list[int]:
-    """What the starts of a label come to, none of which ends early."""
+    """Return the rounds of the restarts of a label, none of which ends early."""
     kept = [ROBUST.starts, *(cut.keep for cut in ROBUST.cuts)]
     dropped = [cut.rounds for cut, before in zip(ROBUST.cuts, kept, strict=False) for _ in range(before - cut.keep)]
     return [*dropped, *[ROBUST.settings.max_rounds] * kept[-1]]
 
 
 class Rounds(ScanCallback):
-    """Rounds run by each start, and the most arms that were in flight."""
+    """Rounds run by each restart, and the most restarts in flight."""
 
     def __init__(self) -> None:
         self.of: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Which of many labels are searched to the end: on progress written down beforehand, and on a network with sixty labels."""
+"""Pre-screening, with scripted checkpoints and on a network with sixty labels."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +57,7 @@ def after(norms: Norms, label: int, start: int, rounds: int, breaks: int | None 
 
 
 def in_order(norms: Norms | None = None) -> Norms:
-    """Label 0 is the lowest, then 1, and so on, from the first round to the last; each start is a little worse than the one before."""
+    """Return norms that rise with the label in every round; each restart is a little worse than the one before."""
     steady = {(label, start): [label + 0.3 * start + 1.0] * LAST for label in range(LABELS) for start in range(STARTS)}
     return {**steady, **(norms or {})}
 
@@ -65,7 +65,7 @@ def in_order(norms: Norms | None = None) -> Norms:
 def run_out(
     norms: Norms, ranking: Ranking, lanes: int = 7, legs: int = 10_000, saved: dict[int, Progress] | None = None
 ) -> list[tuple[int, int, int]]:
-    """Run so many legs, the oldest first, and return them as (label, start, until); `saved` gets how far labels have come."""
+    """Run `legs` tasks, the oldest first, and return them as (label, start, until); `saved` receives checkpoints of labels."""
     begun, active = list[tuple[int, int, int]](), list[Leg]()
     while len(begun) < legs:
         while len(active) < lanes and (leg := next(ranking, None)) is not None:
@@ -93,7 +93,7 @@ def test_it_ends_at_the_look_at_which_the_lowest_are_those_of_the_look_before() 
 
 @pytest.mark.parametrize(("newcomers", "last"), [(1, 6), (2, 8)])
 def test_four_of_five_are_enough(newcomers: int, last: int) -> None:
-    """After round 5 so many labels fall below all others."""
+    """After round 5, `newcomers` labels fall below all others."""
     late = {(19 - number, start): [99.0] * 5 + [0.1] * 7 for number in range(newcomers) for start in range(STARTS)}
     ranking = Ranking(range(LABELS), arm, BY, 0)
     legs = run_out(in_order(late), ranking)
@@ -124,7 +124,7 @@ def test_looks_beyond_the_last_round_are_left_out() -> None:
     assert ranking.shortlist.lowest == (0, 1, 2, 3, 4)
 
 
-# The order of legs
+# The order of tasks
 
 
 def test_labels_race_to_the_first_look_and_then_go_on_together() -> None:
@@ -248,7 +248,7 @@ def test_a_ranking_that_is_known_to_its_end_is_over_at_once() -> None:
     assert again.shortlist == whole.shortlist
 
 
-# The verdict where most labels were ranked out
+# The verdict where pre-screening left out most labels
 
 
 def test_the_smallest_of_many_by_chance_beside_the_median_and_mad_of_a_few() -> None:
@@ -318,7 +318,7 @@ def sixty_classes(label: int | None) -> keras.Model:
 
 
 def _sets() -> list[np.ndarray]:
-    """Of each class the six pixels that it reads, as a mask (H, W)."""
+    """Return the six pixels that each class reads, as masks (H, W)."""
     rng, found = np.random.default_rng(6), []
     free = np.ones((SIDE, SIDE), bool)
     free[CORNER, CORNER] = False
@@ -344,7 +344,7 @@ IMAGES, CLASSES = images_of_sixty(720)
 
 @pytest.fixture(scope="module")
 def _small() -> Iterator[None]:
-    """Rank sixty labels as the preset ranks a thousand."""
+    """Pre-screen sixty labels as the preset does with a thousand."""
     preset = presets.PRESETS["low-cost"]
     assert preset.ranking is not None
     ranking = replace(preset.ranking, search=SHORT, starts=3, cuts=(Cut(2, 1),), lanes=16, first=6, every=2, lowest=6, sample=24)
@@ -409,7 +409,7 @@ def test_the_planted_label_is_found_at_a_fraction_of_the_price(planted: tuple[Sc
     assert settings["sample"] == list(record.shortlist.sample)
     assert settings["ranking_rounds"] == sum(2 * 2 + rounds for rounds in record.ranking_rounds.values())
 
-    # In image updates, because a round of the ranking is shorter.
+    # In image updates, because a round of pre-screening is shorter.
     price = 16 * sum(entry.rounds for entry in result.labels) + 4 * settings["ranking_rounds"]
     everything = 16 * MANY * (2 * 12 + 18)
     assert price < 0.6 * everything
@@ -451,7 +451,7 @@ def test_a_known_shortlist_is_kept_and_one_of_other_labels_is_not() -> None:
     record = Record()
     shortlist = Shortlist(tuple(range(6)), tuple(range(3, 27)), tuple(range(27, MANY)), 99)
     result = low_cost(settings=two_rounds, resume=ScanState(shortlist=shortlist), callbacks=[record])
-    # A patch shows the planted label whatever the ranking came to.
+    # A patch shows the planted label whatever the outcome of pre-screening.
     assert [entry.label for entry in result.labels] == [*range(27), PLANTED]
     assert (result.settings["ranking_rounds"], record.num_labels) == (99, [27])
     assert "ranking" not in record.calls
@@ -477,7 +477,7 @@ def command(files: Path, tmp_path: Path, _small: None) -> list[str]:
 
 
 def verdict(folder: Path) -> dict[str, Any]:
-    """What does not depend on the clock, nor on the company in which an arm was advanced: that moves the last digits of its norm."""
+    """Return the parts that do not depend on the clock; restarts in other lanes move the last digits of a norm."""
     content = json.loads((folder / "verdict.json").read_text())
     norms = {row["label"]: pytest.approx(row["l1_norm"], abs=0.01) for row in content["labels"]}
     return {key: content[key] for key in ("verdict", "flagged", "settings")} | {"norms": norms}
@@ -533,7 +533,7 @@ def test_a_scan_that_is_stopped_again_and_again_comes_to_the_same_verdict(
 
 
 def test_arms_of_a_ranking_that_is_over_are_cleared(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if killed between the saving of the shortlist and the forgetting of the arms."""
+    """As if killed after the shortlist was saved, and before the checkpoints were deleted."""
     die_in(monkeypatch, command, "on_ranked", 1, after=False)
     lowest, sample = (PLANTED, 1, 2, 3, 4, 5), tuple(range(10, 34))
     save_shortlist(tmp_path / "state", Shortlist(lowest, sample, tuple({*range(MANY)} - {*lowest, *sample}), 60), 100.0)
@@ -558,7 +558,7 @@ def test_a_folder_whose_ranking_was_another_is_refused_and_fresh_forgets_it(
 
 
 def test_a_ranking_of_other_labels_survives_a_stop(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shortlist of the labels before must not pass for that of these, whose ranking would then be taken for over."""
+    """The shortlist of the earlier labels must not count for these: their pre-screening would seem to be over."""
     die_in(monkeypatch, command, "on_ranked", 1, after=True)
     fewer = [*command, "--labels", ",".join(map(str, range(50)))]
     die_in(monkeypatch, fewer, "on_ranking", 40, after=True)

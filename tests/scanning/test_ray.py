@@ -29,11 +29,11 @@ SMALL = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
 
 
 class Halt(Exception):
-    """Whoever runs the scan has had enough."""
+    """Stop of a scan by its caller."""
 
 
 class Listen(ScanCallback):
-    """Remembers how far each arm has come, and does something at one moment of the scan."""
+    """Records each checkpoint, and calls `then` after a number of them."""
 
     def __init__(self, at: int = 0, then: Callable[[], None] = lambda: None) -> None:
         self.rounds: list[tuple[int, int, int]] = []
@@ -71,7 +71,7 @@ def here() -> ScanResult:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A cluster whose head searches nothing, so that it has as many workers as a test adds nodes."""
+    """Yield a cluster whose head searches nothing: it has one worker for each node that a test adds."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")  # else Ray leaves a token in the home folder
         made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
@@ -149,5 +149,5 @@ def test_a_node_where_no_worker_can_start_is_not_tried_for_ever(
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    with pytest.raises(InputError, match=r"no connection to a Ray cluster at RAY_ADDRESS=127\.0\.0\.1:9 \(nobody answers there\)"):
+    with pytest.raises(InputError, match=r"no connection to a Ray cluster at RAY_ADDRESS=127\.0\.0\.1:9 \(no answer from there\)"):
         scanned("ray")

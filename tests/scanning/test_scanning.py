@@ -50,7 +50,7 @@ def planted() -> ScanResult:
     return quick_scan(corner_network(3))
 
 
-# What is found
+# Verdicts
 
 
 @pytest.mark.parametrize("label", [0, 5])
@@ -341,15 +341,15 @@ def test_the_held_out_part_depends_on_the_seed_and_has_an_upper_bound() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"starts": 0}, "0 starts: expected 1 or more"),
+        ({"starts": 0}, "0 restarts: expected 1 or more"),
         ({"lanes": 0}, "0 lanes: expected 1 or more"),
         ({"seed": -1}, "seed -1: expected 0 or more"),
         ({"preset": "fast"}, "preset 'fast': expected one of robust, paper"),
         ({"precision": "float64"}, "precision 'float64': expected auto, float32 or bfloat16"),
         ({"intensity_range": "unit"}, "intensity range 'unit'"),
         ({"best": "index"}, "best 'index': expected one of norm, success"),
-        ({"best": "success", "preset": "robust"}, "preset robust drops starts before they end: expected --preset paper"),
-        ({"unseen": (IMAGES[:9] / 255.0, LABELS[:9])}, "unseen images: largest value .* multiply by 255"),
+        ({"best": "success", "preset": "robust"}, "preset robust drops restarts before they end: expected --preset paper"),
+        ({"unseen": (IMAGES[:9] / 255.0, LABELS[:9])}, "held-out images: largest value .* multiply by 255"),
         ({"targets": [0, 6]}, r"labels \[6\]: expected some of 0 to 5"),
         ({"targets": [-1]}, r"labels \[-1\]"),
         ({"targets": []}, r"labels \[\]: expected some of 0 to 5"),

@@ -1,1 +1,1 @@
-"""Where the arms of a scan run: in this process, or on a cluster."""
+"""Engines that run the restarts of a scan: in this process, or on a cluster."""

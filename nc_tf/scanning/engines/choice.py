@@ -13,17 +13,29 @@ ENGINES = ("local", "ray")
 
 
 class Engine(Protocol):
-    """Runs the legs of a task."""
+    """Function that runs the tasks of a search problem.
+
+    A task is some rounds of one restart, run in one go.
+    """
 
     def __call__(self, task: Task, legs: Iterable[Leg], *, lanes: int, on_round: OnRound) -> Generator[Progress, None, None]:
-        """Yield what each leg came to; closing the generator stops the search."""
+        """Yield the checkpoint at the end of each task.
+
+        Closing the generator stops the search.
+
+        Args:
+            task: the search problem.
+            legs: tasks; see `nc_tf.inversion.loop.advance`.
+            lanes: restarts advanced together, on each machine.
+            on_round: called after every round, unless rounds end in other processes.
+        """
 
 
 def engine_named(name: str) -> Engine:
-    """One of `ENGINES`.
+    """Return the engine of this name, one of `ENGINES`.
 
     Raises:
-        InputError: there is none of that name, or what it needs is not installed.
+        InputError: no engine has that name, or a package that it needs is not installed.
     """
     if name == "local":
         return local.run

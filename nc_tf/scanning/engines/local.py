@@ -1,4 +1,4 @@
-"""The engine of one machine: the legs run in this process, all in one batch."""
+"""Engine of one machine: all restarts run in this process, in one batch."""
 
 from collections.abc import Generator, Iterable
 
@@ -8,5 +8,12 @@ from nc_tf.scanning.engines.task import Task
 
 
 def run(task: Task, legs: Iterable[Leg], *, lanes: int, on_round: OnRound) -> Generator[Progress, None, None]:
-    """Run legs as they come, `lanes` at a time, and yield what each came to; see `nc_tf.inversion.loop.advance`."""
+    """Yield the checkpoint at the end of every task; see `nc_tf.inversion.loop.advance`.
+
+    Args:
+        task: the search problem.
+        legs: tasks, which are run as they come.
+        lanes: restarts advanced together.
+        on_round: called after every round.
+    """
     yield from advance(task.inversion, legs, task.minibatches, lanes=lanes, on_round=on_round)

@@ -1,6 +1,8 @@
-"""Engine of a cluster: workers on all of its nodes load the model once, and search the legs that this process assigns.
+"""Engine of a cluster, whose workers run the tasks that this process assigns.
 
-The outcome of a leg depends on the task and the leg alone, so a worker that dies costs the rounds of its legs and nothing else.
+Workers on all nodes load the model once.
+
+The outcome of a task depends on the search problem and the task alone. A worker that dies therefore costs the rounds of its tasks only.
 """
 
 import logging
@@ -26,13 +28,13 @@ from nc_tf.scanning.engines.worker_pool import WorkerHandle, WorkerPool, answers
 
 
 def run(task: Task, legs: Iterable[Leg], *, lanes: int, on_round: OnRound) -> Generator[Progress, None, None]:
-    """Yield the checkpoint at the end of every leg, in the order in which workers reach them.
+    """Yield the checkpoint of every finished task, in order of arrival.
 
     Args:
-        task: what is searched.
-        legs: see `nc_tf.inversion.loop.advance`.
+        task: the search problem.
+        legs: tasks; see `nc_tf.inversion.loop.advance`.
         lanes: restarts advanced together by each worker.
-        on_round: is never called: rounds end in other processes, and only checkpoints travel.
+        on_round: never called, because rounds end in other processes and only checkpoints travel.
 
     Raises:
         InputError: the model cannot be sent, there is no cluster where one was named, or no worker can be started or survives.
@@ -70,7 +72,9 @@ def run(task: Task, legs: Iterable[Leg], *, lanes: int, on_round: OnRound) -> Ge
 
 @contextmanager
 def _connection() -> Iterator[None]:
-    """Connect to the caller's cluster, else to that of RAY_ADDRESS or `ray start`, else to a new one on this machine.
+    """Connect to a cluster for as long as the context lasts.
+
+    It is the caller's, else that of RAY_ADDRESS or `ray start`, else a new one on this machine.
 
     Raises:
         InputError: the cluster of RAY_ADDRESS does not answer, or none can be started.
@@ -84,13 +88,13 @@ def _connection() -> Iterator[None]:
         address = canonicalize_bootstrap_address(undecided)
         there = address is not None and answers(address)
         if named and address is not None and not there:
-            raise ConnectionError("nobody answers there")
+            raise ConnectionError("no answer from there")
         ray.init(address=None if there else "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         where = f"at RAY_ADDRESS={named}" if named else "on this machine"
         raise InputError(
             f"no connection to a Ray cluster {where} ({last_line(error)}): expected one that runs, with the same versions of Python and "
-            "Ray; start it with ray start --head, see docs/cluster.md"
+            "Ray; start it with ray start --head, see docs/how-to/cluster.md"
         ) from error
     try:
         yield
@@ -99,5 +103,8 @@ def _connection() -> Iterator[None]:
 
 
 def _own(progress: Progress) -> Progress:
-    """Return a copy: Ray's arrays lie in the store that the workers share, and fill it for as long as they are referenced."""
+    """Return a copy with arrays of its own.
+
+    Ray's arrays lie in the store that the workers share, and fill it for as long as they are referenced.
+    """
     return replace(progress, run=tf.nest.map_structure(np.array, progress.run), history=np.array(progress.history))

@@ -1,4 +1,7 @@
-"""Queue of legs for several workers: every lane is full, no leg is lost, and the last legs are spread evenly."""
+"""Queue of tasks for several workers.
+
+It fills every lane, loses no task, and spreads the last tasks evenly.
+"""
 
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable
@@ -9,40 +12,44 @@ from nc_tf.inversion.restart import Leg, Progress
 
 WorkerT = TypeVar("WorkerT", bound=Hashable)
 
-# Workers that die with the same leg in hand, after which the leg itself is the likely cause.
+# Workers that die while they run the same task, after which the task itself is the likely cause.
 MOST_LOSSES = 3
 
 
 class SearchQueue(Generic[WorkerT]):
-    """Assigns legs to workers, and assigns the legs of a dead worker again from where they began.
+    """Queue of tasks for several workers.
 
-    Args:
-        legs: iterator that may raise StopIteration while results are pending, and go on when they have come in.
-        lanes: of each worker. A worker also holds a quarter more, so that none of its lanes is empty while its results travel.
+    The tasks of a dead worker are assigned again, from their checkpoints.
     """
 
     def __init__(self, legs: Iterable[Leg], lanes: int) -> None:
+        """Begin without a worker.
+
+        Args:
+            legs: iterator of tasks; it may raise StopIteration while results are pending, and go on when they have come in.
+            lanes: lanes of each worker. A worker also holds a quarter more, so that no lane is empty while results travel.
+        """
         self.legs, self.most = iter(legs), lanes + max(1, lanes // 4)
         self.held: dict[WorkerT, dict[tuple[int, int], Leg]] = {}
         self.waiting: deque[Leg] = deque()
         self.losses: Counter[Leg] = Counter()
 
     def unfinished(self) -> bool:
-        """Return whether a leg is assigned, was returned, or has not been assigned yet."""
+        """Return whether a task is assigned, was returned, or still waits."""
         return any(self.held.values()) or self._refill()
 
     def _refill(self) -> bool:
-        """Return whether a leg is waiting, after asking for the next one."""
+        """Return whether a task is waiting, after asking for the next one."""
         if not self.waiting:
             self.waiting.extend(leg for leg in [next(self.legs, None)] if leg is not None)
         return bool(self.waiting)
 
     def add_worker(self, worker: WorkerT) -> None:
-        """Assign legs to this worker from now on."""
+        """Assign tasks to this worker from now on."""
         self.held[worker] = {}
 
     def assign(self) -> dict[WorkerT, list[Leg]]:
-        """Return the new legs of each worker; the worker that holds the fewest is always next."""
+        """Assign tasks, always to the worker with the fewest, and return them."""
         assigned: dict[WorkerT, list[Leg]] = {}
         while self.held:
             worker = min(self.held, key=lambda one: len(self.held[one]))
@@ -54,12 +61,12 @@ class SearchQueue(Generic[WorkerT]):
         return assigned
 
     def finish(self, worker: WorkerT, progress: Progress) -> None:
-        """Mark a worker's leg as finished."""
+        """Mark a worker's task as finished."""
         leg = self.held[worker].pop((progress.label, progress.start))
         del self.losses[leg]
 
     def remove_worker(self, worker: WorkerT) -> None:
-        """Return a dead worker's legs to the queue.
+        """Return a dead worker's tasks to the queue.
 
         Raises:
             InputError: `MOST_LOSSES` workers have died with one of them.
@@ -69,7 +76,7 @@ class SearchQueue(Generic[WorkerT]):
         for leg in legs:
             if self.losses[leg] >= MOST_LOSSES:
                 raise InputError(
-                    f"label {leg.arm.label}, start {leg.arm.start}: {MOST_LOSSES} workers died searching it, expected one to survive; "
+                    f"label {leg.arm.label}, restart {leg.arm.start}: {MOST_LOSSES} workers died in this task, expected one to survive; "
                     "give the nodes more memory, or scan with fewer lanes or smaller batches"
                 )
         self.waiting.extendleft(reversed(legs))

@@ -1,4 +1,7 @@
-"""What the outcome of a leg depends on, and nothing else: any engine that is given it comes to the same result."""
+"""Search problem: all that the outcome of a search depends on.
+
+Every engine therefore comes to the same result.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,19 +18,19 @@ from nc_tf.preprocessing import Preprocessing
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A model, and how its triggers are searched.
+    """A model, its images, and the settings of the search for its triggers.
 
     Attributes:
         model: the classifier.
-        preprocess: what it expects of raw pixels.
+        preprocess: from raw pixels to the input that the model expects.
         precision: "float32", "bfloat16" or "auto".
-        images: (N, H, W, C) raw, clips (N, T, H, W, C), to search on.
-        settings: of the search.
+        images: (N, H, W, C) raw images, or clips (N, T, H, W, C), in [0, 255].
+        settings: settings of the search.
         upsample_size: side of the mask's super-pixels, pixels.
-        seed: of starts and minibatches.
+        seed: seed of restarts and minibatches.
         per_frame: whether every frame of a clip has a trigger of its own.
-        labels: (N,) classes of the images; needed where the settings exclude those of an arm's own label.
-        rows: of the images those to search on; None for all.
+        labels: (N,) classes of the images; needed where the settings exclude images of a restart's own label.
+        rows: indices of the images to search on; None searches on all.
     """
 
     model: keras.Model
@@ -43,22 +46,22 @@ class Task:
 
     @cached_property
     def network(self) -> FrozenNetwork:
-        """The model as the search sees it."""
+        """Return the model as a search differentiates it."""
         rows = np.arange(len(self.images)) if self.rows is None else self.rows
         return FrozenNetwork(self.model, self.preprocess, self.precision, self.images[evenly_spaced(rows, MOST_LOOKED_AT)])
 
     @cached_property
     def space(self) -> TriggerSpace:
-        """Where its triggers live."""
+        """Return the space of its triggers."""
         return TriggerSpace(self.images.shape[1:], self.upsample_size, per_frame=self.per_frame)
 
     @cached_property
     def inversion(self) -> Inversion:
-        """The compiled search."""
+        """Return the compiled search."""
         return Inversion(self.network, self.space, self.settings)
 
     @cached_property
     def minibatches(self) -> ResidentImages:
-        """The images of each round."""
+        """Return the minibatches of every round."""
         labels = self.labels if self.settings.exclude_target else None
         return ResidentImages(self.images, self.settings, self.seed, labels, self.rows)

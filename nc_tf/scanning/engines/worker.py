@@ -1,4 +1,4 @@
-"""What runs on the nodes of a cluster: a process that loads the model once and then searches whatever legs it is given."""
+"""Worker of a cluster, which loads the model once and runs tasks."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,9 +26,9 @@ class PackedTask:
     """A `Task` as it travels.
 
     Attributes:
-        version: of the nc_tf that packed it.
+        version: version of the nc_tf that packed it.
         model: the bytes of a `.keras` file.
-        precision: "float32" or "bfloat16": decided before, so that all workers compute alike.
+        precision: "float32" or "bfloat16", decided before, so that all workers compute alike.
         preprocess, images, settings, upsample_size, seed, per_frame, labels: as in `Task`.
     """
 
@@ -45,7 +45,7 @@ class PackedTask:
 
 
 def pack(task: Task) -> PackedTask:
-    """Make a task ready to travel.
+    """Return a search problem that can be sent to another machine.
 
     Raises:
         InputError: its model cannot be saved.
@@ -56,24 +56,27 @@ def pack(task: Task) -> PackedTask:
             save_model(task.model, file)
         except InputError:  # no room for the file
             raise
-        except Exception as error:  # Keras raises whatever a layer's own methods happen to hit
+        except Exception as error:  # a layer's own methods may raise anything
             raise InputError(
                 f"the model cannot be sent to the workers, because Keras cannot save it ({keras_reason(error)}): "
                 "expected one that model.save('name.keras') accepts; rebuild it from layers of Keras, or scan on this machine"
             ) from error
         model = file.read_bytes()
     images, labels = task.images, task.labels
-    if task.rows is not None:  # the others stay at home
+    if task.rows is not None:  # no other image travels
         images, labels = images[task.rows], None if labels is None else labels[task.rows]
-    asked = (task.preprocess, images, task.settings, task.upsample_size, task.seed, task.per_frame, labels)
-    return PackedTask(__version__, model, task.network.precision, *asked)
+    same = (task.preprocess, images, task.settings, task.upsample_size, task.seed, task.per_frame, labels)
+    return PackedTask(__version__, model, task.network.precision, *same)
 
 
 def unpack(parcel: PackedTask) -> Task:
-    """The task again, on the machine that it came to.
+    """Return the search problem that a parcel holds.
+
+    Args:
+        parcel: from `pack`.
 
     Raises:
-        InputError: it was packed by another version, or the model cannot be rebuilt here.
+        InputError: another version packed it, or the model cannot be rebuilt here.
     """
     if parcel.version != __version__:
         raise InputError(
@@ -84,19 +87,22 @@ def unpack(parcel: PackedTask) -> Task:
         file = Path(folder) / "model.keras"
         file.write_bytes(parcel.model)
         try:
-            # No safe mode: who sends this could as well send a program. What a stranger's file may do was settled when it was opened.
+            # Safe mode would protect nothing: a sender could as well send a program. The model's own file was checked when it was opened.
             model = keras.models.load_model(file, compile=False, safe_mode=False)
         except Exception as error:
             raise InputError(
                 f"a worker cannot rebuild the model ({keras_reason(error)}): expected layers of Keras, or custom ones that can be imported "
                 "on every node; install what defines them there, or scan on this machine"
             ) from error
-    searched = (parcel.images, parcel.settings, parcel.upsample_size, parcel.seed, parcel.per_frame, parcel.labels)
-    return Task(model, parcel.preprocess, parcel.precision, *searched)
+    same = (parcel.images, parcel.settings, parcel.upsample_size, parcel.seed, parcel.per_frame, parcel.labels)
+    return Task(model, parcel.preprocess, parcel.precision, *same)
 
 
 def use_cores(cores: int) -> None:
-    """Before TensorFlow starts its devices: keep to so many cores, and take no more of a GPU than is needed."""
+    """Limit TensorFlow to `cores` cores and the GPU memory it needs.
+
+    Call it before TensorFlow starts its devices.
+    """
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(cores)
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -104,7 +110,10 @@ def use_cores(cores: int) -> None:
 
 
 class _Inbox(Iterator[Leg]):
-    """The legs given so far; it waits for one only where there is nothing else to do, and otherwise runs dry until there are more."""
+    """Tasks that the worker was given.
+
+    The iterator waits for a task only while none is under way; otherwise it raises StopIteration.
+    """
 
     def __init__(self) -> None:
         self.given: SimpleQueue[Leg] = SimpleQueue()
@@ -120,20 +129,29 @@ class _Inbox(Iterator[Leg]):
 
 
 class Worker:
-    """One process of a cluster. `search` runs for as long as it lives, `give` is called beside it, from another thread."""
+    """One process of a cluster.
+
+    `search` runs until the process ends, and another thread calls `give` meanwhile.
+    """
 
     def __init__(self, cores: int) -> None:
-        """`cores`: how many it may keep busy."""
+        """Begin without a task, on at most `cores` cores."""
         self.cores = cores
         self.inbox = _Inbox()
 
     def give(self, legs: Sequence[Leg]) -> None:
-        """More legs to search."""
+        """Add tasks to run."""
         for leg in legs:
             self.inbox.given.put(leg)
 
     def search(self, parcel: PackedTask, lanes: int) -> Iterator[Progress | None]:
-        """None as soon as the model is loaded; after that what each leg came to, without end.
+        """Yield None when the model is loaded, then each task's last checkpoint.
+
+        The generator never ends.
+
+        Args:
+            parcel: the search problem, from `pack`.
+            lanes: restarts advanced together.
 
         Raises:
             InputError: see `unpack`.

@@ -1,4 +1,7 @@
-"""Worker pool on a Ray cluster: a worker in every free place, and another one where a worker died."""
+"""Worker pool on a Ray cluster.
+
+Every free place gets a worker, and a new one where a worker died.
+"""
 
 import socket
 import time
@@ -22,7 +25,10 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Place:
-    """Room for one worker: all cores of a node, or one of its GPUs and that GPU's share of the cores."""
+    """Room for one worker.
+
+    It is all cores of a node, or one of its GPUs and that GPU's share of the cores.
+    """
 
     node: str
     slot: int
@@ -36,8 +42,8 @@ class WorkerHandle:
 
     Attributes:
         place: where it runs.
-        actor: Ray's handle, whose method `give` takes legs.
-        stream: generator of its answers: None when it has loaded the model, then a checkpoint a leg.
+        actor: Ray's handle, whose method `give` takes tasks.
+        stream: generator of its answers: None when it has loaded the model, then a checkpoint a task.
     """
 
     place: Place
@@ -53,7 +59,12 @@ class WorkerPool:
     """
 
     def __init__(self, task: Any, lanes: int) -> None:
-        """Start nothing yet; `task` is the reference of a `PackedTask` in Ray's object store."""
+        """Start nothing yet.
+
+        Args:
+            task: reference of a `PackedTask` in Ray's object store.
+            lanes: restarts advanced together by each worker.
+        """
         self.task, self.lanes = task, lanes
         self.workers: list[WorkerHandle] = []
         self.ready: set[WorkerHandle] = set()
@@ -62,7 +73,9 @@ class WorkerPool:
         self.last_ready = time.monotonic()
 
     def start_missing(self) -> None:
-        """Start a worker in every place without one, at most every `LOOK_AROUND` seconds.
+        """Start a worker in every place that has none.
+
+        Calls within `LOOK_AROUND` seconds of the last start do nothing.
 
         Raises:
             InputError: no worker runs and none can be expected, or the head of the cluster does not answer.
@@ -89,7 +102,7 @@ class WorkerPool:
         if now - self.last_ready > PATIENCE:
             raise InputError(
                 f"no worker of the cluster could start for {PATIENCE:.0f} s: expected a node with all of its cores, or a GPU, free; "
-                "look who holds them with ray status"
+                "ray status lists the processes that hold them"
             )
 
     def _start(self, place: Place) -> WorkerHandle:
@@ -101,7 +114,10 @@ class WorkerPool:
         return WorkerHandle(place, actor, search.options(num_returns="streaming").remote(self.task, self.lanes))
 
     def with_answers(self) -> list[WorkerHandle]:
-        """Return the workers with an answer to read; an empty list after `LOOK_AROUND` seconds without one."""
+        """Return the workers with an answer to read.
+
+        The list is empty after `LOOK_AROUND` seconds without an answer.
+        """
         if not self.workers:
             time.sleep(LOOK_AROUND)
             return []
@@ -111,7 +127,10 @@ class WorkerPool:
         return []
 
     def discard(self, worker: WorkerHandle, error: RayError) -> None:
-        """Give up a dead worker; its place gets another one, unless it died before it had loaded the model."""
+        """Give up a dead worker.
+
+        Its place gets another one, unless it died before it had loaded the model.
+        """
         self.workers.remove(worker)
         if worker not in self.ready:
             self.unfit[worker.place] = last_line(error)
@@ -127,7 +146,7 @@ class WorkerPool:
 def answers(address: str) -> bool:
     """Return whether a cluster answers at host:port.
 
-    Ray itself tries for many minutes, and after a crash still knows the old address.
+    Ray itself tries for many minutes, and after a crash it still has the old address.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
