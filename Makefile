@@ -7,7 +7,7 @@ SHELL := bash
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-SCRIPTS := $(wildcard *.py benchmarks/*.py video/*.py)
+SCRIPTS := $(wildcard *.py video/*.py) benchmarks
 PYTHON ?=
 # What `make video-demo` draws with, and where it writes.
 SEED := 0
@@ -43,10 +43,10 @@ types: $(STAMP) ## check the types, tests and scripts included
 	$(BIN)/mypy nc_tf tests $(SCRIPTS)
 
 bench: $(STAMP) ## time the search
-	$(BIN)/python benchmarks/search.py
+	$(BIN)/python -m benchmarks.scan.search
 
 reproduce: $(STAMP) ## compute the published numbers again
-	$(BIN)/python benchmarks/reproduce.py
+	$(BIN)/python -m benchmarks.reproduce
 
 clean: ## remove .venv, caches and build products; results stay
 	rm -rf .venv build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

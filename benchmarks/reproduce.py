@@ -1,7 +1,7 @@
 """Compute the published numbers again: those of docs/reproduction.md, into benchmarks/results/<step>.json.
 
-    python benchmarks/reproduce.py                      all steps; the same as `all`
-    python benchmarks/reproduce.py demo unlearning      some of them
+    python -m benchmarks.reproduce                      all steps; the same as `all`
+    python -m benchmarks.reproduce demo unlearning      some of them
 
 Steps, and what they take on two idle cores:
     models          clean accuracy and attack success rate of the shipped networks; a minute
@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench_record import RESULTS, ROOT, header, now, read_json, write_json
+from benchmarks.harness.record import RESULTS, ROOT, header, now, read_json, write_json
 
 sys.path.insert(0, str(ROOT))  # the classic scripts lie in the root of the repository
 import gtsrb_visualize_example

@@ -19,7 +19,7 @@ COLOURS = (WHITE, BLACK, (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (
 # Images, of different classes, that a patch is tried on first, and in all; and patches of one label that are tried on all.
 FIRST, ALL, MOST_PATCHES = 4, 16, 4
 # Share of these images that a patch must move to be handed back; and of unseen images, beyond those that get the label anyway, to be told
-# of. Of eleven strangers' networks that are believed clean one has a patch of 3x3 pixels that moves 56 % (benchmarks/strangers.py).
+# of. Of eleven strangers' networks that are believed clean one has a patch of 3x3 pixels that moves 56 % (benchmarks/scan/strangers.py).
 LEAST_MOVED, WORTH_TELLING = 0.5, 0.6
 AT_ONCE = 64
 
