@@ -164,6 +164,7 @@ def model_jobs(arguments: argparse.Namespace) -> dict[str, Job]:
         from nc_tf.attacks.patch import patch
         from nc_tf.datasets.read import read
         from nc_tf.datasets.rendered import signs
+        from nc_tf.demo import shipped_model
         from nc_tf.evaluation import measure
         from nc_tf.models.loading.load import load_model
 
@@ -176,7 +177,8 @@ def model_jobs(arguments: argparse.Namespace) -> dict[str, Job]:
             name = "rendered signs, seed 1"
         if labels is None:
             raise InputError(f"{arguments.data} has no labels: expected GTSRB's test set; run `nc-tf data gtsrb`")
-        measured = measure(load_model(MODELS / file), images, labels, {"true": patch(images.shape[1:], TARGET)})
+        model = load_model(MODELS / file if on_gtsrb else shipped_model(file))
+        measured = measure(model, images, labels, {"true": patch(images.shape[1:], TARGET)})
         return {"model": file, "images": name, "num_images": len(images), **asdict(measured)}
 
     files = dict.fromkeys(GTSRB_MODELS.values(), True) | dict.fromkeys(SIGNS_MODELS.values(), False)

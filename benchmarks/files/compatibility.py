@@ -1,6 +1,6 @@
 """Files of other Kerases, read by nc_tf and compared with the answers of the TensorFlow that wrote them.
 
-    python -m benchmarks.files.compatibility FOLDER ...     # written by benchmarks/files/legacy_models.py; adds to results/compatibility.json
+    python -m benchmarks.files.compatibility FOLDER ...     # of benchmarks/files/legacy_models.py; adds to results/compatibility.json
     python -m benchmarks.files.compatibility --docs         # the tables of docs/model-files.md
     python -m benchmarks.files.compatibility --pack FILE FOLDER ...     # the single layers, for tests/golden/legacy_models.tar.xz
 

@@ -52,12 +52,13 @@ def images() -> None:
     """Scan the shipped clean network of rendered signs with few images, and with many images of few classes."""
     import nc_tf
     from nc_tf.datasets.rendered import signs
+    from nc_tf.demo import shipped_model
     from nc_tf.detection import inconclusive as limits
     from nc_tf.models.loading.load import load_model
 
     limits.FEWEST_IMAGES = limits.FEWEST_CLASSES = 0  # what the norms alone would say
     _, (x, y) = signs.load_data(seed=0)
-    model = load_model(RESULTS.parent.parent / "models" / "signs_clean.keras")
+    model = load_model(shipped_model("signs_clean.keras"))
     rows: list[dict[str, Any]] = []
     for what, counts in (("images", (10, 20, 40)), ("classes", (2, 3, 5, 10))):
         for count in counts:
@@ -82,7 +83,7 @@ def images() -> None:
                     }
                 )
                 print(f"| {what} | {count} | {seed} | {len(chosen)} | {result.verdict} | {result.reason[:100]} |", flush=True)
-    write_json(RESULTS / "limits.json", {**header([0, 1, 2]), "network": "models/signs_clean.keras", "scans": rows})
+    write_json(RESULTS / "limits.json", {**header([0, 1, 2]), "network": "nc_tf/models/weights/signs_clean.keras", "scans": rows})
 
 
 if __name__ == "__main__":

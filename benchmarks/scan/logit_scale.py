@@ -1,7 +1,7 @@
 """How large the logits of networks are, and how much larger or smaller ones a search bears: the tables of docs/network.md.
 
     nc-tf data signs --out data
-    python -m benchmarks.scan.logit_scale data/signs.npz models/signs_infected.keras --label 33 --beside 0 12
+    python -m benchmarks.scan.logit_scale data/signs.npz nc_tf/models/weights/signs_infected.keras --label 33 --beside 0 12
     python -m benchmarks.scan.logit_scale DATA MODEL --intensity-range mnist
 
 The first takes a minute on two cores.

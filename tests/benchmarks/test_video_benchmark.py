@@ -1,4 +1,4 @@
-"""benchmarks/video/steps.py on tiny clips: its steps, that it goes on where it was, its tables, and its messages when something is missing."""
+"""benchmarks/video/steps.py on tiny clips: its steps, its resuming, its tables, and its messages when something is missing."""
 
 import importlib
 import json
@@ -134,7 +134,7 @@ def test_a_step_says_which_network_it_lacks(video: ModuleType, data: Path, step:
 
 
 def test_a_defence_says_that_the_scan_is_missing(video: ModuleType, data: Path) -> None:
-    with pytest.raises(InputError, match=r"patch-2-seed-0 holds no finished scan: expected one of the network; run `python bench"):
+    with pytest.raises(InputError, match=r"patch-2-seed-0 holds no finished scan: expected one of the network; run `python -m bench"):
         video.defended(video.INFECTED[0], "NFT", data)
 
 
