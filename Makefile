@@ -7,7 +7,7 @@ SHELL := bash
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-SCRIPTS := $(wildcard *.py benchmarks/*.py video/*.py examples/*.py docs/_generate/*.py)
+SCRIPTS := $(wildcard *.py video/*.py examples/*.py docs/_generate/*.py) benchmarks
 PYTHON ?=
 # What `make video-demo` draws with, and where it writes.
 SEED := 0
@@ -46,10 +46,10 @@ docs: $(STAMP) ## build the documentation site into build/site and check its lin
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --quiet --strict
 
 bench: $(STAMP) ## time the search
-	$(BIN)/python benchmarks/search.py
+	$(BIN)/python -m benchmarks.scan.search
 
 reproduce: $(STAMP) ## compute the published numbers again
-	$(BIN)/python benchmarks/reproduce.py
+	$(BIN)/python -m benchmarks.reproduce
 
 clean: ## remove .venv, caches and build products; results stay
 	rm -rf .venv build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
-"""Compute the published numbers again: those of docs/reproduction.md, into benchmarks/results/<step>.json.
+"""Compute the published numbers again: those of docs/results/gtsrb-paper.md, into benchmarks/results/<step>.json.
 
-    python benchmarks/reproduce.py                      all steps; the same as `all`
-    python benchmarks/reproduce.py demo unlearning      some of them
+    python -m benchmarks.reproduce                      all steps; the same as `all`
+    python -m benchmarks.reproduce demo unlearning      some of them
 
 Steps, and what they take on two idle cores:
     models          clean accuracy and attack success rate of the shipped networks; a minute
@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench_record import RESULTS, ROOT, header, now, read_json, write_json
+from benchmarks.harness.record import RESULTS, ROOT, header, now, read_json, write_json
 
 sys.path.insert(0, str(ROOT))  # the classic scripts lie in the root of the repository
 import gtsrb_visualize_example
@@ -164,6 +164,7 @@ def model_jobs(arguments: argparse.Namespace) -> dict[str, Job]:
         from nc_tf.attacks.patch import patch
         from nc_tf.datasets.read import read
         from nc_tf.datasets.rendered import signs
+        from nc_tf.demo import shipped_model
         from nc_tf.evaluation import measure
         from nc_tf.models.loading.load import load_model
 
@@ -176,7 +177,8 @@ def model_jobs(arguments: argparse.Namespace) -> dict[str, Job]:
             name = "rendered signs, seed 1"
         if labels is None:
             raise InputError(f"{arguments.data} has no labels: expected GTSRB's test set; run `nc-tf data gtsrb`")
-        measured = measure(load_model(MODELS / file), images, labels, {"true": patch(images.shape[1:], TARGET)})
+        model = load_model(MODELS / file if on_gtsrb else shipped_model(file))
+        measured = measure(model, images, labels, {"true": patch(images.shape[1:], TARGET)})
         return {"model": file, "images": name, "num_images": len(images), **asdict(measured)}
 
     files = dict.fromkeys(GTSRB_MODELS.values(), True) | dict.fromkeys(SIGNS_MODELS.values(), False)

@@ -1,4 +1,3 @@
-"""First scan, as a notebook."""
 # ---
 # jupyter:
 #   jupytext:

@@ -1,7 +1,7 @@
 """The embedded default: rendered signs and a small infected network, from scan to repair."""
 
-import sysconfig
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,15 @@ UNLEARNING: dict[str, Any] = {"fraction": 1.0, "ratio": 0.5, "learning_rate": 5e
 
 
 def shipped_model(name: str) -> Path:
-    """Where a network of the package lies: in the repository, or where pip put it.
+    """Return the path of a network that ships inside the package.
 
     Raises:
-        InputError: it is in neither place.
+        InputError: the file is missing.
     """
-    places = [Path(__file__).parent.parent / "models", Path(sysconfig.get_path("data")) / "share" / "nc_tf" / "models"]
-    for place in places:
-        if (place / name).exists():
-            return place / name
-    raise InputError(f"{name} is missing in {places[0]} and {places[1]}: expected the network that ships with nc_tf; install it again")
+    path = Path(str(files("nc_tf.models") / "weights" / name))
+    if not path.is_file():
+        raise InputError(f"{name} is missing in {path.parent}: expected a network that ships with nc_tf; install nc_tf again")
+    return path
 
 
 class Demo:

@@ -132,14 +132,6 @@ def test_the_networks_are_found() -> None:
     assert shipped_model("signs_clean.keras").is_file()
 
 
-def test_an_installed_copy_looks_where_pip_puts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "share" / "nc_tf" / "models"
-    place.mkdir(parents=True)
-    (place / "other.keras").write_bytes(b"weights")
-    monkeypatch.setattr(demo.sysconfig, "get_path", lambda name: str(tmp_path))
-    assert shipped_model("other.keras") == place / "other.keras"
-
-
-def test_a_missing_network_is_named_with_both_places() -> None:
-    with pytest.raises(InputError, match=r"none\.keras is missing in .*models and .*share.*models: expected .*; install it again"):
+def test_a_missing_network_is_named_with_its_place() -> None:
+    with pytest.raises(InputError, match=r"^none\.keras is missing in .*weights: expected a network .*; install nc_tf again$"):
         shipped_model("none.keras")

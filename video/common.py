@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Pair = tuple[np.ndarray, np.ndarray]
 
 SYNTHETIC, RENDERED = "synthetic", Path("data/moving-shapes.npz")
-# Defaults of steps 0, 2 and 4 for real clips, which benchmarks/video.py measures: arguments of `train_clips`, twice, and of `unlearn`.
+# Defaults of steps 0, 2 and 4 for real clips, which benchmarks/video/steps.py measures: arguments of `train_clips`, twice, and of
+# `unlearn`.
 TRAINING: dict[str, Any] = {"frame_epochs": 12, "epochs": 5, "batch_size": 16, "frame_learning_rate": 2e-3, "learning_rate": 1e-3}
 INJECTION: dict[str, Any] = TRAINING | {"frame_epochs": 5, "epochs": 3, "frame_learning_rate": 1e-3, "learning_rate": 5e-4, "rate": 0.1}
 MITIGATION: dict[str, Any] = {"fraction": 0.05, "ratio": 0.5, "batch_size": 16}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nc_tf.detection.recognition import Recognition
     from nc_tf.models.frozen import FrozenNetwork
 
-# Distinct images, and classes that they are of, below which clean networks were suspected (docs/scan-presets.md, "What a scan needs").
+# Distinct images, and classes that they are of, below which clean networks were suspected (docs/how-to/inconclusive.md).
 FEWEST_IMAGES = 10
 FEWEST_CLASSES = 5
 # With fewer working triggers a median and a MAD say nothing.
@@ -28,7 +28,7 @@ LEAST_SUCCESS = 0.8
 # A label that the model gives to a larger share of images of other classes needs no trigger, so that its norm says nothing.
 MOST_WITHOUT_TRIGGER = 0.5
 # A patch is reported if it moves this share of held-out images, beyond those that get the label anyway. One of eleven published networks
-# that are believed clean has a patch of 3x3 pixels that moves 56 % (benchmarks/strangers.py).
+# that are believed clean has a patch of 3x3 pixels that moves 56 % (benchmarks/scan/strangers.py).
 WORTH_TELLING = 0.6
 # The robust rule says "no outlier" only where chance does as much in more than this share of clean networks.
 NOTHING_ABOVE = 0.05

@@ -13,8 +13,8 @@ PAPER_INDEX = 2.0
 # A logarithm needs a norm above zero; a hundredth of a pixel is as good as none.
 LEAST_NORM = 0.01
 # Spread of the natural logarithms of norms in networks without a backdoor: the MAD of sixteen scans of eight clean networks on GTSRB is
-# .16 to .27, and of infected ones up to .34 (docs/scan-presets.md). Other networks may spread by more, so the weight, in degrees of
-# freedom, is low: with five of them one network in ten spreads by .44 or more.
+# .16 to .27, and of infected ones up to .34 (docs/explanation/statistics.md). Other networks may spread by more, so the weight, in
+# degrees of freedom, is low: with five of them one network in ten spreads by .44 or more.
 USUAL_SPREAD, USUAL_WEIGHT = 0.25, 5.0
 # Statistical efficiency of the MAD against the standard deviation of the same number of normal numbers.
 EFFICIENCY = 0.37

@@ -1,6 +1,6 @@
 """The verdict over the norms of all labels: the paper's rule, and the robust one, which raises fewer false alarms.
 
-docs/scan-presets.md compares the two. The reasons for which a scan is inconclusive, and their thresholds, are in `inconclusive`.
+docs/explanation/statistics.md compares the two. The reasons for which a scan is inconclusive, and their thresholds, are in `inconclusive`.
 """
 
 from collections.abc import Collection, Sequence

@@ -93,7 +93,7 @@ class TriggerSpace:
         other noise.
 
         Objects are in the middle. Their features attract a search over the whole image away from a patch that works only as a whole. A
-        search that starts in the border finds such a patch there (docs/scan-presets.md).
+        search that starts in the border finds such a patch there (docs/explanation/how-a-scan-works.md).
 
         Args:
             rng: generator of the noise.

@@ -43,7 +43,7 @@ def prune(
 
     Pruning ends once the triggers have failed and `margin` times the units are pruned, or where more would cost too much accuracy. The
     paper prunes until the reversed trigger fails, in the second to last layer, and finds the last convolution to be the better place. The
-    true trigger excites the same units more strongly and outlives the reversed one (docs/mitigation.md), hence the margin.
+    true trigger excites the same units more strongly and outlives the reversed one (docs/results/gtsrb-repairs.md), hence the margin.
 
     Args:
         model: any that `nc_tf.adapt` takes. It is not changed.

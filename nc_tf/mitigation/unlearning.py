@@ -45,7 +45,7 @@ def unlearn(
     """Return a copy of `model`, fine-tuned with `model.fit` to ignore the triggers.
 
     The defaults are the paper's. Adam's rate falls from `learning_rate` to zero along a cosine. The paper names no rate: on the GTSRB
-    network a constant one either left the backdoor in or cost accuracy with some seeds (docs/reproduction.md has the figures).
+    network a constant one either left the backdoor in or cost accuracy with some seeds (docs/results/gtsrb-paper.md has the figures).
 
     Args:
         model: any that `nc_tf.adapt` takes, with softmax, sigmoid or logits. It is not changed.

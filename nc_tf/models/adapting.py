@@ -75,7 +75,7 @@ def adapt(
         A classifier; of a network with one value its classes are 0 and 1, with probabilities or logits as before.
 
     Raises:
-        InputError: no such network, or a choice that is missing or does not fit; docs/model-files.md lists the messages.
+        InputError: no such network, or a choice that is missing or does not fit; docs/reference/model-files.md lists the messages.
     """
     form = _form(model)
     if form is not None:

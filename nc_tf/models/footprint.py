@@ -24,7 +24,7 @@ SHARE = {
 HIDE = {"If", "PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "StatelessWhile", "While"}
 # Copies of a batch on its way into the network, in float32: cast, stamped, preprocessed, handed over.
 COPIES = 6
-# What an update was measured to take beyond its tensors (docs/performance.md): bytes once, numbers a weight, and a share an image.
+# What an update was measured to take beyond its tensors (docs/results/memory.md): bytes once, numbers a weight, and a share an image.
 UPDATE, UPDATE_SLOTS, UPDATE_SHARE = 256 * 2**20, 2, 1.15
 
 

@@ -13,7 +13,7 @@ from nc_tf.errors import InputError
 DEFAULT = "4GiB"
 UNITS = {"": 1, "B": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
-# Python with TensorFlow and the imports of a command, before any model; docs/performance.md says how it was measured.
+# Python with TensorFlow and the imports of a command, before any model; docs/results/memory.md says how it was measured.
 BASE = 800 * 2**20
 # Factor over the size of the tensors, for fragmentation in the allocator and workspaces of convolutions.
 MARGIN = 1.2

@@ -1,4 +1,4 @@
-"""benchmarks/video.py on tiny clips: every step, that it goes on where it was, its tables, and what it says when something is missing."""
+"""benchmarks/video/steps.py on tiny clips: its steps, its resuming, its tables, and its messages when something is missing."""
 
 import importlib
 import json
@@ -26,15 +26,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """A module of benchmarks/ by its name."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    """Return the import of a module of benchmarks/ by its name."""
+    monkeypatch.syspath_prepend(str(ROOT))
     return importlib.import_module
 
 
 @pytest.fixture
 def video(module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The benchmark with folders of its own, one clean network that needs no training and an infected one, and the shortest of settings."""
-    found, jobs = module("video"), module("bench_jobs")
+    found, jobs = module("benchmarks.video.steps"), module("benchmarks.harness.jobs")
     for one in (found, jobs):
         monkeypatch.setattr(one, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(jobs, "RESULTS", tmp_path / "results")
@@ -116,7 +116,7 @@ def test_the_steps_train_scan_and_mend_and_are_not_done_twice(
     [
         (["cleen"], "step 'cleen': expected some of clean, infect, scan, mitigate, speed, demo; choose from these"),
         (["clean", "--data", "nowhere.npz"], "nowhere.npz is missing: expected an .npz of clips in a training and a test set"),
-        (["--docs"], "video-STEP.json is missing for every STEP: expected results; run benchmarks/video.py first"),
+        (["--docs"], "video-STEP.json is missing for every STEP: expected results; run python -m benchmarks.video.steps first"),
     ],
 )
 def test_bad_flags_are_one_line_and_exit_code_2(video: ModuleType, flags: list[str], message: str, capsys: Any) -> None:
@@ -130,16 +130,16 @@ def test_bad_flags_are_one_line_and_exit_code_2(video: ModuleType, flags: list[s
 def test_a_step_says_which_network_it_lacks(video: ModuleType, data: Path, step: str, missing: str, capsys: Any) -> None:
     assert video.main([step, "--data", str(data)]) == 2
     assert f"{missing} or " in (error := capsys.readouterr().err)
-    assert "is missing: expected both; delete the other, and run `python benchmarks/video.py clean infect`" in error
+    assert "is missing: expected both; delete the other, and run `python -m benchmarks.video.steps clean infect`" in error
 
 
 def test_a_defence_says_that_the_scan_is_missing(video: ModuleType, data: Path) -> None:
-    with pytest.raises(InputError, match=r"patch-2-seed-0 holds no finished scan: expected one of the network; run `python bench"):
+    with pytest.raises(InputError, match=r"patch-2-seed-0 holds no finished scan: expected one of the network; run `python -m bench"):
         video.defended(video.INFECTED[0], "NFT", data)
 
 
 def test_twelve_infected_networks_and_the_other_defences_with_one_seed(module: Callable[[str], ModuleType]) -> None:
-    video = module("video")
+    video = module("benchmarks.video.steps")
     assert [network.name for network in video.CLEAN] == ["clean-0", "clean-1", "clean-2"]
     assert len({network.name for network in video.INFECTED}) == 12
     jobs = video.mitigation_jobs(video.INFECTED, Path())
@@ -163,7 +163,7 @@ def scan_row(target: int | None, flagged: list[int], smallest: int, failed: int 
 def test_scans_are_counted_by_what_they_flag(module: Callable[[str], ModuleType]) -> None:
     rows = [scan_row(0, [0], 0), scan_row(0, [0, 2], 2), scan_row(1, [], 1), scan_row(1, [2], 1, failed=1), scan_row(None, [1], 1)]
     rows.append(scan_row(None, [], 0))
-    told = module("video_tables").counts({str(number): row for number, row in enumerate(rows)})
+    told = module("benchmarks.video.tables").counts({str(number): row for number, row in enumerate(rows)})
     assert told == (
         "The right label and no other was flagged in 1 of 4 (1% to 81%) infected networks, the right one among others in 1; it had the "
         "smallest norm in 2. False alarms: 1 of 2 (1% to 99%) clean networks."
@@ -171,7 +171,7 @@ def test_scans_are_counted_by_what_they_flag(module: Callable[[str], ModuleType]
 
 
 def test_the_tables_show_what_was_measured(module: Callable[[str], ModuleType]) -> None:
-    head: dict[str, Any] = {"command": "python benchmarks/video.py", "date": "2026-01-02T03:04:05", "seed": [0, 1]}
+    head: dict[str, Any] = {"command": "python -m benchmarks.video.steps", "date": "2026-01-02T03:04:05", "seed": [0, 1]}
     head |= {"versions": {"keras": "3", "torch": "2.1"}}
     head |= {"machine": {"cpu": "a CPU", "cores": 2, "system": "a system", "instructions": ["avx2"]}}
     clean = {"kind": None, "seed": 1, "target": None, "clean_accuracy": 0.7, "attack_success_rate": None}
@@ -191,9 +191,11 @@ def test_the_tables_show_what_was_measured(module: Callable[[str], ModuleType]) 
     speed = {"a": {"contenders": [ours, torch], "missing": []}, "b": {"contenders": [ours | {"minibatches": 4}], "missing": missing}}
     jobs = {"clean": {"clean-1": clean}, "infect": {"b-1": infected, "b-2": infected}}
     jobs |= {"scan": {"clean-1": scan_row(None, [], 0), "b-1": scan_row(1, [1], 1)}, "mitigate": defences, "speed": speed}
-    drawn = module("video_tables").tables({step: head | {"jobs": rows} for step, rows in jobs.items()})
+    drawn = module("benchmarks.video.tables").tables({step: head | {"jobs": rows} for step, rows in jobs.items()})
     lines = drawn.splitlines()
-    assert lines[0].startswith("a CPU, 2 cores (avx2); keras 3, torch 2.1. clean: `python benchmarks/video.py`, 2026-01-02, seeds [0, 1]; ")
+    assert lines[0].startswith(
+        "a CPU, 2 cores (avx2); keras 3, torch 2.1. clean: `python -m benchmarks.video.steps`, 2026-01-02, seeds [0, 1]; "
+    )
     assert "| clean | 1 |  | 70.0% |  | no outlier | none |  | 51.2 | 0.0123 | 100 |" in lines
     assert "| blend | 1 | 1 | 70.0% -> 68.0% | 96.0% | backdoor suspected | 1 | 5.0 | 51.2 | 0.0123 | 100 |" in lines
     assert "| blend | 1 | 1 | 70.0% -> 68.0% | 96.0% | not scanned |  |  |  |  |  |" in lines
@@ -210,7 +212,7 @@ def test_the_tables_show_what_was_measured(module: Callable[[str], ModuleType]) 
 
 
 def test_the_demo_is_told_with_a_seed(module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    demo, folder = module("video_seeds"), tmp_path / "seed-3"
+    demo, folder = module("benchmarks.video.demo_seeds"), tmp_path / "seed-3"
     (folder / "left").mkdir(parents=True)
     verdict = {"verdict": "backdoor suspected", "flagged": [0], "median": 51.25, "chance": 0.004}
     verdict |= {"labels": [{"label": label, "l1_norm": norm, "status": "max_rounds"} for label, norm in ((0, 5.0), (1, 51.25))]}
@@ -230,7 +232,7 @@ def test_the_demo_is_told_with_a_seed(module: Callable[[str], ModuleType], tmp_p
     row = demo.told(3, folder)
     assert (row["flagged"], row["norms"], row["methods"]["unlearning"]["after"]) == ([0], {"0": 5.0, "1": 51.25}, rates)
     cells = "| 3 | 0 | 0 | 5.0 | 51.2 | unlearning | 90.0% -> 90.0% | 50.0% -> 50.0% | 25.0% -> 25.0% | 7 |"
-    tables = module("video_tables")
+    tables = module("benchmarks.video.tables")
     assert cells in tables._demo({"seed 3": row | {"seconds": 7.2}}).splitlines()
     missed = row | {"seconds": 7.2, "flagged": [], "median": None, "status": {"0": "never_succeeded"}, "methods": {}}
     assert "| 3 | 0 | none | no trigger |  |  |  |  |  | 7 |" in tables._demo({"s": missed})
@@ -240,18 +242,18 @@ def test_the_demo_is_told_with_a_seed(module: Callable[[str], ModuleType], tmp_p
 
 
 def test_a_planted_label_that_no_trigger_reached_has_no_norm(module: Callable[[str], ModuleType]) -> None:
-    assert module("video_tables")._norm(scan_row(1, [], 1, failed=1), 1) == "no trigger"
+    assert module("benchmarks.video.tables")._norm(scan_row(1, [], 1, failed=1), 1) == "no trigger"
 
 
 @pytest.mark.parametrize("with_torch", [True, False])
 def test_contenders_take_turns(module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, with_torch: bool) -> None:
-    speed = module("video_speed")
+    speed = module("benchmarks.video.speed")
     if with_torch:
         pytest.importorskip("torch")
-    monkeypatch.setattr(module("contenders_torch"), "available", lambda: with_torch)
+    monkeypatch.setattr(module("benchmarks.harness.contenders_torch"), "available", lambda: with_torch)
     monkeypatch.setattr(speed.ClipLoop, "choose_threads", lambda loop: None)
     monkeypatch.setattr(speed, "PRECISIONS", ("float32",))
-    found = speed.measure(module("bench_work").ClipWork(1, 16, frames=2))
+    found = speed.measure(module("benchmarks.harness.work").ClipWork(1, 16, frames=2))
     rows = found["contenders"]
     assert [row["name"] for row in rows] == ["ours-32-float32", *["torch-1-float32-nchw", "torch-1-float32-channels_last"] * with_torch]
     assert found["missing"] == ([] if with_torch else ["torch not installed: pip install torch"])
@@ -265,24 +267,26 @@ def test_contenders_take_turns(module: Callable[[str], ModuleType], monkeypatch:
 
 def test_the_preset_begins_as_the_torch_loop_does(module: Callable[[str], ModuleType]) -> None:
     settings = PRESETS["robust"].settings_for((16, 64, 64, 3))
-    work, loop = module("bench_work").ClipWork(), module("contenders_torch_clips").ClipLoop
+    work, loop = module("benchmarks.harness.work").ClipWork(), module("benchmarks.harness.contenders_torch_clips").ClipLoop
     assert (settings.batches_per_round, settings.batch_size) == (work.minibatches, work.batch)
     assert (settings.cost.init_cost, settings.cost.reset_cost_to_zero, settings.loss) == (loop.cost, False, "cross_entropy")
-    assert settings.learning_rate == module("bench_work").LEARNING_RATE
+    assert settings.learning_rate == module("benchmarks.harness.work").LEARNING_RATE
 
 
 def test_memory_is_measured_in_a_process_of_its_own(
     module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    speed = module("video_speed")
+    speed = module("benchmarks.video.speed")
     assert next(iter(speed.jobs())) == "16 frames of 64x64"
-    memory = module("bench_timing").probes(speed.__file__, ("2", "16", "1"), ["ours-1-float32"])
+    memory = module("benchmarks.harness.timing").probes(speed.MODULE, ("2", "16", "1"), ["ours-1-float32"])
     assert 100 < memory["ours-1-float32"]["imported_mib"] <= memory["ours-1-float32"]["peak_mib"]
     monkeypatch.setattr(speed, "alone", lambda *_: {"contenders": [{"name": "ours-1-float32", "median": 2.0}], "missing": []})
     monkeypatch.setattr(speed, "probes", lambda *_: memory)
     assert speed.measured(2, 16, 1)["contenders"] == [{"name": "ours-1-float32", "median": 2.0} | memory["ours-1-float32"]]
-    with pytest.raises(InputError, match=r"^benchmarks/video_speed.py 2 16 1 --memory-probe x ended with code 2 \(.*\): expected enough"):
-        module("bench_timing").probes(speed.__file__, ("2", "16", "1"), ["x"])
+    with pytest.raises(
+        InputError, match=r"^python -m benchmarks\.video\.speed 2 16 1 --memory-probe x ended with code 2 \(.*\): expected enough"
+    ):
+        module("benchmarks.harness.timing").probes(speed.MODULE, ("2", "16", "1"), ["x"])
     assert speed.main(["1", "16", "1"]) == 2
     assert "clips of 1 frame: the backbone small expects two or more" in capsys.readouterr().err
 
@@ -290,8 +294,8 @@ def test_memory_is_measured_in_a_process_of_its_own(
 @pytest.fixture
 def learned_clips(module: Callable[[str], ModuleType]) -> tuple[Any, keras.Model]:
     """A few clips, and a network whose weights are none that layers begin with, so that padding, biases, scales and epsilons all tell."""
-    work = module("bench_work").ClipWork(2, 32, frames=3)
-    model, rng = module("video_speed").network_for(work), np.random.default_rng(1)
+    work = module("benchmarks.harness.work").ClipWork(2, 32, frames=3)
+    model, rng = module("benchmarks.video.speed").network_for(work), np.random.default_rng(1)
     for weights in model.weights:
         value = np.asarray(weights)
         scale = weights.name in ("gamma", "moving_variance")
@@ -303,11 +307,11 @@ def learned_clips(module: Callable[[str], ModuleType]) -> tuple[Any, keras.Model
 def test_torch_answers_as_keras_does(module: Callable[[str], ModuleType], learned_clips: tuple[Any, keras.Model], layout: str) -> None:
     pytest.importorskip("torch")
     work, model = learned_clips
-    loop = module("contenders_torch_clips").ClipLoop(work, "float32", layout, model.get_weights())
+    loop = module("benchmarks.harness.contenders_torch_clips").ClipLoop(work, "float32", layout, model.get_weights())
     assert loop.check_answers(model) <= 1e-4
     wrong = [weights * 1.1 for weights in model.get_weights()]
     with pytest.raises(InputError, match=r"torch's network differs from Keras's by .*: expected at most .*; bring ClipLoop.build in li"):
-        module("contenders_torch_clips").ClipLoop(work, "float32", layout, wrong).check_answers(model)
+        module("benchmarks.harness.contenders_torch_clips").ClipLoop(work, "float32", layout, wrong).check_answers(model)
 
 
 def test_a_defence_that_changes_what_it_is_given_is_told(
@@ -321,4 +325,4 @@ def test_a_defence_that_changes_what_it_is_given_is_told(
     monkeypatch.setattr("nc_tf.mitigation.unlearning.unlearn", careless)
     pair = corner_clips(12)
     with pytest.raises(InputError, match="unlearn changed the model that it was given: expected the same weights; this is a defect"):
-        module("bench_jobs").repaired("unlearn", tmp_path / "infected.keras", pair, pair, (), {}, tmp_path, seed=0)
+        module("benchmarks.harness.jobs").repaired("unlearn", tmp_path / "infected.keras", pair, pair, (), {}, tmp_path, seed=0)

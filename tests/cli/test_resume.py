@@ -154,8 +154,8 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scans]:
 @pytest.fixture
 def kills(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The benchmark that kills a scan of the demo's network twenty times."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("kills")
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.scan.kills")
 
 
 def test_a_scan_killed_at_random_moments_comes_to_the_same_verdict(

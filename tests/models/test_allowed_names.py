@@ -147,7 +147,7 @@ def test_operations_and_layers_of_applications_in_h5(trust_model: bool, tmp_path
 
 
 def test_a_small_network_of_applications(tmp_path: Path) -> None:
-    """benchmarks/applications.py tries all of them."""
+    """benchmarks/files/applications.py tries all of them."""
     model = keras.applications.MobileNetV3Small((32, 32, 3), weights=None, classes=3, alpha=0.75)
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
     for name in ("model.keras", "model.h5"):

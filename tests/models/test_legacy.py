@@ -1,7 +1,7 @@
 """Files of Keras 1 and 2: equal to the answers of the TensorFlow that wrote them, or refused in one sentence.
 
 `golden/legacy_models.tar.xz` holds small networks that Keras 2.2.4 and TensorFlow 2.6, 2.10, 2.12 and 2.15 wrote, with their answers
-(`benchmarks/legacy_models.py`, `benchmarks/legacy_keras.py`).
+(`benchmarks/files/legacy_models.py`, `benchmarks/files/legacy_keras.py`).
 """
 
 import importlib
@@ -51,10 +51,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def benchmark() -> Any:
-    """benchmarks/compatibility.py, whose folder is no package."""
+    """benchmarks/files/compatibility.py."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        return importlib.import_module("compatibility")
+        patch.syspath_prepend(ROOT)
+        return importlib.import_module("benchmarks.files.compatibility")
 
 
 @pytest.mark.parametrize("writer", ["k224/*.h5", "tf26/*.h5", "tf210/*.h5", "tf212/*.keras", "tf215/*.keras", "tf215/*.h5"])

@@ -16,6 +16,7 @@ from quick import data_file, uneven_network
 
 from nc_tf.attacks.patch import patch
 from nc_tf.datasets.rendered.signs import render
+from nc_tf.demo import shipped_model
 from nc_tf.inversion.restart import ArmResult
 from nc_tf.models.loading.load import load_model
 from nc_tf.results import LabelResult, Status, Trigger
@@ -266,7 +267,7 @@ def signs_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def unlearn(monkeypatch: pytest.MonkeyPatch, files: Path, out: Path, *more: str, **constants: Any) -> int:
     module = script("unlearn", monkeypatch, **{"FRACTION": 1.0, "RATIO": 0.5, "LR": 3e-3, **constants})
-    paths = ["--data", str(files / "data.npz"), "--model", str(ROOT / "models" / "signs_infected.keras")]
+    paths = ["--data", str(files / "data.npz"), "--model", str(shipped_model("signs_infected.keras"))]
     return int(module.main([*paths, "--results", str(files / "results"), "--out", str(out), *more]))
 
 

@@ -64,7 +64,7 @@ def load_model(
         one sigmoid output or flat input, what `nc_tf.adapt` makes of it.
 
     Raises:
-        InputError: one message for each way in which a file is unfit or hostile; `docs/model-files.md` lists them.
+        InputError: one message for each way in which a file is unfit or hostile; `docs/reference/model-files.md` lists them.
     """
     return adapt(load_network(path, trust_model=trust_model), output=output, image_shape=image_shape, name=str(path))
 

@@ -1,0 +1,1 @@
+"""Benchmarks of model files: what loads, from which Keras, with which answers."""

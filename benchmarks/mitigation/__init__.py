@@ -1,0 +1,1 @@
+"""Benchmarks of the repairs, and pictures of the attacks."""

@@ -1,0 +1,1 @@
+"""Benchmarks of the scan: speed, memory, verdicts, populations of networks, and interruption."""

@@ -1,0 +1,51 @@
+"""The figures of docs/explanation/statistics.md about chance: how large an index it makes, and how often either rule falls for it.
+
+python -m benchmarks.scan.chance            seconds
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nc_tf.detection.outliers import CONSISTENCY, DRAWS, PAPER_INDEX, largest_by_chance, moderated_spread
+from nc_tf.detection.verdict import SUSPECT_BELOW
+
+LABELS = (5, 6, 8, 10, 20, 43, 100, 200, 1283)
+FEW, SPREADS = (5, 10, 43), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0)
+
+
+def main() -> None:
+    """Print the lines of two tables, and two rates."""
+    for share in (0.05, 0.01):
+        print(_line(f"index that {share:.0%} of clean networks exceed", [largest_by_chance(labels) for labels in LABELS], share))
+    print(_line("the same 1% in units of the MAD alone", [_by_mad(labels, lambda normal: normal) for labels in LABELS], 0.01))
+    for labels in FEW:
+        rates = [f"{_false_alarms(labels, spread):.1%}" for spread in SPREADS]
+        print(f"| {labels} labels: suspected | " + " | ".join(rates) + " |")
+    print(f"index above {PAPER_INDEX:g}, 43 labels, normal norms: {np.mean(_by_mad(43, lambda normal: normal) > PAPER_INDEX):.0%}")
+    lognormal = np.mean(_by_mad(43, lambda normal: np.exp(0.2 * normal)) > PAPER_INDEX)
+    print(f"the same, lognormal norms with a spread of .2: {lognormal:.0%}")
+
+
+def _false_alarms(labels: int, spread: float) -> float:
+    """Share of clean networks that the robust rule suspects, if all of them spread so much."""
+    logs = np.random.default_rng(0).normal(0.0, spread, (20_000, labels))
+    distance = np.median(logs, axis=1, keepdims=True) - logs
+    mads = CONSISTENCY * np.median(np.abs(distance), axis=1)
+    index = distance.max(axis=1) / moderated_spread(mads, labels)
+    return float(np.mean(index > np.quantile(largest_by_chance(labels), 1 - SUSPECT_BELOW)))
+
+
+def _by_mad(labels: int, norms: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The paper's index of the smallest of so many norms, in draws of normal numbers that a function makes norms of."""
+    drawn = norms(np.random.default_rng(labels).normal(size=(min(20_000, DRAWS // labels), labels)))
+    distance = np.median(drawn, axis=1, keepdims=True) - drawn
+    return distance.max(axis=1) / (CONSISTENCY * np.median(np.abs(distance), axis=1))
+
+
+def _line(name: str, indices: Sequence[np.ndarray], share: float) -> str:
+    return f"| {name} | " + " | ".join(f"{np.quantile(index, 1 - share):.1f}" for index in indices) + " |"
+
+
+if __name__ == "__main__":
+    main()
