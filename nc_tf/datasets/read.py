@@ -39,7 +39,8 @@ def read(
     """Read labelled images from a file or a folder.
 
     docs/reference/data-files.md lists the layouts that are read, and those that are refused. No code in the data is run, and no other
-    file is opened: pickles, links, external or virtual HDF5 storage, and playlists are refused. For a random sample no other image is decoded.
+    file is opened: pickles, links, external or virtual HDF5 storage, and playlists are refused. For a random sample no other image is
+    decoded.
 
     Args:
         path: the file or folder; it may be a link to one.
