@@ -1,10 +1,7 @@
 """A mitigation on disk: the repaired model, and `mitigation.json` with a table measured on the file as it was read back."""
 
-import json
 from dataclasses import asdict, replace
-from math import isnan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +12,7 @@ from nc_tf.models.saving import save_model
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Mitigation
 from nc_tf.storage.files import whole_file
+from nc_tf.storage.json_file import json_text
 
 
 def save_mitigation(
@@ -44,17 +42,8 @@ def save_mitigation(
     content = {"schema": 1, "model": str(path), **saved.settings, "before": asdict(saved.before), "after": asdict(saved.after)}
     content |= {"details": saved.details} if saved.details else {}
     with whole_file(Path(path).with_name("mitigation.json")) as temporary:
-        temporary.write_text(json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json_text(content), encoding="utf-8")
     return saved
-
-
-def _without_nan(value: Any) -> Any:
-    """None for NaN, which is no JSON: a rate over no image at all."""
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and isnan(value) else value
 
 
 def table(mitigation: Mitigation) -> str:

@@ -1,13 +1,13 @@
 """Where everything on the page's charts goes, in percent of the plot, so that one drawing fits a phone, a screen and a sheet."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from nc_tf.results import Status
+from nc_tf.storage.verdict_schema import LabelRow, ScanVerdict
 
 # Columns of a label's history, (rounds, 7): nc_tf.inversion.loop.HISTORY_COLUMNS.
 NORM, SUCCESS, COST = 2, 4, 6
@@ -91,10 +91,10 @@ class LineChart:
     summary: str
 
 
-def counts(row: Mapping[str, Any], verdict: Mapping[str, Any]) -> bool:
+def counts(row: LabelRow, verdict: ScanVerdict) -> bool:
     """`compared`, of a row of `verdict.json`, where null stands for what does not exist."""
-    index, mad = (math.nan if value is None else value for value in (row["anomaly_index"], verdict["mad"]))
-    return compared(Status(row["status"]), index, mad)
+    index, mad = (math.nan if value is None else value for value in (row.anomaly_index, verdict.mad))
+    return compared(row.status, index, mad)
 
 
 def compared(status: Status, anomaly_index: float, mad: float) -> bool:
@@ -102,27 +102,27 @@ def compared(status: Status, anomaly_index: float, mad: float) -> bool:
     return not math.isnan(anomaly_index) if mad > 0 else status.succeeded
 
 
-def norm_chart(verdict: Mapping[str, Any]) -> NormChart:
+def norm_chart(verdict: ScanVerdict) -> NormChart:
     """One bar a label in the order of `verdict.json`, and the lines of the median and of what is flagged."""
-    rows, flagged = verdict["labels"], set(verdict["flagged"])
-    median, flagging = verdict["median"], verdict.get("flagging_norm")
-    heights = [row["l1_norm"] or 0.0 for row in rows]
+    rows, flagged = verdict.labels, set(verdict.flagged)
+    median, flagging = verdict.median, verdict.flagging_norm
+    heights = [row.l1_norm or 0.0 for row in rows]
     top = 1.08 * max([*heights, median or 0.0, 1e-6])
     slot = 100.0 / max(len(rows), 1)
     bars, centres = [], []
     for position, (row, height) in enumerate(zip(rows, heights, strict=True)):
-        kind = "flagged" if row["label"] in flagged else "plain" if counts(row, verdict) else "uncounted"
-        name = f" ({row['name']})" if row.get("name") else ""
-        norm = "none" if row["l1_norm"] is None else f"{height:.2f}"
+        kind = "flagged" if row.label in flagged else "plain" if counts(row, verdict) else "uncounted"
+        name = f" ({row.name})" if row.name else ""
+        norm = "none" if row.l1_norm is None else f"{height:.2f}"
         # From a hundred labels on a gap between bars would be thinner than a pixel.
         width = min(slot * (0.72 if len(rows) <= 100 else 1.0), WIDEST_BAR)
         left = position * slot + (slot - width) / 2
         share = 100 * height / top
-        bars.append(Bar(_p(left), _p(width), _p(100 - share), _p(share), kind, f"label {row['label']}{name}: norm {norm}"))
+        bars.append(Bar(_p(left), _p(width), _p(100 - share), _p(share), kind, f"label {row.label}{name}: norm {norm}"))
         centres.append((position + 0.5) * slot)
     every = _nice(len(rows) / 8, whole=True)
-    x_ticks = [Tick(_p(centres[position]), str(rows[position]["label"])) for position in range(0, len(rows), int(every))]
-    marked = [(centre, str(row["label"])) for centre, row in zip(centres, rows, strict=True) if row["label"] in flagged]
+    x_ticks = [Tick(_p(centres[position]), str(rows[position].label)) for position in range(0, len(rows), int(every))]
+    marked = [(centre, str(row.label)) for centre, row in zip(centres, rows, strict=True) if row.label in flagged]
 
     def height_of(value: float | None) -> float | None:
         return None if value is None or not 0.0 <= value <= top else _p(100 - 100 * value / top)

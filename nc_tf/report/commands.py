@@ -3,10 +3,11 @@
 import re
 import shlex
 import string
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
+
+from nc_tf.storage.verdict_schema import ScanVerdict
 
 # What `nc-tf scan` calls the settings of a search that are not a preset's.
 _OPTIONS = {
@@ -33,7 +34,7 @@ class Command:
     opens_model: bool = False
 
 
-def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> list[Command]:
+def commands(verdict: ScanVerdict, folder: str, *, demo: bool = False) -> list[Command]:
     """What to run after a scan: to repair, to look again with another seed, to repeat.
 
     Of a scan that ranked some of the model's labels only the finished ones are known, and these alone would be another scan.
@@ -44,7 +45,7 @@ def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> 
         demo: the folder is that of `nc-tf demo`, which makes its own data and repairs its own network.
     """
     folder = _path(folder)
-    seed, other = int(verdict["settings"].get("seed", 0)), folder.rstrip("/")
+    seed, other = int(verdict.settings.get("seed", 0)), folder.rstrip("/")
     again = f"{other}_seed_{seed + 1}"
     if demo:
         scan = ["nc-tf", "demo"]
@@ -53,8 +54,8 @@ def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> 
             Command("Repeat this demo", _line([*scan, "--out", folder, "--seed", str(seed)])),
         ]
     else:
-        files, found = [_path(verdict[part]["path"]) for part in ("model", "data")], []
-        if verdict["flagged"]:
+        files, found = [_path(part["path"]) for part in (verdict.model, verdict.data)], []
+        if verdict.flagged:
             repaired = PurePath(files[0]).stem + "_repaired.keras"
             how = [*_model_options(verdict), *_data_options(verdict)]
             unlearn = ["nc-tf", "unlearn", *files, "--scan", folder, "--out", repaired, *how]
@@ -70,8 +71,8 @@ def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> 
     return [*found, Command("Make this page again", _line(["nc-tf", "report", folder]))]
 
 
-def _scan_options(verdict: Mapping[str, Any]) -> list[str]:
-    settings = verdict["settings"]
+def _scan_options(verdict: ScanVerdict) -> list[str]:
+    settings = verdict.settings
     given: dict[str, Any] = {}
     if settings.get("preset") == "custom":
         # Which preset the options overruled is not written down, but one of them ranks labels, and only two cut starts short.
@@ -81,24 +82,24 @@ def _scan_options(verdict: Mapping[str, Any]) -> list[str]:
     else:
         given["--preset"] = settings.get("preset")
     several = "--trials" if settings.get("best") == "success" else "--starts"
-    given |= {several: settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict["data"].get("num_images")}
+    given |= {several: settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict.data.get("num_images")}
     if settings.get("upsample_size", 1) != 1:
         given["--upsample"] = settings["upsample_size"]
     flags = ["--per-frame"] if settings.get("per_frame") else []
     return [str(word) for option, value in given.items() if value is not None for word in (option, value)] + flags
 
 
-def _labels(verdict: Mapping[str, Any]) -> list[str] | None:
+def _labels(verdict: ScanVerdict) -> list[str] | None:
     """The option that names the labels which the scan was asked for, if it is needed; None where they are not known."""
-    searched, ranked = [row["label"] for row in verdict["labels"]], verdict["settings"].get("labels_ranked")
-    if max(len(searched), ranked or 0) >= verdict["model"].get("num_classes", 0):
+    searched, ranked = [row.label for row in verdict.labels], verdict.settings.get("labels_ranked")
+    if max(len(searched), ranked or 0) >= verdict.model.get("num_classes", 0):
         return []
     return None if ranked else ["--labels", ",".join(map(str, searched))]
 
 
-def _model_options(verdict: Mapping[str, Any]) -> list[str]:
+def _model_options(verdict: ScanVerdict) -> list[str]:
     """How the model file was read, where it holds no whole classifier of images."""
-    model = verdict["model"]
+    model = verdict.model
     options = []
     if "output" in model:
         options.append(f"--output={model['output']}")  # with "=", because a stranger's name may begin with a minus
@@ -107,9 +108,9 @@ def _model_options(verdict: Mapping[str, Any]) -> list[str]:
     return [*options, "--weights-of", str(model["weights_of"])] if "weights_of" in model else options
 
 
-def _data_options(verdict: Mapping[str, Any]) -> list[str]:
+def _data_options(verdict: ScanVerdict) -> list[str]:
     """How the model is fed, as `nc_tf.preprocessing` names it, and how its classes are numbered in the data."""
-    name = str(verdict["settings"].get("intensity_range", "raw"))
+    name = str(verdict.settings.get("intensity_range", "raw"))
     normalised = re.fullmatch(r"mean \[(.*)\] std \[(.*)\]", name)
     if normalised:
         mean, std = (numbers.replace(" ", "") for numbers in normalised.groups())
@@ -117,7 +118,7 @@ def _data_options(verdict: Mapping[str, Any]) -> list[str]:
         options = [f"--mean={mean}", f"--std={std}"]
     else:
         options = ["--intensity-range", name]
-    order = verdict["data"].get("label_order")
+    order = verdict.data.get("label_order")
     return [*options, "--label-order", str(order)] if order else options
 
 

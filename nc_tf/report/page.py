@@ -15,8 +15,9 @@ from nc_tf.errors import printable
 from nc_tf.report.charts import LineChart, counts, history_charts, norm_chart
 from nc_tf.report.commands import Command
 from nc_tf.report.pictures import GRAY, Picture, colour_words, mask_words, stamped_pair, stamped_strip, trigger_pictures
-from nc_tf.results import Trigger, Unit, Verdict
-from nc_tf.storage.verdict_file import flat
+from nc_tf.results import Trigger, Unit
+from nc_tf.storage.scan_log import flat
+from nc_tf.storage.verdict_schema import LabelRow, ScanVerdict
 
 # Triggers that are shown; the table has all labels.
 MOST_FLAGGED, LOWEST_OTHERS, STAMPED = 8, 3, 3
@@ -36,7 +37,7 @@ class Card:
         charts: how its search went.
     """
 
-    row: Mapping[str, Any]
+    row: LabelRow
     flagged: bool
     pictures: Sequence[Picture]
     words: str
@@ -45,17 +46,17 @@ class Card:
     charts: Sequence[LineChart]
 
 
-def shown_labels(verdict: Mapping[str, Any]) -> list[int]:
+def shown_labels(verdict: ScanVerdict) -> list[int]:
     """The labels whose triggers a page shows: the flagged ones, most anomalous first, then the smallest of the others that count."""
-    flagged = list(verdict["flagged"])[:MOST_FLAGGED]
-    others = [row for row in verdict["labels"] if row["label"] not in verdict["flagged"] and row["l1_norm"] is not None]
-    others = [row for row in others if row.get("rounds", 1)]  # of a scan that ended before it searched there is no trigger to show
-    others.sort(key=lambda row: (not counts(row, verdict), row["l1_norm"]))
-    return flagged + [row["label"] for row in others[:LOWEST_OTHERS]]
+    flagged = list(verdict.flagged)[:MOST_FLAGGED]
+    others = [row for row in verdict.labels if row.label not in verdict.flagged and row.l1_norm is not None]
+    others = [row for row in others if row.rounds]  # of a scan that ended before it searched there is no trigger to show
+    others.sort(key=lambda row: (not counts(row, verdict), row.l1_norm))
+    return flagged + [row.label for row in others[:LOWEST_OTHERS]]
 
 
 def report_html(
-    verdict: Mapping[str, Any],
+    verdict: ScanVerdict,
     triggers: Mapping[int, Trigger],
     *,
     histories: Mapping[int, np.ndarray] | None = None,
@@ -73,16 +74,16 @@ def report_html(
         commands: what to run next.
     """
     histories = histories or {}
-    rows = {row["label"]: row for row in verdict["labels"]}
-    threshold = verdict["settings"].get("cost", {}).get("threshold")
-    unit, cards = Unit.of(verdict["model"].get("input_shape", ())), []
+    rows = {row.label: row for row in verdict.labels}
+    threshold = verdict.settings.get("cost", {}).get("threshold")
+    unit, cards = Unit.of(verdict.model.get("input_shape", ())), []
     for label in shown_labels(verdict):
         called, history = _called(rows[label]), histories.get(label, np.zeros((0, 7)))
         trigger, shown_on = triggers[label], _shown_on(triggers[label], rows, samples, unit)
         cards.append(
             Card(
                 row=rows[label],
-                flagged=label in verdict["flagged"],
+                flagged=label in verdict.flagged,
                 pictures=trigger_pictures(trigger, called, unit),
                 words=f"{mask_words(trigger, unit).capitalize()}; {colour_words(trigger)}.",
                 pairs=[stamped_pair(trigger, image, what, called) for image, what in shown_on],
@@ -99,20 +100,20 @@ def report_html(
     return environment.get_template("report.html.j2").render(
         verdict=verdict,
         unit=unit,
-        kind=Verdict(verdict["verdict"]).name.lower(),
-        working=sum(counts(row, verdict) for row in verdict["labels"]),
-        smallest=min((row["l1_norm"] for row in verdict["labels"] if counts(row, verdict) and row["l1_norm"] is not None), default=None),
+        kind=verdict.verdict.name.lower(),
+        working=sum(counts(row, verdict) for row in verdict.labels),
+        smallest=min((row.l1_norm for row in verdict.labels if counts(row, verdict) and row.l1_norm is not None), default=None),
         interval=_interval(verdict),
-        duration=_duration(verdict.get("seconds")),
+        duration=_duration(verdict.seconds),
         chart=norm_chart(verdict),
         cards=cards,
         gray=samples is None,
-        flagged_rows=[rows[label] for label in verdict["flagged"]],
+        flagged_rows=[rows[label] for label in verdict.flagged],
         # Smallest first, which is where a reader begins; those without a norm at the end.
-        table=sorted(verdict["labels"], key=lambda row: (row["l1_norm"] is None, row["l1_norm"] or 0.0)),
-        has_names=any(row.get("name") for row in verdict["labels"]),
-        has_log_index=any(row.get("log_index") is not None for row in verdict["labels"]),
-        facts={part.capitalize(): flat(verdict.get(part, {})) for part in ("model", "data", "settings", "versions")},
+        table=sorted(verdict.labels, key=lambda row: (row.l1_norm is None, row.l1_norm or 0.0)),
+        has_names=any(row.name for row in verdict.labels),
+        has_log_index=any(row.log_index is not None for row in verdict.labels),
+        facts={part.capitalize(): flat(getattr(verdict, part)) for part in ("model", "data", "settings", "versions")},
         commands=commands,
         # Ours, not a stranger's: the two texts that must not be escaped, and that the page's policy lets in by their hashes.
         style=Markup(style),  # noqa: S704
@@ -128,7 +129,7 @@ def _shown(value: Any) -> Any:
 
 
 def _shown_on(
-    trigger: Trigger, rows: Mapping[int, Mapping[str, Any]], samples: tuple[np.ndarray, np.ndarray] | None, unit: Unit
+    trigger: Trigger, rows: Mapping[int, LabelRow], samples: tuple[np.ndarray, np.ndarray] | None, unit: Unit
 ) -> list[tuple[np.ndarray, str]]:
     """Images of other classes, each of another one as far as there are, and what is on them."""
     if samples is None:
@@ -137,16 +138,16 @@ def _shown_on(
     others = np.flatnonzero(labels != trigger.label)
     first = [position for number, position in enumerate(others) if labels[position] not in labels[others[:number]]]
     chosen = [*first, *(position for position in others if position not in first)][:STAMPED]
-    words = [_called(rows.get(int(labels[position]), {"label": int(labels[position])})) for position in chosen]
+    words = [_called(rows[label]) if (label := int(labels[position])) in rows else f"label {label}" for position in chosen]
     return [(images[position], f"{unit.capitalize()} of {what}") for position, what in zip(chosen, words, strict=True)]
 
 
-def _called(row: Mapping[str, Any]) -> str:
-    return f"label {row['label']} ({row['name']})" if row.get("name") else f"label {row['label']}"
+def _called(row: LabelRow) -> str:
+    return f"label {row.label} ({row.name})" if row.name else f"label {row.label}"
 
 
-def _interval(verdict: Mapping[str, Any]) -> str | None:
-    low, high = verdict.get("anomaly_index_interval") or (None, None)
+def _interval(verdict: ScanVerdict) -> str | None:
+    low, high = verdict.anomaly_index_interval or (None, None)
     return None if low is None else f"{low:.2f} and more" if high is None else f"{low:.2f} to {high:.2f}"
 
 
