@@ -14,7 +14,9 @@ from markupsafe import Markup
 from nc_tf.errors import printable
 from nc_tf.report.charts import LineChart, counts, history_charts, norm_chart
 from nc_tf.report.commands import Command
-from nc_tf.report.pictures import GRAY, Picture, colour_words, mask_words, stamped_pair, stamped_strip, trigger_pictures
+from nc_tf.report.film_strip import stamped_strip
+from nc_tf.report.pictures import Picture
+from nc_tf.report.trigger_pictures import GRAY, colour_words, mask_words, stamped_pair, trigger_pictures
 from nc_tf.results import Trigger, Unit
 from nc_tf.storage.scan_log import flat
 from nc_tf.storage.verdict_schema import LabelRow, ScanVerdict

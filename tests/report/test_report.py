@@ -25,8 +25,9 @@ from nc_tf.errors import InputError
 from nc_tf.report.charts import history_charts, norm_chart
 from nc_tf.report.commands import commands
 from nc_tf.report.page import LOWEST_OTHERS, MOST_FLAGGED, report_html, shown_labels
-from nc_tf.report.pictures import colour_words, mask_words, picture, stamped_pair
+from nc_tf.report.pictures import picture
 from nc_tf.report.report_file import write_report
+from nc_tf.report.trigger_pictures import colour_words, mask_words, stamped_pair
 from nc_tf.results import Trigger, Unit
 from nc_tf.storage.trigger_file import save_trigger
 from nc_tf.storage.verdict_schema import verdict_from
