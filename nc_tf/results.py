@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+# The columns of a search's history, which has one row a round: the original's log tuple.
+HISTORY_COLUMNS = ("step", "loss_ce", "loss_reg", "loss", "attack_acc", "reg_best", "cost")
+
 
 class Status(StrEnum):
     """How the search for one label ended."""

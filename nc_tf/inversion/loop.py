@@ -16,9 +16,6 @@ import tensorflow as tf
 from nc_tf.inversion.step import Inversion, RoundLog, Run, SearchSettings
 from nc_tf.results import Status, Trigger
 
-# One row of an arm's history, the original's log tuple.
-HISTORY_COLUMNS = ("step", "loss_ce", "loss_reg", "loss", "attack_acc", "reg_best", "cost")
-
 
 @dataclass(frozen=True, eq=False)
 class Arm:
@@ -44,7 +41,7 @@ class Progress:
     Attributes:
         label, start: which arm.
         run: its state, NumPy arrays with an arm axis of one.
-        history: (rounds, 7) float64, one row a round, columns `HISTORY_COLUMNS`.
+        history: (rounds, 7) float64, one row a round, columns `nc_tf.results.HISTORY_COLUMNS`.
         stopped: the schedule has stopped it.
         finite: loss and state are finite.
     """
@@ -90,7 +87,7 @@ class ArmResult:
         trigger: the smallest working one, or where none worked the last one; always finite.
         coarse_mask: (h, w) float32 in [0, 1], the trigger's mask before upsampling.
         status: how it ended.
-        history: (rounds, 7) float64, one row a round, columns `HISTORY_COLUMNS`.
+        history: (rounds, 7) float64, one row a round, columns `nc_tf.results.HISTORY_COLUMNS`.
     """
 
     arm: Arm

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nc_tf.results import Status
-from nc_tf.storage.verdict_schema import LabelRow, ScanVerdict
+from nc_tf.report.norms import flagging_line, norm_bars
+from nc_tf.results import HISTORY_COLUMNS
+from nc_tf.storage.verdict_schema import ScanVerdict
 
-# Columns of a label's history, (rounds, 7): nc_tf.inversion.loop.HISTORY_COLUMNS.
-NORM, SUCCESS, COST = 2, 4, 6
+NORM, SUCCESS, COST = (HISTORY_COLUMNS.index(name) for name in ("loss_reg", "attack_acc", "cost"))
 # The narrowest plot that marks under it must not overlap on, and a digit in it; CSS pixels.
 NARROW, DIGIT = 260.0, 9.0
 # Marks under the chart stand in so many lines; more than fit are left to the table.
@@ -91,43 +91,28 @@ class LineChart:
     summary: str
 
 
-def counts(row: LabelRow, verdict: ScanVerdict) -> bool:
-    """`compared`, of a row of `verdict.json`, where null stands for what does not exist."""
-    index, mad = (math.nan if value is None else value for value in (row.anomaly_index, verdict.mad))
-    return compared(row.status, index, mad)
-
-
-def compared(status: Status, anomaly_index: float, mad: float) -> bool:
-    """Whether a label's norm entered the verdict; where norms could not be compared at all, whether its trigger works."""
-    return not math.isnan(anomaly_index) if mad > 0 else status.succeeded
-
-
 def norm_chart(verdict: ScanVerdict) -> NormChart:
-    """One bar a label in the order of `verdict.json`, and the lines of the median and of what is flagged."""
-    rows, flagged = verdict.labels, set(verdict.flagged)
-    median, flagging = verdict.median, verdict.flagging_norm
-    heights = [row.l1_norm or 0.0 for row in rows]
-    top = 1.08 * max([*heights, median or 0.0, 1e-6])
-    slot = 100.0 / max(len(rows), 1)
+    """Return one bar a label in the order of `verdict.json`, with the lines of the median and of what is flagged."""
+    norms = norm_bars(verdict)
+    top = 1.08 * max([*(norm.norm or 0.0 for norm in norms), verdict.median or 0.0, 1e-6])
+    slot = 100.0 / max(len(norms), 1)
+    # From a hundred labels on a gap between bars would be thinner than a pixel.
+    width = min(slot * (0.72 if len(norms) <= 100 else 1.0), WIDEST_BAR)
     bars, centres = [], []
-    for position, (row, height) in enumerate(zip(rows, heights, strict=True)):
-        kind = "flagged" if row.label in flagged else "plain" if counts(row, verdict) else "uncounted"
-        name = f" ({row.name})" if row.name else ""
-        norm = "none" if row.l1_norm is None else f"{height:.2f}"
-        # From a hundred labels on a gap between bars would be thinner than a pixel.
-        width = min(slot * (0.72 if len(rows) <= 100 else 1.0), WIDEST_BAR)
+    for position, norm in enumerate(norms):
+        number = "none" if norm.norm is None else f"{norm.norm:.2f}"
         left = position * slot + (slot - width) / 2
-        share = 100 * height / top
-        bars.append(Bar(_p(left), _p(width), _p(100 - share), _p(share), kind, f"label {row.label}{name}: norm {norm}"))
+        share = 100 * (norm.norm or 0.0) / top
+        bars.append(Bar(_p(left), _p(width), _p(100 - share), _p(share), norm.kind, f"{norm.called}: norm {number}"))
         centres.append((position + 0.5) * slot)
-    every = _nice(len(rows) / 8, whole=True)
-    x_ticks = [Tick(_p(centres[position]), str(rows[position].label)) for position in range(0, len(rows), int(every))]
-    marked = [(centre, str(row.label)) for centre, row in zip(centres, rows, strict=True) if row.label in flagged]
+    every = _nice(len(norms) / 8, whole=True)
+    x_ticks = [Tick(_p(centres[position]), str(norms[position].label)) for position in range(0, len(norms), int(every))]
+    marked = [(centre, str(norm.label)) for centre, norm in zip(centres, norms, strict=True) if norm.kind == "flagged"]
 
     def height_of(value: float | None) -> float | None:
-        return None if value is None or not 0.0 <= value <= top else _p(100 - 100 * value / top)
+        return None if value is None or value > top else _p(100 - 100 * value / top)
 
-    return NormChart(tuple(bars), _ticks(top), tuple(x_ticks), _marks(marked), height_of(median), height_of(flagging))
+    return NormChart(tuple(bars), _ticks(top), tuple(x_ticks), _marks(marked), height_of(verdict.median), height_of(flagging_line(verdict)))
 
 
 def history_charts(history: np.ndarray, threshold: float | None) -> list[LineChart]:

@@ -12,9 +12,10 @@ import numpy as np
 from markupsafe import Markup
 
 from nc_tf.errors import printable
-from nc_tf.report.charts import LineChart, counts, history_charts, norm_chart
+from nc_tf.report.charts import LineChart, history_charts, norm_chart
 from nc_tf.report.commands import Command
 from nc_tf.report.film_strip import stamped_strip
+from nc_tf.report.norms import called, counts
 from nc_tf.report.pictures import Picture
 from nc_tf.report.trigger_pictures import GRAY, colour_words, mask_words, stamped_pair, trigger_pictures
 from nc_tf.results import Trigger, Unit
@@ -70,7 +71,7 @@ def report_html(
     Args:
         verdict: the content of `verdict.json`; of its keys, those newer than schema 1's first may be missing.
         triggers: by label, those of `shown_labels`.
-        histories: by label, (rounds, 7) float64, columns as `nc_tf.inversion.loop.HISTORY_COLUMNS`; labels without one get no charts.
+        histories: by label, (rounds, 7) float64, columns `nc_tf.results.HISTORY_COLUMNS`; labels without one get no charts.
         samples: raw images (n, H, W, C) or clips (n, T, H, W, C) in [0, 255] to stamp the triggers on, and their classes (n,); without
             them a gray image is stamped. What the page calls them, the model's input shape says.
         commands: what to run next.
@@ -80,24 +81,24 @@ def report_html(
     threshold = verdict.settings.get("cost", {}).get("threshold")
     unit, cards = Unit.of(verdict.model.get("input_shape", ())), []
     for label in shown_labels(verdict):
-        called, history = _called(rows[label]), histories.get(label, np.zeros((0, 7)))
+        words, history = called(rows[label]), histories.get(label)
         trigger, shown_on = triggers[label], _shown_on(triggers[label], rows, samples, unit)
         cards.append(
             Card(
                 row=rows[label],
                 flagged=label in verdict.flagged,
-                pictures=trigger_pictures(trigger, called, unit),
+                pictures=trigger_pictures(trigger, words, unit),
                 words=f"{mask_words(trigger, unit).capitalize()}; {colour_words(trigger)}.",
-                pairs=[stamped_pair(trigger, image, what, called) for image, what in shown_on],
-                strips=[stamped_strip(trigger, clip, what, called) for clip, what in shown_on[:1] if clip.ndim == 4],
-                charts=history_charts(history, threshold) if len(history) else (),
+                pairs=[stamped_pair(trigger, image, what, words) for image, what in shown_on],
+                strips=[stamped_strip(trigger, clip, what, words) for clip, what in shown_on[:1] if clip.ndim == 4],
+                charts=history_charts(history, threshold) if history is not None and len(history) else (),
             )
         )
     loader = jinja2.PackageLoader("nc_tf.report")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": _number, "percent": _percent, "called": _called, "tidy": _tidy, "file_name": _file_name}
+    environment.filters |= {"number": _number, "percent": _percent, "called": called, "tidy": _tidy, "file_name": _file_name}
     style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     return environment.get_template("report.html.j2").render(
         verdict=verdict,
@@ -140,12 +141,8 @@ def _shown_on(
     others = np.flatnonzero(labels != trigger.label)
     first = [position for number, position in enumerate(others) if labels[position] not in labels[others[:number]]]
     chosen = [*first, *(position for position in others if position not in first)][:STAMPED]
-    words = [_called(rows[label]) if (label := int(labels[position])) in rows else f"label {label}" for position in chosen]
+    words = [called(rows[label]) if (label := int(labels[position])) in rows else f"label {label}" for position in chosen]
     return [(images[position], f"{unit.capitalize()} of {what}") for position, what in zip(chosen, words, strict=True)]
-
-
-def _called(row: LabelRow) -> str:
-    return f"label {row.label} ({row.name})" if row.name else f"label {row.label}"
 
 
 def _interval(verdict: ScanVerdict) -> str | None:

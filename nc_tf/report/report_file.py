@@ -38,7 +38,8 @@ def write_report(folder_path: str | Path) -> Path:
         if triggers[label].label != label:
             raise InputError(f"{file} holds a trigger of label {triggers[label].label}: expected that of its name; scan again")
         try:
-            histories[label] = history_of(saved["history"]) if "history" in saved else np.zeros((0, 7))
+            if "history" in saved:
+                histories[label] = history_of(saved["history"])
         except ValueError as error:
             raise InputError(f"{file} holds {error}; scan again") from error
     image_shape = next((trigger.pattern.shape for trigger in triggers.values()), ())
@@ -64,7 +65,7 @@ def _read_samples(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray,
     plain(path)
     try:
         with npz_arrays(path) as (_, load):
-            images, labels = load("images")[:MOST_SAMPLES], load("labels")[:MOST_SAMPLES]
+            images, labels = (load(name, lambda number: np.arange(min(number, MOST_SAMPLES))) for name in ("images", "labels"))
     except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
         raise InputError(f"{path} cannot be read ({error}): {expected}; delete it for a page without") from error
     numbers = images.dtype.kind in "uif" and labels.dtype.kind in "ui"

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from nc_tf.errors import InputError, quote
-from nc_tf.inversion.loop import HISTORY_COLUMNS, ArmResult, Progress
+from nc_tf.inversion.loop import ArmResult, Progress
 from nc_tf.models.frozen import FrozenNetwork
-from nc_tf.results import LabelResult, ScanResult, Status, Trigger
+from nc_tf.results import HISTORY_COLUMNS, LabelResult, ScanResult, Status, Trigger
 from nc_tf.scan_folder.settings_record import difference_of
 from nc_tf.scan_folder.state_files import forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.scanning.callbacks import ScanCallback

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from nc_tf.results import HISTORY_COLUMNS
+
 # A scan that takes longer has not been saved by anybody.
 MOST_SECONDS = 1e10
 LARGEST_NUMBER = 2**31 - 1
@@ -40,8 +42,8 @@ def history_of(value: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: it is something else.
     """
-    if value.ndim != 2 or value.shape[1] != 7 or value.dtype.kind not in "uif":
-        raise ValueError(f"a history {value.shape}: expected (rounds, 7) numbers")
+    if value.ndim != 2 or value.shape[1] != len(HISTORY_COLUMNS) or value.dtype.kind not in "uif":
+        raise ValueError(f"a history {value.shape}: expected (rounds, {len(HISTORY_COLUMNS)}) numbers")
     return value.astype(np.float64, copy=False)
 
 

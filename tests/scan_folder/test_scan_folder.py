@@ -20,10 +20,10 @@ from quick import QUICK, made_up
 from nc_tf import __version__
 from nc_tf.detection.verdict import judge
 from nc_tf.errors import InputError
-from nc_tf.inversion.loop import HISTORY_COLUMNS, Arm, ArmResult
+from nc_tf.inversion.loop import Arm, ArmResult
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Verdict
+from nc_tf.results import HISTORY_COLUMNS, LabelResult, ScanResult, Status, Trigger, Verdict
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.settings_record import array_hash, model_facts, scan_record, sha256_of
 from nc_tf.scanning.presets import PRESETS
