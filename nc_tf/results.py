@@ -221,6 +221,12 @@ class ScanResult:
         by_label = {result.label: result.trigger for result in self.labels}
         return tuple(by_label[label] for label in self.flagged)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the verdict, the chart of the norms and the flagged triggers."""
+        from nc_tf.report.notebook import scan_html
+
+        return scan_html(self)
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -259,3 +265,9 @@ class Mitigation:
     settings: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     classifier: Any = None
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the table of before and after."""
+        from nc_tf.report.notebook import mitigation_html
+
+        return mitigation_html(self)

@@ -46,11 +46,16 @@ def save_mitigation(
     return saved
 
 
-def table(mitigation: Mitigation) -> str:
-    """Clean accuracy, and attack success rate and robust accuracy of every trigger, before and after, as lines of text."""
+def rates(mitigation: Mitigation) -> list[tuple[str, float, float]]:
+    """Return clean accuracy, and each trigger's attack success rate and robust accuracy, before and after."""
     before, after = mitigation.before, mitigation.after
     rows = [("clean accuracy", before.clean_accuracy, after.clean_accuracy)]
     for name, rate in before.attack_success_rate.items():
         rows.append((f"ASR, {name} trigger", rate, after.attack_success_rate[name]))
         rows.append((f"robust accuracy, {name}", before.robust_accuracy[name], after.robust_accuracy[name]))
-    return "\n".join([f"{'':26}  before   after", *(f"{name:26} {first:7.4f} {then:7.4f}" for name, first, then in rows)])
+    return rows
+
+
+def table(mitigation: Mitigation) -> str:
+    """Return `rates` as lines of text."""
+    return "\n".join([f"{'':26}  before   after", *(f"{name:26} {first:7.4f} {then:7.4f}" for name, first, then in rates(mitigation))])
