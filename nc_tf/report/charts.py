@@ -1,4 +1,4 @@
-"""Where everything on the page's charts goes, in percent of the plot, so that one drawing fits a phone, a screen and a sheet."""
+"""The layout of the charts of the page, in percent of the plot, so that one drawing fits a phone, a screen and a sheet."""
 
 import math
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from nc_tf.results import HISTORY_COLUMNS
 from nc_tf.storage.verdict_schema import ScanVerdict
 
 NORM, SUCCESS, COST = (HISTORY_COLUMNS.index(name) for name in ("loss_reg", "attack_acc", "cost"))
-# The narrowest plot that marks under it must not overlap on, and a digit in it; CSS pixels.
+# The narrowest plot on which marks must not overlap, and the width of a digit; CSS pixels.
 NARROW, DIGIT = 260.0, 9.0
-# Marks under the chart stand in so many lines; more than fit are left to the table.
+# Lines of marks under the chart; marks that do not fit are left to the table.
 MARK_LINES = 4
-# A bar is no wider, however few there are; percent.
+# The widest bar, where there are few; percent.
 WIDEST_BAR = 8.0
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A number beside an axis: where (percent from the left, or from the top), and what is written there."""
+    """A number beside an axis: its place, percent from the left or from the top, and its text."""
 
     at: float
     text: str
@@ -29,10 +29,10 @@ class Tick:
 
 @dataclass(frozen=True)
 class Bar:
-    """A label's norm; left, width, top and height in percent.
+    """The norm of a label; left, width, top and height in percent.
 
     Attributes:
-        kind: "flagged", "plain", or "uncounted" where no working trigger stands behind the norm.
+        kind: "flagged", "plain", or "uncounted" where the norm was not compared.
         title: shown when the pointer rests on it.
     """
 
@@ -46,7 +46,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Mark:
-    """A flagged label's number under its bar: percent from the left, and in which line."""
+    """The number of a flagged label under its bar: percent from the left, and its line."""
 
     at: float
     line: int
@@ -55,7 +55,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class NormChart:
-    """The norm of every label; heights in percent from the top, None where there is no such line."""
+    """The norms of all labels; heights in percent from the top, None for a line that does not exist."""
 
     bars: tuple[Bar, ...]
     y_ticks: tuple[Tick, ...]
@@ -66,7 +66,7 @@ class NormChart:
 
     @property
     def mark_lines(self) -> int:
-        """Lines that the marks take."""
+        """The number of lines that the marks take."""
         return max((mark.line + 1 for mark in self.marks), default=0)
 
 
@@ -75,9 +75,11 @@ class LineChart:
     """A quantity over the rounds of a search.
 
     Attributes:
-        title: which.
+        title: the name of the quantity.
         path: SVG path data in a square of 100; interrupted where there is no number.
-        end: likewise, of the last point alone.
+        end: the same for the last point alone.
+        y_ticks: numbers beside the vertical axis.
+        x_ticks: numbers below the horizontal axis.
         threshold: percent from the top, where the quantity has one.
         summary: the curve in words.
     """
@@ -116,11 +118,14 @@ def norm_chart(verdict: ScanVerdict) -> NormChart:
 
 
 def history_charts(history: np.ndarray, threshold: float | None) -> list[LineChart]:
-    """Success rate, norm and cost over the rounds of one search.
+    """Return charts of success rate, norm and cost over the rounds of a search.
 
     Args:
         history: (rounds, 7), rounds >= 1; NaN and infinity leave gaps.
         threshold: success rate that a trigger must reach.
+
+    Returns:
+        Three charts.
     """
     success, norm, cost = (np.asarray(history[:, column], np.float64) for column in (SUCCESS, NORM, COST))
     percent = (Tick(0.0, "100%"), Tick(50.0, "50%"), Tick(100.0, "0%"))
@@ -128,7 +133,7 @@ def history_charts(history: np.ndarray, threshold: float | None) -> list[LineCha
     top = 1.08 * max(float(finite.max()) if finite.size else 0.0, 1e-6)
     decades, cost_ticks = _decades(cost)
     line = None if threshold is None else _p(100 - 100 * threshold)
-    wanted = "" if threshold is None else f" (dashed: {threshold:.0%} is wanted)"
+    wanted = "" if threshold is None else f" (dashed: success threshold, {threshold:.0%})"
     return [
         _line_chart(f"success rate{wanted}", success, success, percent, "{:.1%}", line),
         _line_chart("norm, pixels", norm, norm / top, _ticks(top, 3), "{:.2f}"),
@@ -139,14 +144,14 @@ def history_charts(history: np.ndarray, threshold: float | None) -> list[LineCha
 def _line_chart(
     title: str, values: np.ndarray, heights: np.ndarray, y_ticks: Sequence[Tick], shape: str, threshold: float | None = None
 ) -> LineChart:
-    """`heights` are the values' places in [0, 1]."""
+    """Return the chart of `values`, whose places on the vertical axis are `heights`, in [0, 1]."""
     rounds = len(values)
     across = np.linspace(0.0, 100.0, rounds) if rounds > 1 else np.array([50.0])
     points = [(x, 100 - 100 * y) if math.isfinite(y) else None for x, y in zip(across, heights, strict=True)]
     path, pen_down = [], False
     for point in points:
         if point is not None:
-            # A line of no length has round ends, and so shows a point that stands alone.
+            # A line of no length has round ends, so that a single point shows.
             path.append(f"L{_p(point[0])} {_p(point[1])}" if pen_down else f"M{_p(point[0])} {_p(point[1])}h0")
         pen_down = point is not None
     last = points[-1]
@@ -163,7 +168,7 @@ def _line_chart(
 
 
 def _decades(cost: np.ndarray) -> tuple[np.ndarray, tuple[Tick, ...]]:
-    """The places of costs on a logarithmic axis, with zero at its foot, and the axis's ticks."""
+    """Return the places of costs on a logarithmic axis with zero at its foot, and its ticks."""
     positive = cost[np.isfinite(cost) & (cost > 0)]
     if not positive.size:
         return np.where(np.isfinite(cost), 0.0, np.nan), (Tick(100.0, "0"),)
@@ -179,7 +184,7 @@ def _decades(cost: np.ndarray) -> tuple[np.ndarray, tuple[Tick, ...]]:
 
 
 def _marks(marked: Sequence[tuple[float, str]]) -> tuple[Mark, ...]:
-    """Each flagged label's number under its bar, in the first line where it overlaps none on a narrow screen."""
+    """Return the numbers of flagged labels, each in the first line where it overlaps none."""
     ends, marks = [-math.inf] * MARK_LINES, []
     for centre, text in marked:
         half = (len(text) + 1) * DIGIT / 2
@@ -192,13 +197,16 @@ def _marks(marked: Sequence[tuple[float, str]]) -> tuple[Mark, ...]:
 
 
 def _ticks(top: float, most: int = 5) -> tuple[Tick, ...]:
-    """Round numbers from 0 up to `top`."""
+    """Return round numbers from 0 up to `top`."""
     step = _nice(top / most)
     return tuple(Tick(_p(100 - 100 * number * step / top), f"{number * step:g}") for number in range(int(top / step) + 1))
 
 
 def _nice(least: float, *, whole: bool = False) -> float:
-    """The smallest round number (1, 2, 2.5 or 5 times a power of ten) that is no smaller; `whole`: and a whole number."""
+    """Return the smallest round number from `least`: 1, 2, 2.5 or 5 times a power of ten.
+
+    With `whole` it is a whole number.
+    """
     least = max(least, 1.0) if whole else least
     power = 10.0 ** math.floor(math.log10(least))
     factors = (1.0, 2.0, 5.0, 10.0) if whole else (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -206,5 +214,5 @@ def _nice(least: float, *, whole: bool = False) -> float:
 
 
 def _p(value: float) -> float:
-    """Percent, as precise as a screen can show."""
+    """Return percent, as precise as a screen can show."""
     return round(float(value), 2)

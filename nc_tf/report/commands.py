@@ -1,4 +1,4 @@
-"""The commands that a reader of a report may want to run next, out of what `verdict.json` says."""
+"""The commands that a report suggests, made from `verdict.json`: repair, search again, repeat."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ from typing import Any
 
 from nc_tf.storage.verdict_schema import ScanVerdict
 
-# What `nc-tf scan` calls the settings of a search that are not a preset's.
+# The options of `nc-tf scan` for settings of a search that differ from those of a preset.
 _OPTIONS = {
     "loss": "--loss",
     "max_rounds": "--rounds",
@@ -27,7 +27,7 @@ _COST_OPTIONS = {
 
 @dataclass(frozen=True)
 class Command:
-    """A line for a shell, what it is good for, and whether it opens the scanned model."""
+    """A line for a shell, its purpose, and whether it opens the scanned model."""
 
     purpose: str
     line: str
@@ -35,14 +35,18 @@ class Command:
 
 
 def commands(verdict: ScanVerdict, folder: str, *, demo: bool = False) -> list[Command]:
-    """What to run after a scan: to repair, to look again with another seed, to repeat.
+    """Return the commands to run after a scan: repair, search with another seed, repeat.
 
-    Of a scan that ranked some of the model's labels only the finished ones are known, and these alone would be another scan.
+    A scan that pre-screened some of the labels of the model lists only the finished ones. Scanning these alone would be another scan, so
+    that such a scan has no command to repeat it.
 
     Args:
         verdict: the content of `verdict.json`.
         folder: the scan folder, as a command would name it.
         demo: the folder is that of `nc-tf demo`, which makes its own data and repairs its own network.
+
+    Returns:
+        The commands, the most useful one first.
     """
     folder = _path(folder)
     seed, other = int(verdict.settings.get("seed", 0)), folder.rstrip("/")
@@ -75,7 +79,7 @@ def _scan_options(verdict: ScanVerdict) -> list[str]:
     settings = verdict.settings
     given: dict[str, Any] = {}
     if settings.get("preset") == "custom":
-        # Which preset the options overruled is not written down, but one of them ranks labels, and only two cut starts short.
+        # The overruled preset is not written down. One preset ranks labels, though, and only two drop starts early.
         given["--preset"] = "low-cost" if "labels_ranked" in settings else "robust" if settings.get("cuts") else "paper"
         given |= {option: settings.get(key) for key, option in _OPTIONS.items()}
         given |= {option: settings.get("cost", {}).get(key) for key, option in _COST_OPTIONS.items()}
@@ -90,7 +94,7 @@ def _scan_options(verdict: ScanVerdict) -> list[str]:
 
 
 def _labels(verdict: ScanVerdict) -> list[str] | None:
-    """The option that names the labels which the scan was asked for, if it is needed; None where they are not known."""
+    """Return the option that names the requested labels, empty for all; None where they are not known."""
     searched, ranked = [row.label for row in verdict.labels], verdict.settings.get("labels_ranked")
     if max(len(searched), ranked or 0) >= verdict.model.get("num_classes", 0):
         return []
@@ -98,7 +102,7 @@ def _labels(verdict: ScanVerdict) -> list[str] | None:
 
 
 def _model_options(verdict: ScanVerdict) -> list[str]:
-    """How the model file was read, where it holds no whole classifier of images."""
+    """Return how the model file was read, where it holds no whole classifier of images."""
     model = verdict.model
     options = []
     if "output" in model:
@@ -109,7 +113,7 @@ def _model_options(verdict: ScanVerdict) -> list[str]:
 
 
 def _data_options(verdict: ScanVerdict) -> list[str]:
-    """How the model is fed, as `nc_tf.preprocessing` names it, and how its classes are numbered in the data."""
+    """Return the intensity range, as `nc_tf.preprocessing` names it, and the order of the classes."""
     name = str(verdict.settings.get("intensity_range", "raw"))
     normalised = re.fullmatch(r"mean \[(.*)\] std \[(.*)\]", name)
     if normalised:
@@ -123,12 +127,15 @@ def _data_options(verdict: ScanVerdict) -> list[str]:
 
 
 def _path(name: str) -> str:
-    """A path as an argument: one that begins with a minus is no option."""
+    """Return a path as an argument; one that begins with a minus must not look like an option."""
     return f"./{name}" if name.startswith("-") else name
 
 
 def _line(words: list[str]) -> str:
-    """The words as a shell reads them; what cannot be shown is escaped as in `$'\\xff'`, which bash and zsh understand."""
+    r"""Return the words as a shell reads them.
+
+    Characters that cannot be shown are escaped as in `$'\xff'`, which bash and zsh understand.
+    """
     return " ".join(shlex.quote(word) if word.isprintable() else f"$'{_escaped(word)}'" for word in words)
 
 

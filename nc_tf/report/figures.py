@@ -1,4 +1,4 @@
-"""Figures of a scan. Every function returns a matplotlib Figure; saving and showing it is the caller's."""
+"""Figures of a scan with matplotlib, which callers save and show."""
 
 from collections.abc import Sequence
 
@@ -17,14 +17,19 @@ ALARM, CALM = "#c0392b", "#7f8c8d"
 def trigger_gallery(
     result: ScanResult, images: np.ndarray, labels: np.ndarray, *, class_names: Sequence[str] | None = None, num_labels: int = 3
 ) -> Figure:
-    """Every label's norm on top; below, the smallest triggers: mask, pattern under the mask, and three images without and with it.
+    """Return a figure of all norms and, below, of the smallest triggers.
+
+    Each trigger has its mask, the pattern under the mask, and three images without and with it.
 
     Args:
         result: a scan with at least one label.
         images: (N, H, W, C) raw images to stamp, or clips (N, T, H, W, C), which are drawn as film strips, [0, 255].
-        labels: (N,) their classes; a label's own images are not used for it.
+        labels: (N,) their classes; images of the target are not stamped.
         class_names: one a class.
         num_labels: triggers shown at most; flagged ones come first.
+
+    Returns:
+        The figure, neither shown nor saved.
     """
     ranked = sorted(result.labels, key=lambda entry: (entry.label not in result.flagged, not _counts(entry, result), entry.trigger.l1_norm))
     shown = ranked[:num_labels]

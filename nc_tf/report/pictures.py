@@ -9,7 +9,7 @@ from PIL import Image
 
 from nc_tf.storage.pixels import drawable
 
-# Up to this side every pixel is kept, and the page shows them as squares; larger pictures are shrunk and compressed, so that a page of
+# Up to this side every pixel is kept, and the page shows pixels as squares. Larger pictures are shrunk and compressed, so that a page of
 # large images stays small enough to be mailed.
 LOSSLESS_SIDE, LARGEST_SIDE = 64, 192
 
@@ -21,8 +21,9 @@ class Picture:
     Attributes:
         uri: the whole file, as a data: URI.
         alt: its content in words.
-        caption: what is written under it.
-        width, height: pixels of the file.
+        caption: the text under it.
+        width: of the file, pixels.
+        height: of the file, pixels.
     """
 
     uri: str
@@ -33,7 +34,7 @@ class Picture:
 
 
 def picture(pixels: np.ndarray, alt: str, caption: str) -> Picture:
-    """What is drawn of pixels, see `drawable`, with words for it."""
+    """Return pixels as `drawable` draws them, with words for them."""
     image = Image.fromarray(drawable(pixels))
     side, stream = image.height if pixels.ndim == 4 else max(image.size), io.BytesIO()
     if side <= LOSSLESS_SIDE:
@@ -48,4 +49,5 @@ def picture(pixels: np.ndarray, alt: str, caption: str) -> Picture:
 
 
 def data_uri(kind: str, stream: io.BytesIO) -> str:
+    """Return the file of an image as a data: URI."""
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""`report.html` out of what else lies in a scan folder: the verdict, the triggers, and a few of the images."""
+"""`report.html`, made from the other files of a scan folder: the verdict, the triggers, and a few images."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def write_report(folder_path: str | Path) -> Path:
 
 
 def _read_samples(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Images and classes; None where the folder has none."""
+    """Return sample images and their classes; None where the folder has none."""
     if not path.exists():
         return None
     expected = f"expected images (n, {', '.join(map(str, image_shape))}) or clips of such frames, and labels (n,)"
@@ -79,7 +79,7 @@ def _read_samples(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray,
 
 
 def _is_demo(path: Path) -> bool:
-    """Whether the folder is that of `nc-tf demo`, which leaves this mark."""
+    """Return whether the folder has the mark of `nc-tf demo`."""
     try:
         settings = parse_json(plain(path, MOST_BYTES).read_text(encoding="utf-8"))
     except (OSError, ValueError):

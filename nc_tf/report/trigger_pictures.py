@@ -11,7 +11,16 @@ _PLACES = ("top left", "top", "top right", "left", "centre", "right", "bottom le
 
 
 def trigger_pictures(trigger: Trigger, called: str, unit: Unit) -> list[Picture]:
-    """Mask, pattern, and the pattern as strong as the mask lets it be; `called` and `unit` are what the words call label and inputs."""
+    """Return pictures of mask, pattern, and pattern times mask.
+
+    Args:
+        trigger: the trigger.
+        called: the name of the label.
+        unit: images or clips.
+
+    Returns:
+        Three pictures.
+    """
     mask, pattern = trigger.mask, trigger.pattern
     where, colour = mask_words(trigger, unit), colour_words(trigger)
     return [
@@ -22,13 +31,27 @@ def trigger_pictures(trigger: Trigger, called: str, unit: Unit) -> list[Picture]
 
 
 def stamped_pair(trigger: Trigger, image: np.ndarray, what: str, called: str) -> tuple[Picture, Picture]:
-    """A raw image (H, W, C) or clip (T, H, W, C) in [0, 255] without and with the trigger; `what` says what is on it."""
+    """Return an image or clip without and with the trigger.
+
+    Args:
+        trigger: the trigger.
+        image: (H, W, C), or a clip (T, H, W, C), raw, in [0, 255].
+        what: the content of the image in words.
+        called: the name of the label.
+
+    Returns:
+        Both pictures.
+    """
     image, draw = image.astype(np.float32), moving_picture if image.ndim == 4 else picture
     return draw(image, f"{what}, clean", "clean"), draw(trigger(image), f"The same, with the trigger of {called}", "stamped")
 
 
 def mask_words(trigger: Trigger, unit: Unit) -> str:
-    """Where and how strongly the mask covers, of masks a frame their mean: the ninth that holds more than half of it, if one does."""
+    """Return the place, size and strength of the mask in words.
+
+    The place is the ninth of the image that holds more than half of the mask, if there is one. Where each frame has a mask of its own,
+    their mean counts.
+    """
     mask, total = trigger.mask.reshape(-1, *trigger.mask.shape[-2:]).mean(axis=0), trigger.l1_norm
     ninths = [part.sum() for row in np.array_split(mask, 3, axis=0) for part in np.array_split(row, 3, axis=1)]
     fullest = int(np.argmax(ninths))
@@ -37,8 +60,8 @@ def mask_words(trigger: Trigger, unit: Unit) -> str:
 
 
 def colour_words(trigger: Trigger) -> str:
-    """The pattern's mean colour where the mask covers."""
-    weights = trigger.mask[..., None] + 1e-9  # an empty mask covers everything alike
+    """Return the mean colour of the pattern under the mask in words."""
+    weights = trigger.mask[..., None] + 1e-9  # an empty mask weighs all pixels alike
     mean = (trigger.pattern * weights).reshape(-1, trigger.pattern.shape[-1]).sum(axis=0) / weights.sum()
     if len(mean) == 3:
         return "mean colour under it red {:.0f}, green {:.0f}, blue {:.0f} of 255".format(*mean)

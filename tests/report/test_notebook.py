@@ -99,9 +99,9 @@ def test_a_trigger_of_a_clip_is_a_film_strip() -> None:
     assert len(page.named("img")) == 3
 
 
-@pytest.mark.parametrize("field", ["reason", "warnings"])
-def test_text_from_elsewhere_is_escaped_and_printable(field: str) -> None:
-    html = replace(scanned(), **{field: HOSTILE if field == "reason" else (HOSTILE,)})._repr_html_()
+@pytest.mark.parametrize("result", [replace(scanned(), reason=HOSTILE), replace(scanned(), warnings=(HOSTILE,))], ids=["reason", "warning"])
+def test_text_from_elsewhere_is_escaped_and_printable(result: ScanResult) -> None:
+    html = result._repr_html_()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[2J." in html
     assert "<script" not in html
     assert "\x1b" not in html
