@@ -26,7 +26,10 @@ NUM_CLASSES = 43
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print median, MAD, index and flagged labels; return 0, or 2 for bad input."""
+    """Print median, MAD, index and flagged labels; return the exit code.
+
+    The code is 0, or 2 for bad input.
+    """
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", default=RESULT_DIR)
     arguments = parser.parse_args(argv)

@@ -12,7 +12,7 @@ def printable(text: object) -> str:
 
 
 def quote(name: object) -> str:
-    """Return a name from a file in quotes: one line, no control characters, at most 80 long."""
+    """Return a name from a file in quotes, printable and at most 80 long."""
     text = ascii(name)
     return text if len(text) <= 80 else f"{text[:76]}..."
 

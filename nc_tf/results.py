@@ -22,7 +22,10 @@ class Status(StrEnum):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the search found a working trigger, so that its norm may enter median and MAD."""
+        """Whether the search found a working trigger.
+
+        Only then its norm may enter median and MAD.
+        """
         return self in (Status.CONVERGED, Status.MAX_ROUNDS)
 
 
@@ -42,7 +45,10 @@ class Unit(StrEnum):
 
     @classmethod
     def of(cls, shape: Sequence[int | None]) -> "Unit":
-        """Return the unit of an input of this shape: a clip has four axes, (T, H, W, C)."""
+        """Return the unit of an input of this shape.
+
+        A clip has four axes, (T, H, W, C).
+        """
         return cls.CLIP if len(shape) == 4 else cls.IMAGE
 
     @property
@@ -64,7 +70,10 @@ class Backdoor(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C) of its images, or of the frames of its clips; (T, H, W, C) where every frame has its own trigger."""
+        """(H, W, C) of its images, or of the frames of its clips.
+
+        It is (T, H, W, C) where every frame has a trigger of its own.
+        """
 
     def __call__(self, images: Any) -> Any:
         """Return images with the trigger.
@@ -98,9 +107,9 @@ class Backdoor(Protocol):
 
 
 def fits(backdoor: Backdoor, image_shape: tuple[int, ...]) -> bool:
-    """Return whether a backdoor is for images (H, W, C) or clips (T, H, W, C) of this shape.
+    """Return whether a backdoor fits inputs of this shape.
 
-    A backdoor for single frames is put on each frame of a clip.
+    Inputs are images (H, W, C) or clips (T, H, W, C). A backdoor for single frames is put on each frame of a clip.
     """
     return tuple(image_shape[-len(backdoor.image_shape) :]) == tuple(backdoor.image_shape)
 
@@ -138,13 +147,23 @@ class Trigger(OneTarget):
     pattern: np.ndarray
 
     def __call__(self, images: Any) -> Any:
-        """Return raw images with the trigger, (..., H, W, C) float, array or tensor as given."""
+        """Return raw images with the trigger.
+
+        Args:
+            images: (..., H, W, C) float, array or tensor.
+
+        Returns:
+            The same shape and kind.
+        """
         mask = self.mask[..., None]
         return images * (1.0 - mask) + mask * self.pattern
 
     @property
     def overlay(self) -> np.ndarray:
-        """Mask times pattern, as the original draws a trigger: (H, W, C), or (T, H, W, C)."""
+        """Mask times pattern, as the original draws a trigger.
+
+        (H, W, C), or (T, H, W, C).
+        """
         return self.mask[..., None] * self.pattern
 
     @property
@@ -154,7 +173,10 @@ class Trigger(OneTarget):
 
     @property
     def l1_norm(self) -> float:
-        """Sum of the mask, the equivalent number of fully replaced pixels; the mean over frames that have their own."""
+        """Sum of the mask: the equivalent number of fully replaced pixels.
+
+        Where each frame has a mask of its own, the mean over the frames.
+        """
         return float(np.abs(self.mask).sum(axis=(-2, -1), dtype=np.float64).mean())
 
 
@@ -237,7 +259,10 @@ class ScanResult:
 
     @property
     def anomaly_index(self) -> float:
-        """Index of the label with the smallest compared norm; NaN where none was compared."""
+        """Index of the label with the smallest compared norm.
+
+        NaN where no norm was compared.
+        """
         counted = [result for result in self.labels if not math.isnan(result.anomaly_index)]
         return min(counted, key=lambda result: result.trigger.l1_norm).anomaly_index if counted else float("nan")
 
@@ -248,7 +273,7 @@ class ScanResult:
         return tuple(by_label[label] for label in self.flagged)
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the verdict, the chart of the norms and the flagged triggers."""
+        """Return verdict, chart of the norms and flagged triggers for a notebook."""
         from nc_tf.report.notebook import scan_html
 
         return scan_html(self)
@@ -293,7 +318,7 @@ class Mitigation:
     classifier: Any = None
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the table of before and after."""
+        """Return the table of rates before and after for a notebook."""
         from nc_tf.report.notebook import mitigation_html
 
         return mitigation_html(self)

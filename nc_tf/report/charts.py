@@ -94,7 +94,7 @@ class LineChart:
 
 
 def norm_chart(verdict: ScanVerdict) -> NormChart:
-    """Return one bar a label in the order of `verdict.json`, with the lines of the median and of what is flagged."""
+    """Return the layout of the chart of all norms."""
     norms = norm_bars(verdict)
     top = 1.08 * max([*(norm.norm or 0.0 for norm in norms), verdict.median or 0.0, 1e-6])
     slot = 100.0 / max(len(norms), 1)
@@ -118,7 +118,7 @@ def norm_chart(verdict: ScanVerdict) -> NormChart:
 
 
 def history_charts(history: np.ndarray, threshold: float | None) -> list[LineChart]:
-    """Return charts of success rate, norm and cost over the rounds of a search.
+    """Return charts of success rate, norm and cost over the rounds.
 
     Args:
         history: (rounds, 7), rounds >= 1; NaN and infinity leave gaps.
@@ -144,7 +144,10 @@ def history_charts(history: np.ndarray, threshold: float | None) -> list[LineCha
 def _line_chart(
     title: str, values: np.ndarray, heights: np.ndarray, y_ticks: Sequence[Tick], shape: str, threshold: float | None = None
 ) -> LineChart:
-    """Return the chart of `values`, whose places on the vertical axis are `heights`, in [0, 1]."""
+    """Return the chart of a quantity.
+
+    `heights` are the places of its values on the vertical axis, in [0, 1].
+    """
     rounds = len(values)
     across = np.linspace(0.0, 100.0, rounds) if rounds > 1 else np.array([50.0])
     points = [(x, 100 - 100 * y) if math.isfinite(y) else None for x, y in zip(across, heights, strict=True)]
@@ -168,7 +171,10 @@ def _line_chart(
 
 
 def _decades(cost: np.ndarray) -> tuple[np.ndarray, tuple[Tick, ...]]:
-    """Return the places of costs on a logarithmic axis with zero at its foot, and its ticks."""
+    """Return the places of costs on a logarithmic axis, and its ticks.
+
+    Zero lies at the foot of the axis.
+    """
     positive = cost[np.isfinite(cost) & (cost > 0)]
     if not positive.size:
         return np.where(np.isfinite(cost), 0.0, np.nan), (Tick(100.0, "0"),)
@@ -184,7 +190,10 @@ def _decades(cost: np.ndarray) -> tuple[np.ndarray, tuple[Tick, ...]]:
 
 
 def _marks(marked: Sequence[tuple[float, str]]) -> tuple[Mark, ...]:
-    """Return the numbers of flagged labels, each in the first line where it overlaps none."""
+    """Return the numbers of flagged labels under their bars.
+
+    Each stands in the first line in which it overlaps no other, even on a narrow screen.
+    """
     ends, marks = [-math.inf] * MARK_LINES, []
     for centre, text in marked:
         half = (len(text) + 1) * DIGIT / 2
@@ -203,9 +212,9 @@ def _ticks(top: float, most: int = 5) -> tuple[Tick, ...]:
 
 
 def _nice(least: float, *, whole: bool = False) -> float:
-    """Return the smallest round number from `least`: 1, 2, 2.5 or 5 times a power of ten.
+    """Return the smallest round number that is at least `least`.
 
-    With `whole` it is a whole number.
+    Round numbers are 1, 2, 2.5 or 5 times a power of ten. With `whole` the result is a whole number.
     """
     least = max(least, 1.0) if whole else least
     power = 10.0 ** math.floor(math.log10(least))

@@ -35,7 +35,7 @@ class Command:
 
 
 def commands(verdict: ScanVerdict, folder: str, *, demo: bool = False) -> list[Command]:
-    """Return the commands to run after a scan: repair, search with another seed, repeat.
+    """Return commands to run after a scan: repair, search again, repeat.
 
     A scan that pre-screened some of the labels of the model lists only the finished ones. Scanning these alone would be another scan, so
     that such a scan has no command to repeat it.
@@ -94,7 +94,10 @@ def _scan_options(verdict: ScanVerdict) -> list[str]:
 
 
 def _labels(verdict: ScanVerdict) -> list[str] | None:
-    """Return the option that names the requested labels, empty for all; None where they are not known."""
+    """Return the option that names the requested labels.
+
+    It is empty for all labels, and None where they are not known.
+    """
     searched, ranked = [row.label for row in verdict.labels], verdict.settings.get("labels_ranked")
     if max(len(searched), ranked or 0) >= verdict.model.get("num_classes", 0):
         return []
@@ -102,7 +105,7 @@ def _labels(verdict: ScanVerdict) -> list[str] | None:
 
 
 def _model_options(verdict: ScanVerdict) -> list[str]:
-    """Return how the model file was read, where it holds no whole classifier of images."""
+    """Return the options for a file without a whole image classifier."""
     model = verdict.model
     options = []
     if "output" in model:
@@ -113,7 +116,7 @@ def _model_options(verdict: ScanVerdict) -> list[str]:
 
 
 def _data_options(verdict: ScanVerdict) -> list[str]:
-    """Return the intensity range, as `nc_tf.preprocessing` names it, and the order of the classes."""
+    """Return the options for intensity range and order of the classes."""
     name = str(verdict.settings.get("intensity_range", "raw"))
     normalised = re.fullmatch(r"mean \[(.*)\] std \[(.*)\]", name)
     if normalised:
@@ -127,7 +130,10 @@ def _data_options(verdict: ScanVerdict) -> list[str]:
 
 
 def _path(name: str) -> str:
-    """Return a path as an argument; one that begins with a minus must not look like an option."""
+    """Return a path as an argument.
+
+    A path that begins with a minus must not look like an option.
+    """
     return f"./{name}" if name.startswith("-") else name
 
 

@@ -54,7 +54,10 @@ def trigger_gallery(
 
 
 def draw_norms(axes: Axes, result: ScanResult) -> None:
-    """Draw the L1 norm of every label as a bar, with the median and the line below which a label is flagged."""
+    """Draw the L1 norm of every label as a bar.
+
+    Lines show the median and the norm below which a label is flagged.
+    """
     verdict = scan_verdict(result, {}, {})
     for bar in norm_bars(verdict):
         # A norm that did not enter the comparison is drawn pale.

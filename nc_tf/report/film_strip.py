@@ -34,7 +34,16 @@ def stamped_strip(trigger: Trigger, clip: np.ndarray, what: str, called: str) ->
 
 
 def moving_picture(clip: np.ndarray, alt: str, caption: str) -> Picture:
-    """Return a clip (T, H, W, C) in [0, 255] that plays for `SECONDS` and rests."""
+    """Return a clip that plays for `SECONDS` and then rests.
+
+    Args:
+        clip: (T, H, W, C) in [0, 255].
+        alt: the content of the clip in words.
+        caption: the text under it.
+
+    Returns:
+        An animated GIF.
+    """
     chosen = np.linspace(0, len(clip) - 1, min(len(clip), MOST_MOVING)).round().astype(int)
     first, *others = (Image.fromarray(drawable(frame)) for frame in clip[chosen])
     for frame in (first, *others):

@@ -36,16 +36,16 @@ def norm_bars(verdict: ScanVerdict) -> list[NormBar]:
 
 
 def flagging_line(verdict: ScanVerdict) -> float | None:
-    """Return the norm below which a label is flagged; None where no norm can be.
+    """Return the norm below which a label is flagged.
 
-    The line of the paper's rule may lie below zero.
+    It is None where no norm can be: the line of the rule of the paper may lie below zero.
     """
     line = verdict.flagging_norm
     return line if verdict.median is not None and line is not None and line >= 0 else None
 
 
 def called(row: LabelRow) -> str:
-    """Return what a label is called, with the name of the class where it is known."""
+    """Return the name of a label, such as "label 3 (stop)"."""
     return f"label {row.label} ({row.name})" if row.name else f"label {row.label}"
 
 

@@ -18,7 +18,7 @@ MOST_SHOWN = 3
 
 
 def scan_html(result: ScanResult) -> str:
-    """Return the verdict with its reason, the chart of the norms, and the flagged triggers."""
+    """Return verdict and reason, the chart of norms, and flagged triggers."""
     verdict = scan_verdict(result, {}, {})
     rows = {row.label: row for row in verdict.labels}
     triggers = [
@@ -35,6 +35,6 @@ def scan_html(result: ScanResult) -> str:
 
 
 def mitigation_html(mitigation: Mitigation) -> str:
-    """Return the table of clean accuracy, attack success rate and robust accuracy before and after."""
+    """Return the table of all rates before and after the repair."""
     rows = [(name, *(None if math.isnan(rate) else rate for rate in pair)) for name, *pair in rates(mitigation)]
     return environment().get_template("notebook_mitigation.html.j2").render(rows=rows)

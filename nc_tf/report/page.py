@@ -137,7 +137,10 @@ def _cards(
 
 
 def _stamped_on(trigger: Trigger, rows: Mapping[int, LabelRow], samples: Samples | None, unit: Unit) -> list[tuple[np.ndarray, str]]:
-    """Return images of classes other than the target, each with its name: different classes as far as there are."""
+    """Return images to stamp, each with its name.
+
+    They are of classes other than the target, and of different classes as far as there are.
+    """
     if samples is None:
         return [(np.full_like(trigger.pattern, GRAY), f"A gray {unit}")]
     images, labels = samples

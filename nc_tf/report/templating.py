@@ -25,7 +25,7 @@ def environment() -> jinja2.Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Return what a template puts out: text is one printable line, unless the template made it."""
+    """Return text as one printable line, unless the template made it."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -50,7 +50,7 @@ class TensorBoardLog(ScanCallback):
         self._labels: tf.summary.SummaryWriter | None = None
 
     def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
-        """Write the curves of the arms in flight, and every few rounds their triggers."""
+        """Write the curves of the arms in flight, and sometimes their triggers."""
         names = [(arm.label, arm.start) for arm in arms]
         # An arm out of flight may come back, into another file of the same run. An open file for each would be too many.
         for name in self._writers.keys() - set(names):

@@ -64,5 +64,5 @@ def colour_words(trigger: Trigger) -> str:
     weights = trigger.mask[..., None] + 1e-9  # an empty mask weighs all pixels alike
     mean = (trigger.pattern * weights).reshape(-1, trigger.pattern.shape[-1]).sum(axis=0) / weights.sum()
     if len(mean) == 3:
-        return "mean colour under it red {:.0f}, green {:.0f}, blue {:.0f} of 255".format(*mean)
-    return f"mean brightness under it {mean.mean():.0f} of 255"
+        return "mean colour under the mask: red {:.0f}, green {:.0f}, blue {:.0f} of 255".format(*mean)
+    return f"mean brightness under the mask: {mean.mean():.0f} of 255"

@@ -53,7 +53,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def _open_and_lock(path: Path) -> int | None:
-    """Return the descriptor of the lock file; None where another process holds the lock."""
+    """Return the descriptor of the lock file; None if the lock is held."""
     for _ in range(ATTEMPTS):
         path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
@@ -68,7 +68,10 @@ def _open_and_lock(path: Path) -> int | None:
 
 
 def _lies_at(path: Path, descriptor: int) -> bool:
-    """Return whether the open file still has its name: an earlier holder may have deleted it since."""
+    """Return whether the open file still has its name.
+
+    An earlier holder may have deleted it since it was opened.
+    """
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:

@@ -16,7 +16,7 @@ DEEPEST = 32
 
 
 def finite(value: Any) -> Any:
-    """Return a value with None in the place of NaN and infinity, nested ones included."""
+    """Return a value with None for NaN and infinity, at any depth."""
     if isinstance(value, dict):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -25,12 +25,12 @@ def finite(value: Any) -> Any:
 
 
 def json_text(content: Any) -> str:
-    """Return the text of a JSON file, with null in the place of NaN and infinity."""
+    """Return the text of a JSON file, with null for NaN and infinity."""
     return json.dumps(finite(content), indent=1, allow_nan=False) + "\n"
 
 
 def parse_json(text: str) -> Any:
-    """Return the content of a JSON text, with None in the place of NaN and infinity.
+    """Return the content of a JSON text, with None for NaN and infinity.
 
     Raises:
         ValueError: the text is no JSON, holds a number beyond `LARGEST`, or is nested more than `DEEPEST` deep.

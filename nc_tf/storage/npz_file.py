@@ -32,7 +32,7 @@ Arrays = tuple[list[str], Load]  # the names in a file, and how to read one
 
 @contextmanager
 def npz_arrays(path: Path, text: tuple[str, ...] = (), kinds: str = NUMBERS) -> Iterator[Arrays]:
-    """Yield the names of the arrays in a file, and a function that reads one.
+    """Yield the names of the arrays, and a function that reads one.
 
     Where rows are wanted, other rows of an uncompressed array are not read, and those of a compressed one are not kept.
 

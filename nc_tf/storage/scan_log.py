@@ -22,7 +22,10 @@ def log_text(verdict: ScanVerdict) -> str:
 
 
 def flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return a nested record as rows of dotted key and value; lists stay in one piece."""
+    """Return a nested record as rows of dotted key and value.
+
+    Lists stay in one piece.
+    """
     rows: list[tuple[str, Any]] = []
     for key, value in record.items():
         rows += flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]

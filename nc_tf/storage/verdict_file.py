@@ -27,7 +27,9 @@ LONGEST = 200
 def scan_verdict(
     result: ScanResult, model: Mapping[str, Any], data: Mapping[str, Any], class_names: Sequence[str] | None = None
 ) -> ScanVerdict:
-    """Return what `verdict.json` says of a scan; None stands for a number that does not exist.
+    """Return the content of `verdict.json` for a scan.
+
+    None stands for a number that does not exist.
 
     Args:
         result: the scan.

@@ -171,7 +171,10 @@ def schema_text() -> str:
 
 
 def _checked_record(kind: type, value: Any) -> OpenRecord:
-    """Return an open record once its known fields are checked; an error says where it lies in the whole."""
+    """Return an open record with its known fields checked.
+
+    An error gives the place of the wrong field in the whole verdict.
+    """
     try:
         msgspec.convert(value, kind.known)  # type: ignore[attr-defined]
     except ValidationError as error:

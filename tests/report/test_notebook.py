@@ -52,6 +52,10 @@ def scanned() -> ScanResult:
     return judge([made_up(label, norm) for label, norm in enumerate(NORMS)])
 
 
+def percent(text: str) -> float:
+    return float(text.rstrip("%"))
+
+
 def shown(result: ScanResult | Mitigation) -> Fragment:
     return Fragment(result._repr_html_())
 
@@ -61,6 +65,8 @@ def test_a_scan_shows_verdict_reason_chart_and_the_flagged_trigger() -> None:
     for words in ("Backdoor suspected", f"{result.reason}.", "Label 4: norm 1.00 pixels, ASR 99.00% on held-out images", "median 10.50"):
         assert words in page.text
     assert [bar["fill"] for bar in page.named("rect")] == ["#7f8c8d"] * 4 + ["#c0392b"] + ["#7f8c8d"]
+    centres = [percent(bar["x"]) + percent(bar["width"]) / 2 for bar in page.named("rect")]
+    assert [percent(text["x"]) for text in page.named("text") if text["text-anchor"] == "middle"] == pytest.approx(centres, abs=0.02)
     pictures = page.named("img")
     assert [picture["alt"].split(" of ")[0] for picture in pictures] == ["Mask", "Pattern", "Trigger"]
     assert all(picture["src"].startswith("data:image/png;base64,") for picture in pictures)

@@ -284,7 +284,7 @@ def test_a_page_calls_clips_clips_and_images_images(name: str, gray: bool) -> No
 def test_images_of_other_than_three_channels_are_drawn_gray(channels: int) -> None:
     page = Page(a_page(suspected(), channels=channels))
     assert decoded(page.attributes("img")[1]["src"]).shape == (32, 32)
-    assert "mean brightness under it 255 of 255" in page.text()
+    assert "mean brightness under the mask: 255 of 255" in page.text()
 
 
 # Its parts
@@ -320,7 +320,7 @@ def test_a_mask_is_put_into_words(rows: slice, columns: slice, words: str) -> No
 def test_a_colour_is_that_under_the_mask() -> None:
     trigger = a_trigger(0, 5.0)
     trigger.pattern[-6:, -6:] = (250.0, 10.0, 0.0)
-    assert colour_words(trigger) == "mean colour under it red 250, green 10, blue 0 of 255"
+    assert colour_words(trigger) == "mean colour under the mask: red 250, green 10, blue 0 of 255"
     assert stamped_pair(trigger, np.zeros((32, 32, 3), np.uint8), "An image", "label 0")[0].alt == "An image, clean"
 
 

@@ -395,7 +395,7 @@ def test_a_scan_does_not_go_on_where_auto_comes_to_another_precision(
 
 
 def test_settings_that_led_to_no_label_do_not_bind(tmp_path: Path) -> None:
-    """An attempt that failed before it came to anything must not make the corrected one fail."""
+    """An attempt that failed before its first result must not make the corrected one fail."""
     begun(tmp_path, {**SETTINGS, "starts": 0})
     begun(tmp_path)
     assert json.loads((tmp_path / "state" / "settings.json").read_text()) == SETTINGS

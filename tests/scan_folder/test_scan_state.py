@@ -1,4 +1,4 @@
-"""How far arms have come, on disk: bit for bit what it was, and whatever is broken is as good as none."""
+"""The state of a scan on disk: it comes back bit for bit, and a broken file counts as none."""
 
 import json
 import os
@@ -190,7 +190,7 @@ def changed(progress: Progress, **change: Any) -> Progress:
     return replace(progress, **{"history": history} | rest, run=run._replace(cost=cost))
 
 
-# What each arm that a search with `SETTINGS` and two starts cannot have come to differs in, from one that it can.
+# States that no search with `SETTINGS` and two starts can reach: each differs in one field from a state that it can.
 IMPOSSIBLE: dict[str, Callable[[Progress], Progress]] = {
     "another mask": lambda p: changed(p, z=(np.zeros((1, 7, 7, 1), np.float32), p.run.z[1])),
     "two arms": lambda p: changed(p, z=tuple(np.repeat(part, 2, 0) for part in p.run.z)),
