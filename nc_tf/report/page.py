@@ -54,11 +54,11 @@ def shown_labels(verdict: ScanVerdict) -> list[int]:
 
     The flagged ones come first, most anomalous first, then the smallest of the others that were compared.
     """
-    flagged = verdict.flagged[:MOST_FLAGGED]
+    flagged = set(verdict.flagged)
     # A scan that ended before it searched has no trigger to show.
-    others = [(row.l1_norm, row) for row in verdict.labels if row.label not in verdict.flagged and row.l1_norm is not None and row.rounds]
+    others = [(row.l1_norm, row) for row in verdict.labels if row.label not in flagged and row.l1_norm is not None and row.rounds]
     others.sort(key=lambda other: (not counts(other[1], verdict), other[0]))
-    return flagged + [row.label for _, row in others[:LOWEST_OTHERS]]
+    return verdict.flagged[:MOST_FLAGGED] + [row.label for _, row in others[:LOWEST_OTHERS]]
 
 
 def report_html(
@@ -95,6 +95,7 @@ def report_html(
             chart=norm_chart(verdict),
             cards=_cards(verdict, triggers, histories or {}, samples),
             gray=samples is None,
+            flagged=set(verdict.flagged),
             flagged_rows=[rows[label] for label in verdict.flagged],
             # Readers begin with the smallest; labels without a norm come last.
             table=sorted(verdict.labels, key=lambda row: (row.l1_norm is None, row.l1_norm or 0.0)),

@@ -16,8 +16,9 @@ def log_text(verdict: ScanVerdict) -> str:
     lines += ["", "----- Parameters -----", ""]
     lines += [f"{key}: {value}" for key, value in flat(verdict.settings)]
     lines += ["", "----- Labels -----", "", f"Median of the mask L1 norms: {_number(verdict.median)}", f"MAD: {_number(verdict.mad)}"]
+    flagged = set(verdict.flagged)
     for row in verdict.labels:
-        lines += ["", *_label_lines(row, row.label in verdict.flagged)]
+        lines += ["", *_label_lines(row, row.label in flagged)]
     return "\n".join(map(printable, lines)) + "\n"
 
 

@@ -147,7 +147,7 @@ def verdict_from(content: Any) -> ScanVerdict:
     """Return the typed verdict of plain JSON values, as `json.loads` returns them.
 
     Raises:
-        ValueError: a field is missing or of another type or range, a label is there twice, or an unknown one is flagged.
+        ValueError: a field is missing or of another type or range, a label is there or flagged twice, or an unknown one is flagged.
     """
     number = content.get("schema") if isinstance(content, dict) else None
     if isinstance(number, int) and number > SCHEMA:
@@ -156,6 +156,8 @@ def verdict_from(content: Any) -> ScanVerdict:
     labels = {row.label for row in verdict.labels}
     if not labels or len(labels) < len(verdict.labels):
         raise ValueError("it has no labels, or one of them twice")
+    if len(set(verdict.flagged)) < len(verdict.flagged):
+        raise ValueError("it flags a label twice")
     unknown = [label for label in verdict.flagged if label not in labels]
     if unknown:
         raise ValueError(f"it flags {unknown[:10]}, which it does not list")

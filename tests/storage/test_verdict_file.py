@@ -218,6 +218,7 @@ def test_a_field_of_another_type_is_refused_by_the_reader_and_by_the_schema(plac
         ("schema", SCHEMA + 98, f"it has schema 99, and this nc_tf knows those up to {SCHEMA}"),
         ("labels", [], "it has no labels, or one of them twice"),
         ("labels.0.label", 1, "it has no labels, or one of them twice"),
+        ("flagged", [1, 1], "it flags a label twice"),
         ("flagged", [77], "it flags [77], which it does not list"),
     ],
 )
