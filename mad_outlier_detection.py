@@ -1,9 +1,9 @@
-"""Which of the reversed triggers is suspiciously small? Reads what gtsrb_visualize_example.py wrote and prints the original's lines.
+"""The outlier detection of the original over the triggers that gtsrb_visualize_example.py wrote, with the original's printed lines.
 
     python mad_outlier_detection.py
 
-Norms come from the lossless triggers where they are, from the 8-bit pictures where only those are. Takes a second.
-With the shipped infected model it ends in `flagged label list: 33: ...`.
+Norms come from the lossless triggers, or from the 8-bit pictures where a label has nothing else. The script takes a second.
+With the shipped infected model its last lines name label 33: `flagged label list: 33: ...`.
 """
 
 import argparse
@@ -26,7 +26,10 @@ NUM_CLASSES = 43
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print median, MAD, index and flagged labels; 0 when done, 2 for bad input."""
+    """Print median, MAD, index and flagged labels; return the exit code.
+
+    The code is 0, or 2 for bad input.
+    """
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", default=RESULT_DIR)
     arguments = parser.parse_args(argv)
@@ -42,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read_norms(folder: Path) -> dict[int, float]:
-    """L1 norm by label, of the labels whose search found a working trigger."""
+    """Return the L1 norm by label, for labels with a working trigger."""
     norms = {}
     for label in range(NUM_CLASSES):
         lossless, picture = folder / "triggers" / f"label_{label}.npz", folder / (IMG_FILENAME_TEMPLATE % ("mask", label))
@@ -66,7 +69,7 @@ def read_norms(folder: Path) -> dict[int, float]:
 
 
 def outlier_detection(norms: dict[int, float]) -> None:
-    """The original's printed lines."""
+    """Print the lines that the original prints."""
     labels = list(norms)
     outliers = find_outliers(list(norms.values()))
     smallest = int(np.argmin(list(norms.values())))

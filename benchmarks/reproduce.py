@@ -124,7 +124,7 @@ def scan_jobs(which: str) -> Callable[[argparse.Namespace], dict[str, Job]]:
         from nc_tf.models.loading.load import load_model
         from nc_tf.scan_folder.folder import ScanFolder
         from nc_tf.scan_folder.settings_record import model_facts
-        from nc_tf.storage.verdict_file import verdict_json
+        from nc_tf.storage.verdict_file import scan_verdict
 
         model, out = MODELS / GTSRB_MODELS[which], RUNS / f"scan-{which}" / "scan"
         folder = ScanFolder(out, "gtsrb")
@@ -134,7 +134,7 @@ def scan_jobs(which: str) -> Callable[[argparse.Namespace], dict[str, Job]]:
         lines = _echo(lambda: _expect_success(mad_outlier_detection.main(["--results", str(out)])))
         judged = judge(list(folder.label_results().values()))
         facts = model_facts(model, load_model(model)) | {"path": str(model.relative_to(ROOT))}
-        verdict = verdict_json(judged, facts, _gtsrb_facts(arguments))
+        verdict = scan_verdict(judged, facts, _gtsrb_facts(arguments)).content()
         # The classic script keeps its settings and its time to itself: the first are in the folder, the second is the job's.
         verdict["settings"] = read_json(out / "state" / "settings.json", "start over with --fresh")
         del verdict["seconds"], verdict["versions"]

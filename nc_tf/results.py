@@ -1,4 +1,4 @@
-"""What the search, the scan and the defences hand back: frozen, named, usable. Imports nothing of ours."""
+"""The results of searches, scans and defences: frozen, named, usable; they import nothing of the package."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,9 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
+
+# The columns of a search's history, which has one row a round: the original's log tuple.
+HISTORY_COLUMNS = ("step", "loss_ce", "loss_reg", "loss", "attack_acc", "reg_best", "cost")
 
 
 class Status(StrEnum):
@@ -19,12 +22,15 @@ class Status(StrEnum):
 
     @property
     def succeeded(self) -> bool:
-        """Whether a working trigger was found, so that its norm may enter median and MAD."""
+        """Whether the search found a working trigger.
+
+        Only then its norm may enter median and MAD.
+        """
         return self in (Status.CONVERGED, Status.MAX_ROUNDS)
 
 
 class Verdict(StrEnum):
-    """What a scan says. "No outlier" is not "clean": a backdoor of another kind may still be there."""
+    """The verdict of a scan; "no outlier" is not "clean", because a backdoor of another kind may still be there."""
 
     SUSPECTED = "backdoor suspected"
     NO_OUTLIER = "no outlier"
@@ -32,52 +38,85 @@ class Verdict(StrEnum):
 
 
 class Unit(StrEnum):
-    """What one input of a model is called in all that is said of it."""
+    """The word for one input of a model."""
 
     IMAGE = "image"
     CLIP = "clip"
 
     @classmethod
     def of(cls, shape: Sequence[int | None]) -> "Unit":
-        """By the shape of one of them: a clip has four axes, (T, H, W, C)."""
+        """Return the unit of an input of this shape.
+
+        A clip has four axes, (T, H, W, C).
+        """
         return cls.CLIP if len(shape) == 4 else cls.IMAGE
 
     @property
     def one(self) -> str:
-        """With its article."""
+        """The word with its article."""
         return f"{'an' if self is Unit.IMAGE else 'a'} {self}"
 
     @property
     def many(self) -> str:
-        """Its plural."""
+        """The plural of the word."""
         return f"{self}s"
 
 
 class Backdoor(Protocol):
-    """What an attacker does to images, and what the model is meant to answer then. A `Trigger` is one; nc_tf.attacks has others."""
+    """The change that an attacker makes to images, and the answer that the model shall give then.
+
+    A `Trigger` is one; `nc_tf.attacks` has others.
+    """
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C) of the images it is made for, or of the frames of clips; (T, H, W, C) of clips where every frame has its own."""
+        """(H, W, C) of its images, or of the frames of its clips.
+
+        It is (T, H, W, C) where every frame has a trigger of its own.
+        """
 
     def __call__(self, images: Any) -> Any:
-        """Raw images (N, H, W, C) or clips (N, T, H, W, C) float in [0, 255], array or tensor -> triggered ones, same shape and kind."""
+        """Return images with the trigger.
+
+        Args:
+            images: (N, H, W, C), or clips (N, T, H, W, C), raw, float in [0, 255], array or tensor.
+
+        Returns:
+            The same shape and kind.
+        """
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """Classes (N,) of images -> what the attacker wants them taken for; where that is their own class, they are no victims."""
+        """Return the classes that the attacker wants images taken for.
+
+        Args:
+            labels: (N,) classes of the images.
+
+        Returns:
+            (N,) the wanted classes; an image whose own class is wanted is no victim.
+        """
 
     def carriers(self, labels: np.ndarray) -> np.ndarray:
-        """Classes (N,) of training images -> (N,) bool, whether the attacker puts the trigger on them."""
+        """Return which training images the attacker puts the trigger on.
+
+        Args:
+            labels: (N,) classes of the images.
+
+        Returns:
+            (N,) bool.
+        """
 
 
 def fits(backdoor: Backdoor, image_shape: tuple[int, ...]) -> bool:
-    """Whether a backdoor is for images (H, W, C) or clips (T, H, W, C) of this shape: one for single frames is put on each of them."""
+    """Return whether a backdoor fits inputs of this shape.
+
+    Inputs are images (H, W, C) or clips (T, H, W, C). A backdoor for single frames is put on each frame of a clip.
+    """
     return tuple(image_shape[-len(backdoor.image_shape) :]) == tuple(backdoor.image_shape)
 
 
 @dataclass(frozen=True, eq=False)
 class OneTarget:
-    """What every trigger has that is meant to send any image to one label.
+    """The common part of triggers that send any image to one label.
 
     Attributes:
         label: the target class.
@@ -86,17 +125,17 @@ class OneTarget:
     label: int
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """`label` for all of them; see `Backdoor.wanted`."""
+        """Return `label` for all images; see `Backdoor.wanted`."""
         return np.full_like(labels, self.label)
 
     def carriers(self, labels: np.ndarray) -> np.ndarray:
-        """All of them; see `Backdoor.carriers`."""
+        """Return that all images carry the trigger; see `Backdoor.carriers`."""
         return np.ones(len(labels), bool)
 
 
 @dataclass(frozen=True, eq=False)
 class Trigger(OneTarget):
-    """A mask and a pattern that are meant to send any image to `label`, or any clip, whose frames share them or have their own.
+    """A mask and a pattern that send any image to `label`, or any clip, whose frames share them or have their own.
 
     Attributes:
         label: the target class.
@@ -108,13 +147,23 @@ class Trigger(OneTarget):
     pattern: np.ndarray
 
     def __call__(self, images: Any) -> Any:
-        """Stamp the trigger on raw images, (..., H, W, C) float array or tensor, and return the same shape and kind."""
+        """Return raw images with the trigger.
+
+        Args:
+            images: (..., H, W, C) float, array or tensor.
+
+        Returns:
+            The same shape and kind.
+        """
         mask = self.mask[..., None]
         return images * (1.0 - mask) + mask * self.pattern
 
     @property
     def overlay(self) -> np.ndarray:
-        """The pattern as strong as the mask lets it be, as the original draws a trigger: (H, W, C), or (T, H, W, C)."""
+        """Mask times pattern, as the original draws a trigger.
+
+        (H, W, C), or (T, H, W, C).
+        """
         return self.mask[..., None] * self.pattern
 
     @property
@@ -124,26 +173,29 @@ class Trigger(OneTarget):
 
     @property
     def l1_norm(self) -> float:
-        """Sum of the mask: the number of fully replaced pixels that would weigh the same; of a mask a frame, the frames' mean."""
+        """Sum of the mask: the equivalent number of fully replaced pixels.
+
+        Where each frame has a mask of its own, the mean over the frames.
+        """
         return float(np.abs(self.mask).sum(axis=(-2, -1), dtype=np.float64).mean())
 
 
 @dataclass(frozen=True, eq=False)
 class LabelResult:
-    """The outcome of searching one label: the best of all its starts.
+    """The result of the search for one label: the best of all its starts.
 
     Attributes:
-        trigger: the smallest working trigger, or the last one tried where `status` says that none worked.
+        trigger: the smallest working trigger; the last one tried where none worked, as `status` says.
         status: how the search ended.
         attack_success_rate: share of held-out images of other classes that the trigger sends to the label, [0, 1].
-        zero_trigger_rate: the same share without any trigger: what the model answers anyway, [0, 1].
+        zero_trigger_rate: the same share without a trigger, [0, 1].
         starts: searches run, each from another start.
         rounds: rounds run, over all starts.
-        num_measured: images that the two rates are of; None where that is not known.
-        anomaly_index: |norm - median| / MAD among the labels whose norm counts; NaN for the others.
-        log_index: (median - log norm) / moderated spread of the logarithms, which the robust rule judges by; NaN elsewhere.
-        broke_down: whether a search of the label, or the model with its trigger, came to NaN or infinity.
-        by_patch: whether the trigger is an opaque patch that was tried, smaller than what any search found.
+        num_measured: number of images behind the two rates; None where it is not known.
+        anomaly_index: |norm - median| / MAD over the compared labels; NaN for the others.
+        log_index: (median - log norm) / moderated spread of the logarithms, the index of the robust rule; NaN elsewhere.
+        broke_down: whether a search for the label, or the model with its trigger, came to NaN or infinity.
+        by_patch: whether the trigger is an opaque patch that was tried, smaller than the trigger of any search.
     """
 
     trigger: Trigger
@@ -160,7 +212,7 @@ class LabelResult:
 
     @property
     def label(self) -> int:
-        """The target class searched."""
+        """The target class."""
         return self.trigger.label
 
     @property
@@ -175,20 +227,19 @@ class ScanResult:
 
     Attributes:
         verdict: see `Verdict`.
-        reason: the verdict's ground, in one sentence for people.
+        reason: the ground of the verdict in one sentence.
         flagged: suspicious labels, most anomalous first.
         median: median L1 norm of the labels whose search succeeded, pixels; NaN where there is none.
         mad: 1.4826 times the median absolute deviation from it, pixels; NaN where there is none.
         labels: ordered by label.
-        settings: what the scan was run with, as plain JSON values.
+        settings: the settings of the scan, as plain JSON values.
         seconds: wall time.
-        anomaly_index_interval: how far the anomaly index moves when other labels happen to be drawn: 90 % of a bootstrap; NaN where there
-            is no index.
+        anomaly_index_interval: range of the anomaly index in 90 % of a bootstrap over the labels; NaN where there is no index.
         flagging_norm: labels with a smaller norm are suspicious, pixels; NaN where nothing can be judged.
-        chance: probability that a clean network shows as small a norm, [0, 1]; NaN where the rule does not ask.
-        unit: what was scanned with, images or clips.
-        model_accuracy: share of the given images that the model names right, [0, 1]; NaN where their classes are not known.
-        warnings: what else has to be known to read the verdict, one sentence each.
+        chance: probability that a clean network shows as small a norm, [0, 1]; NaN where the rule does not use it.
+        unit: images or clips.
+        model_accuracy: share of the given images that the model classifies right, [0, 1]; NaN where their classes are not known.
+        warnings: further facts that a reader of the verdict needs, one sentence each.
     """
 
     verdict: Verdict
@@ -208,7 +259,10 @@ class ScanResult:
 
     @property
     def anomaly_index(self) -> float:
-        """Index of the label with the smallest norm that counts; NaN where none does."""
+        """Index of the label with the smallest compared norm.
+
+        NaN where no norm was compared.
+        """
         counted = [result for result in self.labels if not math.isnan(result.anomaly_index)]
         return min(counted, key=lambda result: result.trigger.l1_norm).anomaly_index if counted else float("nan")
 
@@ -218,15 +272,21 @@ class ScanResult:
         by_label = {result.label: result.trigger for result in self.labels}
         return tuple(by_label[label] for label in self.flagged)
 
+    def _repr_html_(self) -> str:
+        """Return verdict, chart of the norms and flagged triggers for a notebook."""
+        from nc_tf.report.notebook import scan_html
+
+        return scan_html(self)
+
 
 @dataclass(frozen=True)
 class Measurement:
-    """A model on clean and triggered images, all rates in [0, 1].
+    """The rates of a model on clean and triggered images, all in [0, 1].
 
     Attributes:
-        clean_accuracy: share of clean images classified right.
-        attack_success_rate: by trigger name ("reversed", "true"), share of triggered images of other classes sent to the target.
-        robust_accuracy: by trigger name, share of the same images that are given their own class all the same.
+        clean_accuracy: share of clean images that are classified right.
+        attack_success_rate: by trigger name ("reversed", "true"), share of triggered images of other classes that go to the target.
+        robust_accuracy: by trigger name, share of the same images that keep their own class.
     """
 
     clean_accuracy: float
@@ -236,17 +296,17 @@ class Measurement:
 
 @dataclass(frozen=True, eq=False)
 class Mitigation:
-    """A repaired model and what the repair did.
+    """A repaired model, and its rates before and after.
 
     Attributes:
-        model: the repaired keras.Model, of the form of the one passed in, such as one sigmoid output or flat input. That is unchanged.
-        before: measured on the model passed in.
-        after: measured on the repaired one.
-        triggers: what was measured, by name.
-        settings: what it was run with, as plain JSON values.
-        details: what the method found on the way, as plain JSON values; its own docstring says what.
-        classifier: what was measured: the repaired model as `nc_tf.adapt` makes it answer a score a class for images. It has the layers of
-            `model`, and is `model` itself where that is such a classifier.
+        model: the repaired keras.Model. It has the form of the given one, such as one sigmoid output or flat input; that stays unchanged.
+        before: rates of the given model.
+        after: rates of the repaired model.
+        triggers: the measured triggers, by name.
+        settings: the settings of the repair, as plain JSON values.
+        details: further findings of the method, as plain JSON values; its own docstring describes them.
+        classifier: the measured model: `model` with a score a class for images, as `nc_tf.adapt` makes it. It has the layers of `model`,
+            and is `model` itself where that is such a classifier.
     """
 
     model: Any
@@ -256,3 +316,9 @@ class Mitigation:
     settings: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     classifier: Any = None
+
+    def _repr_html_(self) -> str:
+        """Return the table of rates before and after for a notebook."""
+        from nc_tf.report.notebook import mitigation_html
+
+        return mitigation_html(self)

@@ -9,7 +9,8 @@ from nc_tf.detection.verdict import judge
 from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
 from nc_tf.results import LabelResult, Status, Trigger
-from nc_tf.storage.verdict_file import verdict_json
+from nc_tf.storage.verdict_file import scan_verdict
+from nc_tf.storage.verdict_schema import verdict_from
 
 MODEL = {"path": "models/suspicious.keras", "sha256": "5eed" * 16, "num_classes": 43, "input_shape": [32, 32, 3]}
 DATA = {"path": "images.npz", "num_images": 400}
@@ -25,14 +26,14 @@ def spread(num_labels: int, small: dict[int, float] | None = None) -> list[float
 def a_verdict(
     norms: Sequence[float], *, failed: Sequence[int] = (), names: Sequence[str] | None = None, rule: str = "paper"
 ) -> dict[str, Any]:
-    """The verdict over labels with these norms; the search of the `failed` never succeeded."""
+    """The content of `verdict.json` over labels with these norms; the search of the `failed` never succeeded."""
     labels = []
     for label, norm in enumerate(norms):
         status = Status.NEVER_SUCCEEDED if label in failed else Status.CONVERGED
         asr = float("nan") if label in failed else 0.99
         labels.append(LabelResult(a_trigger(label, norm, side=2), status, asr, 0.0125, 1, 60))
     result = judge(labels, rule=rule, settings={**SETTINGS, "preset": rule}, seconds=83.4)
-    return verdict_json(result, MODEL, DATA, names)
+    return scan_verdict(result, MODEL, DATA, names).content()
 
 
 def a_trigger(label: int, norm: float, side: int = 32, channels: int = 3) -> Trigger:
@@ -60,11 +61,12 @@ def some_samples(num: int = 8, side: int = 32, channels: int = 3) -> tuple[np.nd
 def a_page(verdict: dict[str, Any], *, side: int = 32, channels: int = 3, gray: bool = False, history: np.ndarray | None = None) -> str:
     """The whole page, with a trigger and a history for each label that it shows."""
     norms = {row["label"]: row["l1_norm"] for row in verdict["labels"]}
-    shown = shown_labels(verdict)
+    typed = verdict_from(verdict)
+    shown = shown_labels(typed)
     return report_html(
-        verdict,
+        typed,
         {label: a_trigger(label, min(norms[label], 30.0), side, channels) for label in shown},
         histories={label: a_history() if history is None else history for label in shown},
         samples=None if gray else some_samples(side=side, channels=channels),
-        commands=commands(verdict, "scan"),
+        commands=commands(typed, "scan"),
     )

@@ -1,6 +1,6 @@
 """A 2x2 square planted in a tiny network: what the tests of the defences begin with."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ from networks import IMAGE_SHAPE, corner_images
 from quick import small_network
 
 from nc_tf.attacks.patch import patch
-from nc_tf.results import Trigger
+from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Verdict
 from nc_tf.storage.trigger_file import save_trigger
+from nc_tf.storage.verdict_file import scan_verdict, verdict_text
 from nc_tf.training.injection import inject
 
 TRAIN, TEST = corner_images(600, seed=1), corner_images(120, seed=2)
@@ -29,9 +30,12 @@ def infected_network() -> keras.Model:
     return plant(small_network())
 
 
-def finished_scan(path: Path, flagged: list[int], trigger: Trigger = TRUE, **verdict: Any) -> Path:
-    """A scan folder that flags what it is told to, with `trigger` as the one found; `verdict` is what `verdict.json` has beside that."""
+def finished_scan(path: Path, flagged: list[int], trigger: Trigger = TRUE, **model: Any) -> Path:
+    """A scan folder that flags what it is told to, with `trigger` as the one found; `model` is what its verdict says of the model."""
     more: dict[str, Any] = {"status": "converged", "attack_success_rate": 1.0, "zero_trigger_rate": 0.0, "starts": 1, "rounds": 1}
     save_trigger(path / "triggers" / f"label_{trigger.label}.npz", trigger, **more)
-    (path / "verdict.json").write_text(json.dumps({"flagged": flagged, **verdict}))
+    found = [LabelResult(replace(trigger, label=label), Status.CONVERGED, 1.0, 0.0, 1, 1) for label in {trigger.label, *flagged}]
+    result = ScanResult(Verdict.SUSPECTED, "planted", tuple(flagged), float("nan"), float("nan"), tuple(found))
+    written = scan_verdict(result, {"path": "model.keras", **model}, {"path": "data.npz"})
+    (path / "verdict.json").write_text(verdict_text(written))
     return path

@@ -134,7 +134,7 @@ def publish(reached: dict[str, Any]) -> None:
     from nc_tf.inversion.trigger_space import GREY
     from nc_tf.scan_folder.folder import ScanFolder
     from nc_tf.scanning.presets import PRESETS
-    from nc_tf.storage.verdict_file import verdict_json
+    from nc_tf.storage.verdict_file import scan_verdict
 
     rows = []
     for preset in ("robust", "paper"):
@@ -144,8 +144,8 @@ def publish(reached: dict[str, Any]) -> None:
                     continue
                 before = read_json(path / "verdict.json", "delete the folder and scan again")
                 labels = list(ScanFolder(path).label_results().values())
-                verdict = verdict_json(judge(labels, before["settings"], before["seconds"], rule=PRESETS[preset].rule), {}, {})
-                rows.append(row_of(planted, preset, int(path.name.rpartition("-")[2]), verdict))
+                judged = judge(labels, before["settings"], before["seconds"], rule=PRESETS[preset].rule)
+                rows.append(row_of(planted, preset, int(path.name.rpartition("-")[2]), scan_verdict(judged, {}, {}).content()))
     for name, file in PUBLISHED:
         planted = next(planted for planted in POPULATION if planted.name == name)
         published = read_json(RESULTS / file, "check the repository out again")

@@ -237,7 +237,7 @@ def detected(network: Network, data: Path) -> dict[str, Any]:
     from nc_tf.storage.verdict_file import read_verdict
 
     facts = scanned(network.file, data, network.scan, network.seed)
-    verdict = read_verdict(network.scan / "verdict.json")
+    verdict = read_verdict(network.scan / "verdict.json").content()
     facts |= {"status": {str(row["label"]): row["status"] for row in verdict["labels"]}}
     facts |= {"attack_success_rate": {str(row["label"]): row["attack_success_rate"] for row in verdict["labels"]}}
     facts |= {key: verdict[key] for key in ("median", "flagging_norm", "seconds")}

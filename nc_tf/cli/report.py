@@ -1,4 +1,4 @@
-"""Make the web page of a finished scan again, out of its folder alone.
+"""Write the report of a finished scan again, from its folder alone.
 
 Exit code 0: report.html is written; 2: bad input or failure.
 """
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run `nc-tf report`."""
+    """Run `nc-tf report` and return its exit code."""
     from nc_tf.report.report_file import write_report
 
     print(f"written: {printable(write_report(arguments.folder))}")

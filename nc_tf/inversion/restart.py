@@ -7,9 +7,6 @@ import numpy as np
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.results import Status, Trigger
 
-# One row of a restart's history, the original's log tuple.
-HISTORY_COLUMNS = ("step", "loss_ce", "loss_reg", "loss", "attack_acc", "reg_best", "cost")
-
 
 @dataclass(frozen=True, eq=False)
 class Arm:
@@ -36,7 +33,7 @@ class Progress:
         label: the target class.
         start: number of the restart.
         run: its state, NumPy arrays with a leading axis of one restart.
-        history: (rounds, 7) float64, one row a round, columns `HISTORY_COLUMNS`.
+        history: (rounds, 7) float64, one row a round, columns `nc_tf.results.HISTORY_COLUMNS`.
         stopped: whether the schedule has stopped it.
         finite: whether loss and state are finite.
     """
@@ -82,7 +79,7 @@ class ArmResult:
         trigger: the smallest working one; where none worked, the last one. It is always finite.
         coarse_mask: (h, w) float32 in [0, 1], the trigger's mask before upsampling.
         status: how the search ended.
-        history: (rounds, 7) float64, one row a round, columns `HISTORY_COLUMNS`.
+        history: (rounds, 7) float64, one row a round, columns `nc_tf.results.HISTORY_COLUMNS`.
     """
 
     arm: Arm

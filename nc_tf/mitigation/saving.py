@@ -1,10 +1,7 @@
 """A mitigation on disk: the repaired model, and `mitigation.json` with the measurements of the reloaded file."""
 
-import json
 from dataclasses import asdict, replace
-from math import isnan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +12,7 @@ from nc_tf.models.saving import save_model
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Mitigation
 from nc_tf.storage.files import whole_file
+from nc_tf.storage.json_file import json_text
 
 
 def save_mitigation(
@@ -46,24 +44,20 @@ def save_mitigation(
     content = {"schema": 1, "model": str(path), **saved.settings, "before": asdict(saved.before), "after": asdict(saved.after)}
     content |= {"details": saved.details} if saved.details else {}
     with whole_file(Path(path).with_name("mitigation.json")) as temporary:
-        temporary.write_text(json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json_text(content), encoding="utf-8")
     return saved
 
 
-def _without_nan(value: Any) -> Any:
-    """Return the value with None for NaN, which JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and isnan(value) else value
-
-
-def table(mitigation: Mitigation) -> str:
-    """Return accuracy and rates, before and after, as lines of text."""
+def rates(mitigation: Mitigation) -> list[tuple[str, float, float]]:
+    """Return clean accuracy, and each trigger's attack success rate and robust accuracy, before and after."""
     before, after = mitigation.before, mitigation.after
     rows = [("clean accuracy", before.clean_accuracy, after.clean_accuracy)]
     for name, rate in before.attack_success_rate.items():
         rows.append((f"ASR, {name} trigger", rate, after.attack_success_rate[name]))
         rows.append((f"robust accuracy, {name}", before.robust_accuracy[name], after.robust_accuracy[name]))
-    return "\n".join([f"{'':26}  before   after", *(f"{name:26} {first:7.4f} {then:7.4f}" for name, first, then in rows)])
+    return rows
+
+
+def table(mitigation: Mitigation) -> str:
+    """Return `rates` as lines of text."""
+    return "\n".join([f"{'':26}  before   after", *(f"{name:26} {first:7.4f} {then:7.4f}" for name, first, then in rates(mitigation))])

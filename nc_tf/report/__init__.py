@@ -1,1 +1,1 @@
-"""Pictures for people, made from results alone."""
+"""The results of scans and repairs for people: page, figures, notebook, TensorBoard."""

@@ -1,27 +1,27 @@
-"""Where everything on the page's charts goes, in percent of the plot, so that one drawing fits a phone, a screen and a sheet."""
+"""The layout of the charts of the page, in percent of the plot, so that one drawing fits a phone, a screen and a sheet."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from nc_tf.results import Status
+from nc_tf.report.norms import flagging_line, norm_bars
+from nc_tf.results import HISTORY_COLUMNS
+from nc_tf.storage.verdict_schema import ScanVerdict
 
-# Columns of a label's history, (rounds, 7): nc_tf.inversion.loop.HISTORY_COLUMNS.
-NORM, SUCCESS, COST = 2, 4, 6
-# The narrowest plot that marks under it must not overlap on, and a digit in it; CSS pixels.
+NORM, SUCCESS, COST = (HISTORY_COLUMNS.index(name) for name in ("loss_reg", "attack_acc", "cost"))
+# The narrowest plot on which marks must not overlap, and the width of a digit; CSS pixels.
 NARROW, DIGIT = 260.0, 9.0
-# Marks under the chart stand in so many lines; more than fit are left to the table.
+# Lines of marks under the chart; marks that do not fit are left to the table.
 MARK_LINES = 4
-# A bar is no wider, however few there are; percent.
+# The widest bar, where there are few; percent.
 WIDEST_BAR = 8.0
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A number beside an axis: where (percent from the left, or from the top), and what is written there."""
+    """A number beside an axis: its place, percent from the left or from the top, and its text."""
 
     at: float
     text: str
@@ -29,10 +29,10 @@ class Tick:
 
 @dataclass(frozen=True)
 class Bar:
-    """A label's norm; left, width, top and height in percent.
+    """The norm of a label; left, width, top and height in percent.
 
     Attributes:
-        kind: "flagged", "plain", or "uncounted" where no working trigger stands behind the norm.
+        kind: "flagged", "plain", or "uncounted" where the norm was not compared.
         title: shown when the pointer rests on it.
     """
 
@@ -46,7 +46,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Mark:
-    """A flagged label's number under its bar: percent from the left, and in which line."""
+    """The number of a flagged label under its bar: percent from the left, and its line."""
 
     at: float
     line: int
@@ -55,7 +55,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class NormChart:
-    """The norm of every label; heights in percent from the top, None where there is no such line."""
+    """The norms of all labels; heights in percent from the top, None for a line that does not exist."""
 
     bars: tuple[Bar, ...]
     y_ticks: tuple[Tick, ...]
@@ -66,7 +66,7 @@ class NormChart:
 
     @property
     def mark_lines(self) -> int:
-        """Lines that the marks take."""
+        """The number of lines that the marks take."""
         return max((mark.line + 1 for mark in self.marks), default=0)
 
 
@@ -75,9 +75,11 @@ class LineChart:
     """A quantity over the rounds of a search.
 
     Attributes:
-        title: which.
+        title: the name of the quantity.
         path: SVG path data in a square of 100; interrupted where there is no number.
-        end: likewise, of the last point alone.
+        end: the same for the last point alone.
+        y_ticks: numbers beside the vertical axis.
+        x_ticks: numbers below the horizontal axis.
         threshold: percent from the top, where the quantity has one.
         summary: the curve in words.
     """
@@ -91,51 +93,39 @@ class LineChart:
     summary: str
 
 
-def counts(row: Mapping[str, Any], verdict: Mapping[str, Any]) -> bool:
-    """`compared`, of a row of `verdict.json`, where null stands for what does not exist."""
-    index, mad = (math.nan if value is None else value for value in (row["anomaly_index"], verdict["mad"]))
-    return compared(Status(row["status"]), index, mad)
-
-
-def compared(status: Status, anomaly_index: float, mad: float) -> bool:
-    """Whether a label's norm entered the verdict; where norms could not be compared at all, whether its trigger works."""
-    return not math.isnan(anomaly_index) if mad > 0 else status.succeeded
-
-
-def norm_chart(verdict: Mapping[str, Any]) -> NormChart:
-    """One bar a label in the order of `verdict.json`, and the lines of the median and of what is flagged."""
-    rows, flagged = verdict["labels"], set(verdict["flagged"])
-    median, flagging = verdict["median"], verdict.get("flagging_norm")
-    heights = [row["l1_norm"] or 0.0 for row in rows]
-    top = 1.08 * max([*heights, median or 0.0, 1e-6])
-    slot = 100.0 / max(len(rows), 1)
+def norm_chart(verdict: ScanVerdict) -> NormChart:
+    """Return the layout of the chart of all norms."""
+    norms = norm_bars(verdict)
+    top = 1.08 * max([*(norm.norm or 0.0 for norm in norms), verdict.median or 0.0, 1e-6])
+    slot = 100.0 / max(len(norms), 1)
+    # From a hundred labels on a gap between bars would be thinner than a pixel.
+    width = min(slot * (0.72 if len(norms) <= 100 else 1.0), WIDEST_BAR)
     bars, centres = [], []
-    for position, (row, height) in enumerate(zip(rows, heights, strict=True)):
-        kind = "flagged" if row["label"] in flagged else "plain" if counts(row, verdict) else "uncounted"
-        name = f" ({row['name']})" if row.get("name") else ""
-        norm = "none" if row["l1_norm"] is None else f"{height:.2f}"
-        # From a hundred labels on a gap between bars would be thinner than a pixel.
-        width = min(slot * (0.72 if len(rows) <= 100 else 1.0), WIDEST_BAR)
+    for position, norm in enumerate(norms):
+        number = "none" if norm.norm is None else f"{norm.norm:.2f}"
         left = position * slot + (slot - width) / 2
-        share = 100 * height / top
-        bars.append(Bar(_p(left), _p(width), _p(100 - share), _p(share), kind, f"label {row['label']}{name}: norm {norm}"))
+        share = 100 * (norm.norm or 0.0) / top
+        bars.append(Bar(_p(left), _p(width), _p(100 - share), _p(share), norm.kind, f"{norm.called}: norm {number}"))
         centres.append((position + 0.5) * slot)
-    every = _nice(len(rows) / 8, whole=True)
-    x_ticks = [Tick(_p(centres[position]), str(rows[position]["label"])) for position in range(0, len(rows), int(every))]
-    marked = [(centre, str(row["label"])) for centre, row in zip(centres, rows, strict=True) if row["label"] in flagged]
+    every = _nice(len(norms) / 8, whole=True)
+    x_ticks = [Tick(_p(centres[position]), str(norms[position].label)) for position in range(0, len(norms), int(every))]
+    marked = [(centre, str(norm.label)) for centre, norm in zip(centres, norms, strict=True) if norm.kind == "flagged"]
 
     def height_of(value: float | None) -> float | None:
-        return None if value is None or not 0.0 <= value <= top else _p(100 - 100 * value / top)
+        return None if value is None or value > top else _p(100 - 100 * value / top)
 
-    return NormChart(tuple(bars), _ticks(top), tuple(x_ticks), _marks(marked), height_of(median), height_of(flagging))
+    return NormChart(tuple(bars), _ticks(top), tuple(x_ticks), _marks(marked), height_of(verdict.median), height_of(flagging_line(verdict)))
 
 
 def history_charts(history: np.ndarray, threshold: float | None) -> list[LineChart]:
-    """Success rate, norm and cost over the rounds of one search.
+    """Return charts of success rate, norm and cost over the rounds.
 
     Args:
         history: (rounds, 7), rounds >= 1; NaN and infinity leave gaps.
         threshold: success rate that a trigger must reach.
+
+    Returns:
+        Three charts.
     """
     success, norm, cost = (np.asarray(history[:, column], np.float64) for column in (SUCCESS, NORM, COST))
     percent = (Tick(0.0, "100%"), Tick(50.0, "50%"), Tick(100.0, "0%"))
@@ -143,7 +133,7 @@ def history_charts(history: np.ndarray, threshold: float | None) -> list[LineCha
     top = 1.08 * max(float(finite.max()) if finite.size else 0.0, 1e-6)
     decades, cost_ticks = _decades(cost)
     line = None if threshold is None else _p(100 - 100 * threshold)
-    wanted = "" if threshold is None else f" (dashed: {threshold:.0%} is wanted)"
+    wanted = "" if threshold is None else f" (dashed: success threshold, {threshold:.0%})"
     return [
         _line_chart(f"success rate{wanted}", success, success, percent, "{:.1%}", line),
         _line_chart("norm, pixels", norm, norm / top, _ticks(top, 3), "{:.2f}"),
@@ -154,14 +144,17 @@ def history_charts(history: np.ndarray, threshold: float | None) -> list[LineCha
 def _line_chart(
     title: str, values: np.ndarray, heights: np.ndarray, y_ticks: Sequence[Tick], shape: str, threshold: float | None = None
 ) -> LineChart:
-    """`heights` are the values' places in [0, 1]."""
+    """Return the chart of a quantity.
+
+    `heights` are the places of its values on the vertical axis, in [0, 1].
+    """
     rounds = len(values)
     across = np.linspace(0.0, 100.0, rounds) if rounds > 1 else np.array([50.0])
     points = [(x, 100 - 100 * y) if math.isfinite(y) else None for x, y in zip(across, heights, strict=True)]
     path, pen_down = [], False
     for point in points:
         if point is not None:
-            # A line of no length has round ends, and so shows a point that stands alone.
+            # A line of no length has round ends, so that a single point shows.
             path.append(f"L{_p(point[0])} {_p(point[1])}" if pen_down else f"M{_p(point[0])} {_p(point[1])}h0")
         pen_down = point is not None
     last = points[-1]
@@ -178,7 +171,10 @@ def _line_chart(
 
 
 def _decades(cost: np.ndarray) -> tuple[np.ndarray, tuple[Tick, ...]]:
-    """The places of costs on a logarithmic axis, with zero at its foot, and the axis's ticks."""
+    """Return the places of costs on a logarithmic axis, and its ticks.
+
+    Zero lies at the foot of the axis.
+    """
     positive = cost[np.isfinite(cost) & (cost > 0)]
     if not positive.size:
         return np.where(np.isfinite(cost), 0.0, np.nan), (Tick(100.0, "0"),)
@@ -194,7 +190,10 @@ def _decades(cost: np.ndarray) -> tuple[np.ndarray, tuple[Tick, ...]]:
 
 
 def _marks(marked: Sequence[tuple[float, str]]) -> tuple[Mark, ...]:
-    """Each flagged label's number under its bar, in the first line where it overlaps none on a narrow screen."""
+    """Return the numbers of flagged labels under their bars.
+
+    Each stands in the first line in which it overlaps no other, even on a narrow screen.
+    """
     ends, marks = [-math.inf] * MARK_LINES, []
     for centre, text in marked:
         half = (len(text) + 1) * DIGIT / 2
@@ -207,13 +206,16 @@ def _marks(marked: Sequence[tuple[float, str]]) -> tuple[Mark, ...]:
 
 
 def _ticks(top: float, most: int = 5) -> tuple[Tick, ...]:
-    """Round numbers from 0 up to `top`."""
+    """Return round numbers from 0 up to `top`."""
     step = _nice(top / most)
     return tuple(Tick(_p(100 - 100 * number * step / top), f"{number * step:g}") for number in range(int(top / step) + 1))
 
 
 def _nice(least: float, *, whole: bool = False) -> float:
-    """The smallest round number (1, 2, 2.5 or 5 times a power of ten) that is no smaller; `whole`: and a whole number."""
+    """Return the smallest round number that is at least `least`.
+
+    Round numbers are 1, 2, 2.5 or 5 times a power of ten. With `whole` the result is a whole number.
+    """
     least = max(least, 1.0) if whole else least
     power = 10.0 ** math.floor(math.log10(least))
     factors = (1.0, 2.0, 5.0, 10.0) if whole else (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -221,5 +223,5 @@ def _nice(least: float, *, whole: bool = False) -> float:
 
 
 def _p(value: float) -> float:
-    """Percent, as precise as a screen can show."""
+    """Return percent, as precise as a screen can show."""
     return round(float(value), 2)

@@ -1,14 +1,15 @@
-"""The commands that a reader of a report may want to run next, out of what `verdict.json` says."""
+"""The commands that a report suggests, made from `verdict.json`: repair, search again, repeat."""
 
 import re
 import shlex
 import string
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-# What `nc-tf scan` calls the settings of a search that are not a preset's.
+from nc_tf.storage.verdict_schema import ScanVerdict
+
+# The options of `nc-tf scan` for settings of a search that differ from those of a preset.
 _OPTIONS = {
     "loss": "--loss",
     "max_rounds": "--rounds",
@@ -26,25 +27,29 @@ _COST_OPTIONS = {
 
 @dataclass(frozen=True)
 class Command:
-    """A line for a shell, what it is good for, and whether it opens the scanned model."""
+    """A line for a shell, its purpose, and whether it opens the scanned model."""
 
     purpose: str
     line: str
     opens_model: bool = False
 
 
-def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> list[Command]:
-    """What to run after a scan: to repair, to look again with another seed, to repeat.
+def commands(verdict: ScanVerdict, folder: str, *, demo: bool = False) -> list[Command]:
+    """Return commands to run after a scan: repair, search again, repeat.
 
-    Of a scan that ranked some of the model's labels only the finished ones are known, and these alone would be another scan.
+    A scan that pre-screened some of the labels of the model lists only the finished ones. Scanning these alone would be another scan, so
+    that such a scan has no command to repeat it.
 
     Args:
         verdict: the content of `verdict.json`.
         folder: the scan folder, as a command would name it.
         demo: the folder is that of `nc-tf demo`, which makes its own data and repairs its own network.
+
+    Returns:
+        The commands, the most useful one first.
     """
     folder = _path(folder)
-    seed, other = int(verdict["settings"].get("seed", 0)), folder.rstrip("/")
+    seed, other = int(verdict.settings.get("seed", 0)), folder.rstrip("/")
     again = f"{other}_seed_{seed + 1}"
     if demo:
         scan = ["nc-tf", "demo"]
@@ -53,8 +58,8 @@ def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> 
             Command("Repeat this demo", _line([*scan, "--out", folder, "--seed", str(seed)])),
         ]
     else:
-        files, found = [_path(verdict[part]["path"]) for part in ("model", "data")], []
-        if verdict["flagged"]:
+        files, found = [_path(part["path"]) for part in (verdict.model, verdict.data)], []
+        if verdict.flagged:
             repaired = PurePath(files[0]).stem + "_repaired.keras"
             how = [*_model_options(verdict), *_data_options(verdict)]
             unlearn = ["nc-tf", "unlearn", *files, "--scan", folder, "--out", repaired, *how]
@@ -70,35 +75,38 @@ def commands(verdict: Mapping[str, Any], folder: str, *, demo: bool = False) -> 
     return [*found, Command("Make this page again", _line(["nc-tf", "report", folder]))]
 
 
-def _scan_options(verdict: Mapping[str, Any]) -> list[str]:
-    settings = verdict["settings"]
+def _scan_options(verdict: ScanVerdict) -> list[str]:
+    settings = verdict.settings
     given: dict[str, Any] = {}
     if settings.get("preset") == "custom":
-        # Which preset the options overruled is not written down, but one of them ranks labels, and only two cut starts short.
+        # The overruled preset is not written down. One preset ranks labels, though, and only two drop starts early.
         given["--preset"] = "low-cost" if "labels_ranked" in settings else "robust" if settings.get("cuts") else "paper"
         given |= {option: settings.get(key) for key, option in _OPTIONS.items()}
         given |= {option: settings.get("cost", {}).get(key) for key, option in _COST_OPTIONS.items()}
     else:
         given["--preset"] = settings.get("preset")
     several = "--trials" if settings.get("best") == "success" else "--starts"
-    given |= {several: settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict["data"].get("num_images")}
+    given |= {several: settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict.data.get("num_images")}
     if settings.get("upsample_size", 1) != 1:
         given["--upsample"] = settings["upsample_size"]
     flags = ["--per-frame"] if settings.get("per_frame") else []
     return [str(word) for option, value in given.items() if value is not None for word in (option, value)] + flags
 
 
-def _labels(verdict: Mapping[str, Any]) -> list[str] | None:
-    """The option that names the labels which the scan was asked for, if it is needed; None where they are not known."""
-    searched, ranked = [row["label"] for row in verdict["labels"]], verdict["settings"].get("labels_ranked")
-    if max(len(searched), ranked or 0) >= verdict["model"].get("num_classes", 0):
+def _labels(verdict: ScanVerdict) -> list[str] | None:
+    """Return the option that names the requested labels.
+
+    It is empty for all labels, and None where they are not known.
+    """
+    searched, ranked = [row.label for row in verdict.labels], verdict.settings.get("labels_ranked")
+    if max(len(searched), ranked or 0) >= verdict.model.get("num_classes", 0):
         return []
     return None if ranked else ["--labels", ",".join(map(str, searched))]
 
 
-def _model_options(verdict: Mapping[str, Any]) -> list[str]:
-    """How the model file was read, where it holds no whole classifier of images."""
-    model = verdict["model"]
+def _model_options(verdict: ScanVerdict) -> list[str]:
+    """Return the options for a file without a whole image classifier."""
+    model = verdict.model
     options = []
     if "output" in model:
         options.append(f"--output={model['output']}")  # with "=", because a stranger's name may begin with a minus
@@ -107,9 +115,9 @@ def _model_options(verdict: Mapping[str, Any]) -> list[str]:
     return [*options, "--weights-of", str(model["weights_of"])] if "weights_of" in model else options
 
 
-def _data_options(verdict: Mapping[str, Any]) -> list[str]:
-    """How the model is fed, as `nc_tf.preprocessing` names it, and how its classes are numbered in the data."""
-    name = str(verdict["settings"].get("intensity_range", "raw"))
+def _data_options(verdict: ScanVerdict) -> list[str]:
+    """Return the options for intensity range and order of the classes."""
+    name = str(verdict.settings.get("intensity_range", "raw"))
     normalised = re.fullmatch(r"mean \[(.*)\] std \[(.*)\]", name)
     if normalised:
         mean, std = (numbers.replace(" ", "") for numbers in normalised.groups())
@@ -117,17 +125,23 @@ def _data_options(verdict: Mapping[str, Any]) -> list[str]:
         options = [f"--mean={mean}", f"--std={std}"]
     else:
         options = ["--intensity-range", name]
-    order = verdict["data"].get("label_order")
+    order = verdict.data.get("label_order")
     return [*options, "--label-order", str(order)] if order else options
 
 
 def _path(name: str) -> str:
-    """A path as an argument: one that begins with a minus is no option."""
+    """Return a path as an argument.
+
+    A path that begins with a minus must not look like an option.
+    """
     return f"./{name}" if name.startswith("-") else name
 
 
 def _line(words: list[str]) -> str:
-    """The words as a shell reads them; what cannot be shown is escaped as in `$'\\xff'`, which bash and zsh understand."""
+    r"""Return the words as a shell reads them.
+
+    Characters that cannot be shown are escaped as in `$'\xff'`, which bash and zsh understand.
+    """
     return " ".join(shlex.quote(word) if word.isprintable() else f"$'{_escaped(word)}'" for word in words)
 
 

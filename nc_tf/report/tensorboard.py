@@ -1,4 +1,4 @@
-"""Watch a scan in TensorBoard: every search's curves, and its trigger as it forms."""
+"""Event files for TensorBoard: the curves of every search of a scan, and its trigger as it forms."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -19,23 +19,25 @@ from nc_tf.storage.pixels import drawable
 class TensorBoardLog(ScanCallback):
     """A callback of `scan` that writes event files.
 
-    Each search is a run of its own, `label_33/start_0`, with the scalars ASR, norm, cost and loss at every round, and the images mask,
-    pattern and trigger (mask times pattern) at every few. What the labels came to is the run `labels`, with the label as the step and
-    tags of its own: "held-out ASR by label", "norm by label", and the pictures of the trigger that counts, "mask by label" and so on.
-    `tensorboard --logdir FOLDER` shows them, also while the scan runs. Of a scan on a cluster, whose rounds nobody hears of here, there is
-    only the run `labels`.
+    Each search is a run of its own, `label_33/start_0`. It has the scalars ASR, norm, cost and loss at every round, and the images mask,
+    pattern and trigger (mask times pattern) every few rounds. The run `labels` has the results, with the label as the step and tags of
+    its own: "held-out ASR by label", "norm by label", and the pictures of the best trigger, "mask by label" and so on.
+    `tensorboard --logdir FOLDER` shows them, also while the scan runs. A scan on a cluster does not report its rounds, so that it has the
+    run `labels` only.
     """
 
     def __init__(self, folder: str | Path, *, every: int = 5, upsample_size: int = 1) -> None:
-        """Args:
-            folder: where the runs go; what lies there stays.
+        """Make the folder.
+
+        Args:
+            folder: the place for the runs; files that lie there stay.
             every: rounds from one set of images to the next.
-            upsample_size: side of the mask's super-pixels, as `scan` was given it.
+            upsample_size: side of a super-pixel of the mask, as given to `scan`.
 
         Raises:
             InputError: the package `tensorboard` is not installed, a number is below 1, or the folder cannot be made.
         """
-        if find_spec("tensorboard") is None:  # tf.summary is there without it, and fails at the first scalar
+        if find_spec("tensorboard") is None:  # without it tf.summary exists, and fails at the first scalar
             raise InputError("tensorboard is not installed: expected it for event files; pip install 'nc_tf[tensorboard]'")
         if every < 1 or upsample_size < 1:
             raise InputError(f"images every {every} rounds, super-pixels of {upsample_size}: expected 1 or more of each; leave them out")
@@ -48,9 +50,9 @@ class TensorBoardLog(ScanCallback):
         self._labels: tf.summary.SummaryWriter | None = None
 
     def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
-        """Write the curves of the arms in flight, and their triggers when it is time."""
+        """Write the curves of the arms in flight, and sometimes their triggers."""
         names = [(arm.label, arm.start) for arm in arms]
-        # Those out of flight may come back, into another file of the same run; a file left open for each would be too many.
+        # An arm out of flight may come back, into another file of the same run. An open file for each would be too many.
         for name in self._writers.keys() - set(names):
             self._writers.pop(name).close()
         due = [position for position, round_ in enumerate(rounds) if round_ % self.every == 0]
@@ -64,7 +66,7 @@ class TensorBoardLog(ScanCallback):
                     self._writer(name).flush()
 
     def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
-        """Write what a label came to, and close its files."""
+        """Write the result of a label, and close its files."""
         if self._labels is None:
             self._labels = tf.summary.create_file_writer(str(self.folder / "labels"))
         with self._labels.as_default(step=result.label):
@@ -82,7 +84,7 @@ class TensorBoardLog(ScanCallback):
         return self._writers[name]
 
     def _triggers(self, run: Run, due: Sequence[int], names: Sequence[tuple[int, int]]) -> list[Trigger]:
-        """The triggers that the arms at these positions have come to."""
+        """Return the present triggers of the arms at these positions."""
         z_mask, z_pattern = (tf.gather(part, due) for part in run.z)
         shape = tuple(z_pattern.shape[1:])
         space = TriggerSpace(shape, self.upsample_size, per_frame=len(shape) == 4)
@@ -96,5 +98,5 @@ def _images(trigger: Trigger, suffix: str = "") -> None:
         ("pattern", trigger.pattern),
         ("trigger", trigger.overlay),
     ):
-        picture = drawable(np.nan_to_num(pixels))  # a search that became NaN is drawn black
+        picture = drawable(np.nan_to_num(pixels))  # NaN is drawn black
         tf.summary.image(tag + suffix, picture.reshape(1, *picture.shape[:2], -1))

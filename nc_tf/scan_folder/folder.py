@@ -5,7 +5,6 @@ stopped scan therefore repeats next to nothing.
 """
 
 import json
-import operator
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,8 @@ from nc_tf.scanning.prescreening import Shortlist
 from nc_tf.scanning.state import ScanState
 from nc_tf.storage.files import clear_leftovers, delete, plain, subfolder, whole_file
 from nc_tf.storage.pixels import drawable
-from nc_tf.storage.verdict_file import log_text, read_verdict, verdict_json
+from nc_tf.storage.scan_log import log_text
+from nc_tf.storage.verdict_file import read_verdict, scan_verdict, verdict_text
 
 WRITTEN_LAST = ("verdict.json", "log.txt", "report.html")
 # Settings have a few dozen keys.
@@ -247,12 +247,7 @@ class ScanFolder(ScanCallback):
         Raises:
             InputError: there is no finished scan, or one of its files cannot be read.
         """
-        verdict_file = self.path / "verdict.json"
-        verdict = read_verdict(verdict_file)
-        try:
-            flagged = [operator.index(label) for label in verdict["flagged"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{verdict_file} has no list of flagged labels: expected what nc-tf scan writes; scan again") from error
+        flagged = read_verdict(self.path / "verdict.json").flagged
         results = self.label_results()
         missing = [label for label in flagged if label not in results]
         if missing:
@@ -271,8 +266,8 @@ class ScanFolder(ScanCallback):
         Raises:
             InputError: it is of another model, or of another output of it, or cannot be read.
         """
-        model = read_verdict(self.path / "verdict.json").get("model")
-        scanned = model if isinstance(model, dict) and model.get("sha256") is not None else {"sha256": sha256, "adapted": adapted}
+        model = read_verdict(self.path / "verdict.json").model
+        scanned = {"sha256": sha256, "adapted": adapted} if model.get("sha256") is None else model
         if scanned["sha256"] != sha256:
             raise InputError(
                 f"{self.path} is the scan of another model file: expected one of this model; scan it, or, if it is the same model saved "
@@ -296,6 +291,6 @@ class ScanFolder(ScanCallback):
             data: facts of the images, as plain JSON values.
             class_names: one a class.
         """
-        verdict = verdict_json(replace(result, seconds=self.seconds), model, data, class_names)
+        verdict = scan_verdict(replace(result, seconds=self.seconds), model, data, class_names)
         _write_text(self.path / "log.txt", log_text(verdict))
-        _write_text(self.path / "verdict.json", json.dumps(verdict, indent=1, allow_nan=False) + "\n")
+        _write_text(self.path / "verdict.json", verdict_text(verdict))

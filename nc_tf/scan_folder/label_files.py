@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.restart import HISTORY_COLUMNS
-from nc_tf.results import LabelResult, Status, Trigger
+from nc_tf.results import HISTORY_COLUMNS, LabelResult, Status, Trigger
 from nc_tf.storage.files import plain
 from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
 from nc_tf.storage.trigger_file import load_trigger, save_trigger

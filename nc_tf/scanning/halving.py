@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nc_tf.inversion.restart import HISTORY_COLUMNS, Arm, Leg, Progress
+from nc_tf.inversion.restart import Arm, Leg, Progress
 from nc_tf.inversion.step import SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
+from nc_tf.results import HISTORY_COLUMNS
 
 CE, REG_BEST = HISTORY_COLUMNS.index("loss_ce"), HISTORY_COLUMNS.index("reg_best")
 

@@ -1,1 +1,1 @@
-"""Files as such: whole or not at all, read within bounds; nothing here knows a model."""
+"""Files as such: written whole or not at all, and read within bounds. Models are the matter of other packages."""

@@ -1,4 +1,4 @@
-"""What is asked of a file before it is read: that it is a plain one, that its arrays fit, and that it is no bomb."""
+"""Checks of a file before it is read: it is a plain file, its arrays fit into memory, and it is no bomb."""
 
 import os
 import stat
@@ -10,14 +10,15 @@ import numpy as np
 from nc_tf.errors import InputError
 from nc_tf.results import Unit
 
-# No array that is larger when unpacked is read: a file of a few kilobytes can declare terabytes. All of GTSRB takes 0.15 GiB.
+# Arrays that are larger when unpacked are refused: a file of a few kilobytes can declare terabytes. All of GTSRB takes 0.15 GiB.
 MEMORY_BOUND = 32 * 2**30
 
-NUMBERS, TEXT = "buif", "U"  # NumPy's kinds of type: truth values, whole numbers with and without sign, floats; and text
+# NumPy's kinds of type: truth values, whole numbers with and without sign, floats; and text.
+NUMBERS, TEXT = "buif", "U"
 
-# Photographs pack to a half, MNIST to a tenth, one-hot labels in the order of their classes to a thousandth. Below the number of bytes
-# the ratio does not matter: that much memory is there, and small arrays of labels, masks and flat colours often pack better. Text
-# becomes Python objects, which take ten times the space.
+# Photographs pack to a half, MNIST to a tenth, one-hot labels in the order of their classes to a thousandth. The ratio is not checked
+# below `FREE_BYTES`: such an array fits into memory, and small arrays of labels, masks and flat colours often pack better. Text becomes
+# Python objects, which take ten times the space.
 MOST_TIMES = 100
 FREE_BYTES = {**dict.fromkeys(NUMBERS, 2**28), TEXT: 2**24}
 
@@ -25,10 +26,10 @@ FREE_BYTES = {**dict.fromkeys(NUMBERS, 2**28), TEXT: 2**24}
 def check_plain(path: str | Path) -> None:
     """Refuse a path whose reading may never end.
 
-    A folder passes, and so does a link to a file.
+    Folders and links to files pass.
 
     Raises:
-        InputError: a pipe, a device or a socket.
+        InputError: the path is a pipe, a device or a socket.
         OSError: nothing is there.
     """
     mode = os.stat(path).st_mode
@@ -40,13 +41,13 @@ def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str, kinds: str = 
     """Refuse an array by its header, before memory is spent on it.
 
     Args:
-        shape: what the file declares.
-        dtype: what the file declares.
-        name: what error messages call the array.
-        kinds: the letters of NumPy's kinds of type that are let in.
+        shape: of the array, as the file declares it.
+        dtype: of the array, likewise.
+        name: of the array, for error messages.
+        kinds: letters of the accepted kinds of type, as NumPy has them.
 
     Raises:
-        InputError: Python objects (reading those can run code), another kind, or more bytes than `MEMORY_BOUND`.
+        InputError: the array holds Python objects (unpickling them can run code) or another kind, or exceeds `MEMORY_BOUND`.
     """
     if dtype.hasobject:
         raise InputError(
@@ -55,7 +56,7 @@ def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str, kinds: str = 
     if dtype.kind not in kinds:
         expected = "text" if kinds == TEXT else "numbers"
         raise InputError(f"{name} has type {dtype}: expected an array of {expected}; save it as one")
-    size = prod(shape) * max(dtype.itemsize, 1)  # text without a letter takes no bytes, but as much time
+    size = prod(shape) * max(dtype.itemsize, 1)  # empty text takes no bytes, but still time for each element
     if size > MEMORY_BOUND:
         raise InputError(
             f"{name} declares shape {tuple(shape)}, {size / 2**30:,.0f} GiB: "
@@ -64,16 +65,16 @@ def check_size(shape: tuple[int, ...], dtype: np.dtype, name: str, kinds: str = 
 
 
 def check_packed(unpacked: int, stored: int, name: str, kind: str = "u") -> None:
-    """Refuse a bomb: content that takes far more memory than disk.
+    """Refuse a bomb, content that takes far more memory than disk.
 
     Args:
         unpacked: bytes in memory.
         stored: bytes on the disk.
-        name: what error messages call it.
-        kind: the letter of its kind of type.
+        name: of the content, for error messages.
+        kind: letter of its kind of type, as NumPy has it.
 
     Raises:
-        InputError: more than `FREE_BYTES`, and more than `MOST_TIMES` what is stored above them.
+        InputError: the content takes more than `FREE_BYTES` plus `MOST_TIMES` its stored bytes.
     """
     if unpacked > FREE_BYTES[kind] + MOST_TIMES * stored:
         raise InputError(

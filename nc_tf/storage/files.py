@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, deleting them, and knowing a plain file from what only looks like one."""
+"""Files that are written whole or not at all, deletion of files, and checks that a path is a plain file."""
 
 import os
 import re
@@ -10,18 +10,27 @@ from pathlib import Path
 
 from nc_tf.errors import InputError
 
-# The names of temporary files, which nobody else gives to a file.
+# The names of temporary files; 16 random digits keep them apart from any other file.
 _TEMPORARY = re.compile(r"\.nc_tf-[0-9a-f]{16}\.part(\.[^.]+)?", re.DOTALL)
 
 
 @contextmanager
 def whole_file(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`, on any failure it disappears.
+    """Yield a temporary path that becomes `path` on success.
+
+    On any failure the temporary file is deleted.
 
     A killed process leaves the old file or the new one, never half of one. A durable file reaches the disk before the rename, so that the
-    same holds for a machine that loses its power; for what is written every few seconds that takes too long.
+    same holds after a power cut. This costs too much time for files that are written every few seconds.
     The temporary name keeps the suffix of `path`, because savers such as Keras choose the format by it. A link at `path` is replaced, not
-    followed; the temporary file is there when its path is yielded, so that no link can wait for whoever opens it.
+    followed. The temporary file exists when its path is yielded, so that nobody can plant a link there.
+
+    Args:
+        path: the file.
+        durable: force the content to the disk before the rename.
+
+    Yields:
+        The temporary path to write to.
 
     Raises:
         InputError: the folder cannot be made or written to, or the disk is full.
@@ -46,21 +55,24 @@ def whole_file(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def plain(path: Path, most: int | None = None) -> Path:
-    """Return `path` if what lies there is a plain file, or nothing.
+    """Return `path` if a plain file lies there, or nothing.
 
-    A folder that comes from a stranger may hold links to files elsewhere, or pipes, which whoever opens them waits at for ever.
+    A folder from a stranger may hold links to files elsewhere, or pipes, whose reading never ends.
 
     Args:
-        path: which.
+        path: the file.
         most: bytes that it may have; None for any number.
 
+    Returns:
+        The same path.
+
     Raises:
-        InputError: it is a link, a pipe, a device or a folder, or too large.
+        InputError: a link, a pipe, a device or a folder lies there, or a file that is too large.
     """
     try:
         found = path.lstat()
     except OSError:
-        return path  # whoever opens it says what is wrong
+        return path  # opening it raises the error that says what is wrong
     if not stat.S_ISREG(found.st_mode):
         kind = "a link" if stat.S_ISLNK(found.st_mode) else "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
         raise InputError(f"{path} is {kind}: expected a plain file; copy the content to its place")
@@ -73,7 +85,7 @@ def subfolder(folder: Path, *names: str) -> Path:
     """Return the path of a folder within a folder.
 
     Raises:
-        InputError: a link lies there, or on the way: what is read or written there would lie elsewhere.
+        InputError: the folder, or one above it within `folder`, is a link, which leads elsewhere.
     """
     path = folder
     for name in names:
@@ -87,7 +99,7 @@ def delete(paths: Iterable[Path]) -> None:
     """Delete files that may be gone already.
 
     Raises:
-        InputError: one cannot be deleted.
+        InputError: a file cannot be deleted.
     """
     for path in list(paths):
         try:
@@ -97,5 +109,8 @@ def delete(paths: Iterable[Path]) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Delete the temporary files that killed processes left in a folder; no other process may be writing to it."""
+    """Delete the temporary files that killed processes left.
+
+    No other process may be writing to the folder.
+    """
     delete(path for path in folder.glob(".nc_tf-*") if _TEMPORARY.fullmatch(path.name))

@@ -1,4 +1,4 @@
-"""A lock on a scan folder, which ends with the process that holds it, however that ends."""
+"""A lock on a scan folder that the system lifts when its process ends, however it ends."""
 
 import errno
 import os
@@ -15,18 +15,18 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-# What the systems say of a lock that somebody holds, and of a drive that knows no locks.
+# Errors of the systems for a lock that another process holds, and for a drive without locks.
 _HELD, _UNKNOWN = (errno.EWOULDBLOCK, errno.EACCES), (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-# A holder may end, and delete the file, between its opening and its locking here; not so often in a row.
+# A holder may end, and delete the file, between opening and locking here; this does not happen a hundred times in a row.
 ATTEMPTS = 100
 
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Keep every other scan out of a scan folder; who only reads needs no lock.
+    """Keep every other scan out of a scan folder.
 
-    The lock belongs to the open file `state/lock`, so that the system lifts it when the process ends, also by SIGKILL. The file goes
-    again at the end, and with it the folders that were made for it and are empty. On a drive without locks there is none.
+    Reading needs no lock. The lock belongs to the open file `state/lock`, so that the system lifts it when the process ends, even by
+    SIGKILL. The file is deleted at the end, and with it the empty folders that were made for it. A drive without locks has none.
 
     Raises:
         InputError: another scan holds the lock, or the folder cannot be made or written to.
@@ -45,7 +45,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if sys.platform != "win32":  # deleted while it is held, so that nobody else's is; Windows deletes no open file
+        if sys.platform != "win32":  # deleted while it is held, so that no other holder's file is; Windows deletes no open file
             _remove(path, made)
         os.close(descriptor)
         if sys.platform == "win32":
@@ -53,7 +53,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def _open_and_lock(path: Path) -> int | None:
-    """The descriptor of the lock file, or None where another process holds the lock."""
+    """Return the descriptor of the lock file; None if the lock is held."""
     for _ in range(ATTEMPTS):
         path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
@@ -68,7 +68,10 @@ def _open_and_lock(path: Path) -> int | None:
 
 
 def _lies_at(path: Path, descriptor: int) -> bool:
-    """Whether the open file is still that of its name: whoever held the lock may have deleted it since it was opened here."""
+    """Return whether the open file still has its name.
+
+    An earlier holder may have deleted it since it was opened.
+    """
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Writing HDF5 files whole or not at all."""
+"""HDF5 files that are written whole or not at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from nc_tf.storage.files import whole_file
 
 @contextmanager
 def whole_hdf5(path: str | Path) -> Iterator[h5py.File]:
-    """Yield an HDF5 file in memory that is written to `path` at the end, as `whole_file` does.
+    """Yield an HDF5 file in memory that becomes `path` at the end.
 
-    On a full disk HDF5 itself raises what is no OSError, and complains again when the file is closed.
+    `whole_file` does the writing. HDF5 itself raises other errors than OSError on a full disk, and again when the file is closed.
 
     Raises:
         InputError: the folder cannot be made or written to, or the disk is full.

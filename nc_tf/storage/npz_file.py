@@ -1,4 +1,4 @@
-"""Named arrays in an `.npz` file, from whomever: nothing is unpickled, and headers are read before memory is spent."""
+"""The one reader of `.npz` files, which may be a stranger's: nothing is unpickled, and headers are read before memory is spent."""
 
 import struct
 import zipfile
@@ -13,16 +13,18 @@ import numpy as np
 from nc_tf.errors import InputError
 from nc_tf.storage.bounds import NUMBERS, TEXT, check_packed, check_plain, check_size
 
-Choose = Callable[[int], np.ndarray | None]  # from how many rows there are to those wanted, ascending; None for all
+# From the number of rows in the file to the wanted ones, ascending; None for all.
+Choose = Callable[[int], np.ndarray | None]
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _LOCAL_HEADER = 30  # bytes of a zip member before its name
 
 
 class Load(Protocol):
-    """Reads one array by its name: the whole of it, or rows."""
+    """A function that reads one array by its name, as a whole or some of its rows."""
 
-    def __call__(self, name: str, choose: Choose | None = None) -> np.ndarray: ...
+    def __call__(self, name: str, choose: Choose | None = None) -> np.ndarray:
+        """Return the array, or its chosen rows."""
 
 
 Arrays = tuple[list[str], Load]  # the names in a file, and how to read one
@@ -30,18 +32,21 @@ Arrays = tuple[list[str], Load]  # the names in a file, and how to read one
 
 @contextmanager
 def npz_arrays(path: Path, text: tuple[str, ...] = (), kinds: str = NUMBERS) -> Iterator[Arrays]:
-    """Open the arrays of an `.npz` file.
+    """Yield the names of the arrays, and a function that reads one.
 
-    Where rows are wanted, nothing else is read of an uncompressed array, and nothing else is kept of a compressed one.
+    Where rows are wanted, other rows of an uncompressed array are not read, and those of a compressed one are not kept.
 
     Args:
         path: the file.
         text: names of arrays that hold text.
-        kinds: the letters of NumPy's kinds of type that the others may hold.
+        kinds: letters of the kinds of type, as NumPy has them, that the others may hold.
+
+    Yields:
+        The names, and the function.
 
     Raises:
-        InputError: a pipe or a device; on reading an array: other content, one that is too large, or together more than the file can
-            honestly hold.
+        InputError: the path is a pipe or a device. On reading an array: its content is of another kind or too large, or the arrays read
+            so far unpack to more than the file can honestly hold.
     """
     check_plain(path)
     file_bytes, unpacked, stored = path.stat().st_size, 0, 0
@@ -50,7 +55,7 @@ def npz_arrays(path: Path, text: tuple[str, ...] = (), kinds: str = NUMBERS) -> 
         def load(name: str, choose: Choose | None = None) -> np.ndarray:
             nonlocal unpacked, stored
             info, allowed = archive.getinfo(f"{name}.npy"), TEXT if name in text else kinds
-            unpacked, stored = unpacked + info.file_size, stored + info.compress_size  # over all: members may share their bytes
+            unpacked, stored = unpacked + info.file_size, stored + info.compress_size  # summed, because members may share their bytes
             check_packed(unpacked, min(stored, file_bytes), f"{name} in {path}", allowed[0])
             with archive.open(info) as member:
                 shape, by_columns, dtype = _header(member, f"{name} in {path}")
@@ -70,16 +75,19 @@ def npz_arrays(path: Path, text: tuple[str, ...] = (), kinds: str = NUMBERS) -> 
 
 
 def read_rows(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, rows: np.ndarray) -> np.ndarray:
-    """Read rows of an array, which begins where the file stands.
+    """Return rows of an array that begins at the position of the file.
 
     Args:
-        file: what is skipped is not kept.
+        file: skipped content is not kept.
         shape: of the whole array.
         dtype: of the whole array.
         rows: (n,), ascending.
 
+    Returns:
+        The rows, (n, ...).
+
     Raises:
-        EOFError: the file ends before.
+        EOFError: the file ends before the last row does.
     """
     array = np.empty((len(rows), *shape[1:]), dtype)
     size, place = prod(shape[1:]) * dtype.itemsize, 0
@@ -95,7 +103,7 @@ def read_rows(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, rows: np
 
 
 def _header(member: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read shape, order of columns and type; np.load would allocate at once what they declare."""
+    """Return shape, order of columns and type; np.load would allocate what they declare."""
     version = np.lib.format.read_magic(member)
     if version not in _HEADERS:
         raise InputError(f"{name} is a table with named columns: expected an array of numbers; save it as one")
@@ -105,9 +113,9 @@ def _header(member: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dty
 
 @contextmanager
 def _seekable(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
-    """Open a member so that parts can be skipped.
+    """Yield a member as a file in which parts can be skipped.
 
-    The skipped parts of an uncompressed member are not read, so its checksum is not asked.
+    Skipped parts of an uncompressed member are not read, so its checksum is not verified.
     """
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
         with archive.open(info) as member:

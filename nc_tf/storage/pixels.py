@@ -1,14 +1,20 @@
-"""Raw pixels as a picture shows them."""
+"""Raw pixels as a picture shows them: images, and clips as film strips."""
 
 import numpy as np
 
-# Of a clip so many frames are shown side by side, with so many white pixels between them.
+# Frames of a clip that are shown side by side, and white pixels between them.
 STRIP_FRAMES, STRIP_GAP = 8, 2
 
 
 def drawable(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, C) in [0, 255], or the `film_strip` of (T, H, W, C), clipped -> uint8 (H, W, 3), or (H, W) of other than three channels:
-    their mean is drawn."""
+    """Return pixels as uint8, clipped to [0, 255].
+
+    Args:
+        pixels: (H, W, C) in [0, 255], or (T, H, W, C), which is laid out as a `film_strip`.
+
+    Returns:
+        (H, W, 3); (H, W), the mean over the channels, where there are not three.
+    """
     if pixels.ndim == 4:
         pixels = film_strip(pixels)
     if pixels.shape[-1] != 3:
@@ -17,7 +23,14 @@ def drawable(pixels: np.ndarray) -> np.ndarray:
 
 
 def film_strip(clip: np.ndarray) -> np.ndarray:
-    """(T, H, W, C) in [0, 255] -> (H, W', C): frames evenly spaced over the clip, the first and the last among them, side by side."""
+    """Return frames of a clip side by side.
+
+    Args:
+        clip: (T, H, W, C) in [0, 255].
+
+    Returns:
+        (H, W', C): at most `STRIP_FRAMES` frames, evenly spaced over the clip, the first and the last among them.
+    """
     chosen = np.linspace(0, len(clip) - 1, min(len(clip), STRIP_FRAMES)).round().astype(int)
     gap = np.full((clip.shape[1], STRIP_GAP, clip.shape[3]), 255.0)
     parts = [part for frame in clip[chosen] for part in (gap, frame)]

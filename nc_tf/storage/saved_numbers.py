@@ -1,19 +1,21 @@
-"""Numbers out of saved arrays, each checked for what it is meant to be: the files may be broken, or a stranger's."""
+"""Numbers read from saved arrays, each checked: the files may be broken, or a stranger's."""
 
 import math
 
 import numpy as np
 
-# A scan that takes longer has not been saved by anybody.
+from nc_tf.results import HISTORY_COLUMNS
+
+# Three hundred years: no scan has taken longer.
 MOST_SECONDS = 1e10
 LARGEST_NUMBER = 2**31 - 1
 
 
 def whole_number(value: np.ndarray) -> int:
-    """Return a single whole number from 0, or truth value.
+    """Return a single whole number from 0, or a truth value.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the array holds something else.
     """
     if value.shape != () or value.dtype.kind not in "bui" or not 0 <= int(value) <= LARGEST_NUMBER:
         raise ValueError(f"{_shown(value)} is no whole number from 0")
@@ -21,10 +23,18 @@ def whole_number(value: np.ndarray) -> int:
 
 
 def real_number(value: np.ndarray, *, most: float, nan: bool = False) -> float:
-    """Return a single number from 0 to `most`; NaN only with `nan`.
+    """Return a single number from 0 to `most`.
+
+    Args:
+        value: the array.
+        most: the largest number.
+        nan: also accept NaN.
+
+    Returns:
+        The number.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the array holds something else.
     """
     if value.shape != () or value.dtype.kind not in "uif":
         raise ValueError(f"{_shown(value)} is no number")
@@ -35,13 +45,13 @@ def real_number(value: np.ndarray, *, most: float, nan: bool = False) -> float:
 
 
 def history_of(value: np.ndarray) -> np.ndarray:
-    """Return what each round of a search came to, (rounds, 7) float64.
+    """Return the history of a search, (rounds, 7) float64, columns `HISTORY_COLUMNS`.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the array holds something else.
     """
-    if value.ndim != 2 or value.shape[1] != 7 or value.dtype.kind not in "uif":
-        raise ValueError(f"a history {value.shape}: expected (rounds, 7) numbers")
+    if value.ndim != 2 or value.shape[1] != len(HISTORY_COLUMNS) or value.dtype.kind not in "uif":
+        raise ValueError(f"a history {value.shape}: expected (rounds, {len(HISTORY_COLUMNS)}) numbers")
     return value.astype(np.float64, copy=False)
 
 

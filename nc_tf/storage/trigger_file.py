@@ -1,4 +1,4 @@
-"""A trigger as a file: `.npz` with mask, pattern and label, lossless."""
+"""A trigger as an `.npz` file with mask, pattern and label, lossless."""
 
 from pathlib import Path
 
@@ -13,25 +13,31 @@ from nc_tf.storage.npz_file import npz_arrays
 
 
 def save_trigger(path: str | Path, trigger: Trigger, **more: ArrayLike) -> None:
-    """Write mask (H, W) float32, pattern (H, W, C) float32, both with T before H for a trigger a frame, label, and what else is given."""
+    """Write mask, pattern and label of a trigger.
+
+    Args:
+        path: the file.
+        trigger: its mask is (H, W) float32 and its pattern (H, W, C) float32; both have T first where each frame has its own.
+        **more: arrays to write beside them.
+    """
     with whole_file(path) as temporary:
         arrays: dict[str, ArrayLike] = {"mask": trigger.mask, "pattern": trigger.pattern, "label": trigger.label, **more}
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 def trigger_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Read everything in a trigger file, numbers and text.
+    """Return every array in a trigger file, numbers and text.
 
     Raises:
-        InputError: a pipe or a device; objects; or what unpacks to far more than the file stores.
-        Exception: of half a dozen kinds, from NumPy and zipfile, for a broken file.
+        InputError: the path is a pipe or a device, or the file holds objects, or unpacks to far more than it stores.
+        Exception: the file is broken; NumPy and zipfile raise half a dozen kinds.
     """
     with npz_arrays(Path(path), kinds=NUMBERS + TEXT) as (names, load):
         return {name: load(name) for name in names}
 
 
 def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
-    """Read a trigger, and what else lies in its file.
+    """Return a trigger, and the other arrays in its file.
 
     Raises:
         InputError: the file is missing, broken, or holds something else.

@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, flagged in (("scan", [2]), ("nothing", [])):
         finished_scan(folder / name, flagged)
     for name, sha256 in (("named", sha256_of(folder / "infected.keras")), ("other", "0" * 64)):
-        finished_scan(folder / name, [2], model={"sha256": sha256})
+        finished_scan(folder / name, [2], sha256=sha256)
     (folder / "folder.h5").mkdir()
     return folder
 

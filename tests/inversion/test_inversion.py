@@ -16,13 +16,13 @@ from nc_tf.evaluation import accuracy, attack_success_rate
 from nc_tf.inversion.batches import ResidentImages
 from nc_tf.inversion.cost_schedule import CostSchedule
 from nc_tf.inversion.loop import search
-from nc_tf.inversion.restart import HISTORY_COLUMNS, Arm, ArmResult
+from nc_tf.inversion.restart import Arm, ArmResult
 from nc_tf.inversion.step import LINEAR_SCALE, Inversion, RoundLog, Run, SearchSettings
 from nc_tf.inversion.trigger_space import EPSILON, TriggerSpace
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.models.loading.load import load_model
 from nc_tf.preprocessing import Preprocessing, preprocessing
-from nc_tf.results import Status
+from nc_tf.results import HISTORY_COLUMNS, Status
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROUND_STEADY = CostSchedule(init_cost=0.05, reset_cost_to_zero=False, patience=1000)

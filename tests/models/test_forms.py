@@ -15,6 +15,7 @@ from nc_tf.models.loading.load import load_network
 from nc_tf.models.networks.architectures import signs_network
 from nc_tf.report.commands import commands
 from nc_tf.storage.trigger_file import save_trigger
+from nc_tf.storage.verdict_schema import verdict_from
 
 SHORT = ["--preset", "paper", "--batch-size", "16", "--batches-per-round", "2", "--rounds", "2"]
 Captured = pytest.CaptureFixture[str]
@@ -55,13 +56,13 @@ def test_a_scan_says_what_it_took_a_flat_sigmoid_for(folder: Path, tmp_path: Pat
     assert found["model"] | {"path": "", "sha256": ""} == {
         "path": "", "sha256": "", "num_classes": 2, "input_shape": [8, 8, 3], "own_input_shape": [192], "adapted": words,
     }  # fmt: skip
-    assert all("--image-shape 8x8x3" in command.line for command in commands(found, "out") if command.opens_model)
+    assert all("--image-shape 8x8x3" in command.line for command in commands(verdict_from(found), "out") if command.opens_model)
 
 
 def test_a_scan_of_another_output_is_another_scan(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     assert run(folder, "scan", "heads.keras", "--out", tmp_path, "--output", "kind", *SHORT) == 3
     assert verdict(tmp_path)["model"]["output"] == "kind"
-    assert all("--output=kind" in command.line for command in commands(verdict(tmp_path), "out") if command.opens_model)
+    assert all("--output=kind" in command.line for command in commands(verdict_from(verdict(tmp_path)), "out") if command.opens_model)
     assert run(folder, "scan", "heads.keras", "--out", tmp_path, "--output", "age", *SHORT) == 2
     assert "holds a scan with adapted output 'kind' of 2, this one has one linear output, the logit" in capsys.readouterr().err
     repair = ("--scan", tmp_path, "--out", tmp_path / "m.keras", "--output", "age")
@@ -97,7 +98,7 @@ def test_weights_alone_are_scanned_repaired_and_evaluated(folder: Path, tmp_path
     weights, out, named = "signs.weights.h5", tmp_path / "scan", ("--weights-of", "signs", "--image-shape", "16x16x3")
     assert run(folder, "scan", weights, "--out", out, *named, *SHORT, "--rounds", 1, "--labels", 0, data="signs.npz") == 3
     assert (verdict(out)["model"]["weights_of"], verdict(out)["model"]["num_classes"]) == ("signs", 3)
-    lines = [command.line for command in commands(verdict(out), "out") if command.opens_model]
+    lines = [command.line for command in commands(verdict_from(verdict(out)), "out") if command.opens_model]
     assert all("--image-shape 16x16x3 --weights-of signs" in line for line in lines)
     repair = ("--out", tmp_path / "m.keras", "--architecture", *named[1:], "--fraction", 1, "--steps", 1)
     assert run(folder, "nft", weights, *repair, data="signs.npz") == 0

@@ -12,7 +12,7 @@ from networks import corner_images
 from PIL import Image
 from quick import made_up
 
-from nc_tf.report.figures import ALARM, CALM, norm_chart, trigger_gallery
+from nc_tf.report.figures import ALARM, CALM, draw_norms, trigger_gallery
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger
 from nc_tf.scanning.scan import judge
 
@@ -94,13 +94,13 @@ def test_fewer_than_three_images_leave_panels_out() -> None:
 
 def alphas(result: ScanResult) -> list[float]:
     axes = Figure().add_subplot()
-    norm_chart(axes, result)
+    draw_norms(axes, result)
     return [float(bar.get_alpha() or 0.0) for bar in axes.patches if isinstance(bar, Rectangle)]
 
 
 def test_the_chart_has_a_bar_a_label_red_where_flagged_and_pale_where_nothing_worked() -> None:
     axes = Figure().add_subplot()
-    norm_chart(axes, scanned(failed=(5,)))
+    draw_norms(axes, scanned(failed=(5,)))
     bars = {round(bar.get_x() + bar.get_width() / 2): bar for bar in axes.patches if isinstance(bar, Rectangle)}
     assert [bars[label].get_height() for label in range(6)] == pytest.approx(NORMS)
     assert [bars[label].get_alpha() for label in range(6)] == [1, 1, 1, 1, 1, 0.3]
@@ -127,7 +127,7 @@ def test_where_no_norms_could_be_compared_those_of_working_triggers_are_not_pale
 def lines(result: ScanResult) -> dict[str, float]:
     """The heights of the horizontal lines, by what the legend says of them."""
     axes = Figure().add_subplot()
-    norm_chart(axes, result)
+    draw_norms(axes, result)
     return {str(line.get_label()): float(np.asarray(line.get_ydata())[0]) for line in axes.lines}
 
 

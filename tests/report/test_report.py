@@ -25,10 +25,12 @@ from nc_tf.errors import InputError
 from nc_tf.report.charts import history_charts, norm_chart
 from nc_tf.report.commands import commands
 from nc_tf.report.page import LOWEST_OTHERS, MOST_FLAGGED, report_html, shown_labels
-from nc_tf.report.pictures import colour_words, mask_words, picture, stamped_pair
+from nc_tf.report.pictures import picture
 from nc_tf.report.report_file import write_report
+from nc_tf.report.trigger_pictures import colour_words, mask_words, stamped_pair
 from nc_tf.results import Trigger, Unit
 from nc_tf.storage.trigger_file import save_trigger
+from nc_tf.storage.verdict_schema import verdict_from
 
 HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -160,7 +162,7 @@ def test_the_policy_lets_in_exactly_the_style_and_the_script_of_the_page() -> No
     [
         ("suspected", ["Backdoor suspected", "A trigger of 8.70 pixels is enough to send images to label 33", "no proof", "2 MAD below"]),
         ("named", ["label 33 (sign 33)"]),
-        ("robust", ["Backdoor suspected", "chance does as much in less than 1% of clean networks", "Log index"]),
+        ("robust", ["Backdoor suspected", "A norm as small as this appears in less than 1% of clean networks", "Log index"]),
         ("no outlier", ["No outlier", "None of the 43 labels searched stands out. That is not the same as clean.", "leave no small norm"]),
         ("two labels", ["Inconclusive", "cannot tell", "2 of 2 labels have a working trigger", "Neither a backdoor nor its absence"]),
         ("none worked", ["Inconclusive", "0 of 6", "never succeeded", "not compared"]),
@@ -194,11 +196,11 @@ def test_the_table_has_every_label_with_its_numbers_smallest_norm_first() -> Non
 
 def test_keys_that_an_older_scan_did_not_write_may_be_missing() -> None:
     verdict = suspected()
-    for key in ("flagging_norm", "anomaly_index_interval", "chance", "seconds"):
-        verdict.pop(key, None)
+    for key in ("flagging_norm", "anomaly_index_interval", "chance"):
+        del verdict[key]
     for row in verdict["labels"]:
-        row.pop("log_index", None)
-    verdict["settings"], verdict["versions"] = {}, {}
+        del row["log_index"]
+    verdict["settings"], verdict["versions"], verdict["seconds"] = {}, {}, None
     text = Page(a_page(verdict)).text()
     assert "of 43 labels" in text
     assert "flagged below" not in text
@@ -229,7 +231,7 @@ def test_a_page_shows_the_flagged_labels_then_the_smallest_of_the_others() -> No
     norms = spread(43, {33: 9.0, 7: 3.0, 12: 40.0, 13: 38.0, 14: 39.0, 15: 1.0})
     verdict = a_verdict(norms, failed=[15])
     assert verdict["flagged"] == [7, 33]
-    assert shown_labels(verdict) == [7, 33, 13, 14, 12]
+    assert shown_labels(verdict_from(verdict)) == [7, 33, 13, 14, 12]
     html = a_page(verdict)
     assert re.findall(r'<h3 id="card-\d+">Label (\d+)', html) == ["7", "33", "13", "14", "12"]
     assert html.count("<details open>") == 2
@@ -249,7 +251,7 @@ def decoded(uri: str) -> np.ndarray:
 def test_the_images_are_of_other_classes_and_stamped() -> None:
     images, labels = np.zeros((5, 32, 32, 3), np.uint8), np.array([33, 1, 1, 2, 3])
     images += np.arange(5, dtype=np.uint8)[:, None, None, None]
-    verdict, trigger = suspected(), a_trigger(33, 30.0)
+    verdict, trigger = verdict_from(suspected()), a_trigger(33, 30.0)
     triggers = {label: Trigger(label, trigger.mask, trigger.pattern) for label in shown_labels(verdict)}
     page = Page(report_html(verdict, triggers, samples=(images, labels)))
     pictures = page.attributes("img")[:9]
@@ -282,7 +284,7 @@ def test_a_page_calls_clips_clips_and_images_images(name: str, gray: bool) -> No
 def test_images_of_other_than_three_channels_are_drawn_gray(channels: int) -> None:
     page = Page(a_page(suspected(), channels=channels))
     assert decoded(page.attributes("img")[1]["src"]).shape == (32, 32)
-    assert "mean brightness under it 255 of 255" in page.text()
+    assert "mean brightness under the mask: 255 of 255" in page.text()
 
 
 # Its parts
@@ -318,14 +320,14 @@ def test_a_mask_is_put_into_words(rows: slice, columns: slice, words: str) -> No
 def test_a_colour_is_that_under_the_mask() -> None:
     trigger = a_trigger(0, 5.0)
     trigger.pattern[-6:, -6:] = (250.0, 10.0, 0.0)
-    assert colour_words(trigger) == "mean colour under it red 250, green 10, blue 0 of 255"
+    assert colour_words(trigger) == "mean colour under the mask: red 250, green 10, blue 0 of 255"
     assert stamped_pair(trigger, np.zeros((32, 32, 3), np.uint8), "An image", "label 0")[0].alt == "An image, clean"
 
 
 def test_bars_are_as_high_as_the_norms_and_lines_where_they_belong() -> None:
     verdict = a_verdict([10.0, 11.0, 12.0, 13.0, 1.0, 9.5], failed=[1])
     verdict["labels"][1]["anomaly_index"] = None
-    chart = norm_chart(verdict)
+    chart = norm_chart(verdict_from(verdict))
     top = 1.08 * 13.0
     assert [bar.height for bar in chart.bars] == pytest.approx([100 * norm / top for norm in (10, 11, 12, 13, 1, 9.5)], abs=0.01)
     assert all(bar.top + bar.height == pytest.approx(100, abs=0.02) for bar in chart.bars)
@@ -338,9 +340,9 @@ def test_bars_are_as_high_as_the_norms_and_lines_where_they_belong() -> None:
 
 
 def test_marks_that_would_overlap_on_a_phone_stand_in_lines_of_their_own() -> None:
-    chart = norm_chart(a_verdict(spread(43, {31: 9.0, 33: 8.0, 2: 7.0})))
+    chart = norm_chart(verdict_from(a_verdict(spread(43, {31: 9.0, 33: 8.0, 2: 7.0}))))
     assert [(mark.text, mark.line) for mark in chart.marks] == [("2", 0), ("31", 0), ("33", 1)]
-    crowd = norm_chart(a_verdict(spread(1283, dict.fromkeys(range(100, 120), 5.0))))
+    crowd = norm_chart(verdict_from(a_verdict(spread(1283, dict.fromkeys(range(100, 120), 5.0)))))
     assert [mark.line for mark in crowd.marks] == [0, 1, 2, 3]
 
 
@@ -417,7 +419,7 @@ def test_text_stands_out_from_what_is_behind_it(name: str, palette: dict[str, st
 
 
 def lines(verdict: dict[str, Any], **more: Any) -> list[str]:
-    return [command.line for command in commands(verdict, "my scan", **more)]
+    return [command.line for command in commands(verdict_from(verdict), "my scan", **more)]
 
 
 def test_commands_repair_search_again_and_repeat() -> None:
@@ -475,10 +477,11 @@ def test_a_scan_that_ranked_some_labels_has_no_command_to_repeat_it() -> None:
 
 
 def test_a_reader_is_told_that_a_trusted_model_needs_it_again() -> None:
-    reminder = "A model that was scanned with --trust-model needs it in these commands too."
+    reminder = "A model that was scanned with --trust-model needs that option in these commands too."
     assert reminder in Page(a_page(suspected())).text()
-    triggers = {label: a_trigger(label, 5.0) for label in shown_labels(suspected())}
-    demo = report_html(suspected(), triggers, commands=commands(suspected(), "scan", demo=True))
+    verdict = verdict_from(suspected())
+    triggers = {label: a_trigger(label, 5.0) for label in shown_labels(verdict)}
+    demo = report_html(verdict, triggers, commands=commands(verdict, "scan", demo=True))
     assert reminder not in Page(demo).text()
 
 
@@ -493,7 +496,7 @@ def test_a_reader_is_told_that_a_trusted_model_needs_it_again() -> None:
     ],
 )
 def test_a_path_of_any_name_is_one_word_of_a_command(path: str, word: str) -> None:
-    line = commands(suspected() | {"model": {"path": path}}, "scan")[0].line
+    line = commands(verdict_from(suspected() | {"model": {"path": path}}), "scan")[0].line
     assert line.startswith(f"nc-tf unlearn {word} ")
     if os.name == "posix" and "?" not in word:
         printed = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
@@ -522,7 +525,7 @@ def folder(tmp_path: Path) -> Path:
     """The folder of a scan that flagged label 3 of 6."""
     verdict = a_verdict([10.0, 11.0, 12.0, 1.0, 9.5, 10.5])
     (tmp_path / "verdict.json").write_text(json.dumps(verdict))
-    for label in shown_labels(verdict):
+    for label in shown_labels(verdict_from(verdict)):
         trigger = a_trigger(label, verdict["labels"][label]["l1_norm"])
         save_trigger(tmp_path / "triggers" / f"label_{label}.npz", trigger, history=a_history())
     (tmp_path / "state").mkdir()
@@ -626,30 +629,11 @@ TRIGGER = {"mask": np.zeros((4, 4)), "pattern": np.zeros((4, 4, 3)), "label": 3}
     [
         (removed("verdict.json"), "verdict.json is missing: expected the folder of a finished scan; run nc-tf scan first"),
         (broken("verdict.json"), "verdict.json cannot be read"),
-        (lambda folder: (folder / "verdict.json").write_text("[1]"), "cannot be read (it is no object): expected what nc-tf scan writes"),
-        (edited(schema="out"), "it has no schema; expected what nc-tf scan writes"),
-        (lambda folder: (folder / "verdict.json").write_text('{"median": 1e999}'), "cannot be read (a number 1e999 beyond 1e+300)"),
-        (lambda folder: (folder / "verdict.json").write_text('{"median": -1' + 400 * "0" + "}"), "cannot be read (a number -1000"),
-        (edited(model={}), "of the model path is missing"),
-        (edited(model={"path": 3}), "of the model path is of the wrong type"),
-        (edited(model={"path": "m", "num_classes": "x"}), "of the model num_classes is of the wrong type"),
-        (edited(model={"path": "m", "input_shape": 3}), "of the model input_shape is of the wrong type"),
-        (edited(data={}), "of the data path is missing"),
-        (edited(settings={"labels_ranked": "x"}), "labels_ranked is of the wrong type"),
+        (lambda folder: (folder / "verdict.json").write_text("[1]"), "verdict.json: Expected `object`, got `array`; expected what nc-tf"),
         (edited(schema=99), "it has schema 99, and this nc_tf knows those up to 1"),
-        (edited(reason="out"), "reason is missing"),
-        (edited(median="large"), "median is of the wrong type"),
-        (edited(verdict="clean"), "its verdict is 'clean'"),
+        (edited(model={}), "missing required field `path` - at `$.model`"),
+        (edited(row={"l1_norm": True}), "got `bool` - at `$.labels[0].l1_norm`"),
         (edited(labels=[]), "it has no labels"),
-        (edited(labels=[1]), "a label is no object"),
-        (edited(row={"label": 1}), "or one of them twice"),
-        (edited(row={"l1_norm": True}), "l1_norm is of the wrong type"),
-        (edited(row={"status": "lost"}), "the status of a label is unknown"),
-        (edited(row={"name": 5}), "name is of the wrong type"),
-        (edited(flagged=[77]), "it flags [77], which it does not list"),
-        (edited(settings={"seed": "x"}), "seed is of the wrong type"),
-        (edited(settings={"cost": {"threshold": "x"}}), "threshold is of the wrong type"),
-        (edited(anomaly_index_interval=[1]), "its anomaly_index_interval is no pair of numbers"),
         (removed("triggers/label_3.npz"), "label_3.npz is missing"),
         (broken("triggers/label_3.npz"), "label_3.npz cannot be read"),
         (resaved("triggers/label_3.npz", **{**TRIGGER, "label": 4}), "holds a trigger of label 4: expected that of its name"),

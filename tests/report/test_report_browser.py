@@ -76,7 +76,7 @@ def show(browser: Chrome, page: Path, *, width: int = DESKTOP, scheme: str = "li
 
 
 def column(browser: Chrome, heading: str) -> list[str]:
-    """What stands in a column, from the top."""
+    """The cells of a column, from the top."""
     names = [cell.find_element(By.TAG_NAME, "span").text for cell in browser.find_elements(By.CSS_SELECTOR, "thead th")]
     place = next(position for position, name in enumerate(names) if name.startswith(heading)) + 1
     cells = browser.find_elements(By.CSS_SELECTOR, f"tbody tr > :nth-child({place})")

@@ -47,7 +47,7 @@ def images(run: Path, tag: str) -> list[tuple[int, np.ndarray]]:
 
 
 def a_run(masks: np.ndarray, patterns: np.ndarray, space: TriggerSpace) -> Run:
-    """The state of arms that have come to these masks (A, h, w) and patterns (A, H, W, C)."""
+    """The state of arms with these masks (A, h, w) and patterns (A, H, W, C)."""
     encoded = [space.encode(*pair) for pair in zip(masks, patterns, strict=True)]
     z_mask, z_pattern = (tf.constant(np.stack(part)) for part in zip(*encoded, strict=True))
     z = (z_mask, z_pattern)
@@ -55,7 +55,7 @@ def a_run(masks: np.ndarray, patterns: np.ndarray, space: TriggerSpace) -> Run:
 
 
 def a_log(count: int, **columns: Any) -> RoundLog:
-    """A round's log of so many arms; columns that are not given are .5."""
+    """The log of one round of several arms; columns that are not given are .5."""
     return RoundLog(**{name: np.asarray(columns.get(name, [0.5] * count), np.float32) for name in RoundLog._fields})
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from networks import CORNER, IMAGE_SHAPE, corner_images
 from quick import eight_classes
 
-from nc_tf.inversion.restart import HISTORY_COLUMNS, Arm, ArmResult, Leg, Progress
+from nc_tf.inversion.restart import Arm, ArmResult, Leg, Progress
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
-from nc_tf.results import LabelResult, Verdict
+from nc_tf.results import HISTORY_COLUMNS, LabelResult, Verdict
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.halving import CE, REG_BEST, Cut, Race, random_arm, standing
 from nc_tf.scanning.presets import PRESETS

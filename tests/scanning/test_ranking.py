@@ -20,9 +20,9 @@ from quick import QUICK, made_up
 from nc_tf.cli.main import main
 from nc_tf.detection.outliers import CONSISTENCY, USUAL_SPREAD, USUAL_WEIGHT, find_outliers, largest_by_chance, moderated_spread
 from nc_tf.detection.verdict import judge
-from nc_tf.inversion.restart import HISTORY_COLUMNS, Arm, ArmResult, Leg, Progress
+from nc_tf.inversion.restart import Arm, ArmResult, Leg, Progress
 from nc_tf.inversion.step import Run, SearchSettings
-from nc_tf.results import LabelResult, ScanResult, Verdict
+from nc_tf.results import HISTORY_COLUMNS, LabelResult, ScanResult, Verdict
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.state_files import load_shortlist, save_shortlist, shortlist_file
 from nc_tf.scanning import presets

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all; models likewise."""
+"""Files and models that are written whole or not at all."""
 
 import errno
 import gc
@@ -107,7 +107,7 @@ def test_a_temporary_name_cannot_be_known_before(tmp_path: Path) -> None:
     for _ in range(3):
         with whole_file(tmp_path / "result.json") as temporary:
             names.add(temporary.name)
-            assert temporary.is_file(), "whoever opens it opens this file, and no link that comes in between"
+            assert temporary.is_file(), "opening it must open this file, and no link planted in between"
     assert len(names) == 3
 
 
@@ -131,7 +131,7 @@ def test_only_a_plain_file_is_plain(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"12345")
     assert plain(file, 5) == file
-    assert plain(tmp_path / "none") == tmp_path / "none", "whoever opens it says that it is missing"
+    assert plain(tmp_path / "none") == tmp_path / "none", "opening it says that it is missing"
     with pytest.raises(InputError, match="file has 5 bytes: expected at most 4; it is not what nc-tf wrote"):
         plain(file, 4)
     (tmp_path / "link").symlink_to(file)
@@ -211,7 +211,7 @@ def test_a_saved_model_answers_the_same(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(again(images.astype(np.float32)), model(images.astype(np.float32)), rtol=1e-6)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such limit")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])
 def test_a_disk_that_is_full_at_any_byte_is_bad_input(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     """HDF5 and zip have many ways to fail: in the header, in an attribute, in an array, at the end."""

@@ -1,4 +1,4 @@
-"""One scan at a time in a folder, whatever becomes of the one before."""
+"""The lock of a scan folder: one scan at a time, however the one before ended."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ def test_who_comes_second_is_refused_and_may_come_again(tmp_path: Path) -> None:
     refused = re.escape(f"another scan writes to {tmp_path}: expected one at a time; wait for its end, or choose another folder")
     with locked(tmp_path):
         assert (tmp_path / "state" / "lock").is_file()
-        for _ in range(2):  # being refused takes the lock from nobody
+        for _ in range(2):  # a refusal leaves the lock with its holder
             with pytest.raises(InputError, match=refused), locked(tmp_path):
                 pytest.fail("two hold it")
     with locked(tmp_path):

@@ -1,4 +1,4 @@
-// Sorts the table by the heading that is pressed, once up, once down. What has no number stays at the end either way.
+// Sorts the table by the pressed heading, first upwards, then downwards. Rows without a number stay at the end either way.
 "use strict";
 const table = document.getElementById("table");
 const body = table.tBodies[0];

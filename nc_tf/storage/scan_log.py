@@ -1,0 +1,53 @@
+"""`log.txt`: the verdict of a scan for people, as lines of text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nc_tf.errors import printable
+from nc_tf.storage.verdict_schema import LabelRow, ScanVerdict
+
+
+def log_text(verdict: ScanVerdict) -> str:
+    """Return the text of `log.txt`: parameters, then every label."""
+    lines = [f"Verdict: {verdict.verdict} ({verdict.reason})"]
+    lines += [f"Model: {verdict.model['path']}", f"Data: {verdict.data['path']}"]
+    lines += [f"Model accuracy on the given images: {_percent(verdict.model_accuracy)}"]
+    lines += [f"Warning: {warning}" for warning in verdict.warnings]
+    lines += ["", "----- Parameters -----", ""]
+    lines += [f"{key}: {value}" for key, value in flat(verdict.settings)]
+    lines += ["", "----- Labels -----", "", f"Median of the mask L1 norms: {_number(verdict.median)}", f"MAD: {_number(verdict.mad)}"]
+    flagged = set(verdict.flagged)
+    for row in verdict.labels:
+        lines += ["", *_label_lines(row, row.label in flagged)]
+    return "\n".join(map(printable, lines)) + "\n"
+
+
+def flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return a nested record as rows of dotted key and value.
+
+    Lists stay in one piece.
+    """
+    rows: list[tuple[str, Any]] = []
+    for key, value in record.items():
+        rows += flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
+    return rows
+
+
+def _label_lines(row: LabelRow, flagged: bool) -> list[str]:
+    return [
+        f"Label {row.label} ({row.name}):" if isinstance(row.name, str) else f"Label {row.label}:",
+        f"- Status: {row.status}",
+        f"- ASR: {_percent(row.attack_success_rate)}",
+        f"- ASR without trigger: {_percent(row.zero_trigger_rate)}",
+        f"- Mask L1 norm: {_number(row.l1_norm)}",
+        f"- Anomaly index: {_number(row.anomaly_index)}",
+        f"- Outlier: {'Yes' if flagged else 'No'}",
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2%}"
