@@ -1,4 +1,4 @@
-"""Compute the published numbers again: those of docs/results/gtsrb-paper.md, into benchmarks/results/<step>.json.
+"""The published numbers, computed again: those of docs/results/gtsrb-paper.md, into benchmarks/results/<step>.json.
 
     python -m benchmarks.reproduce                      all steps; the same as `all`
     python -m benchmarks.reproduce demo unlearning      some of them
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the options."""
+    """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     # Not `choices`: argparse checks the default of a list of arguments against them as a whole.
     parser.add_argument("steps", nargs="*", metavar="STEP", default=["all"], help=f"all, or some of {', '.join(STEPS)}")
@@ -68,12 +68,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Every step asked for, in the order of `STEPS`, because unlearning needs what the scan found."""
+    """Run every step asked for, in the order of `STEPS`.
+
+    Unlearning needs the triggers that the scan found.
+    """
     unknown = [step for step in arguments.steps if step not in ("all", *STEPS)]
     if unknown:
         raise InputError(f"step {unknown[0]!r}: expected all, or some of {', '.join(STEPS)}; choose from these")
     wanted = [step for step in STEPS if step in arguments.steps or "all" in arguments.steps]
-    # Said at once, not after half an hour of the steps that need no data.
+    # This check comes before the steps that need no data, which take half an hour.
     if wanted != ["demo"] and not arguments.data.exists():
         raise InputError(f"{arguments.data} is missing: expected GTSRB; run `nc-tf data gtsrb`, give --data, or run the step demo alone")
     load_tensorflow()
@@ -82,7 +85,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def run_step(step: str, arguments: argparse.Namespace) -> None:
-    """The jobs of one step that are not done yet; after each the results are saved, after the last they are published."""
+    """Run the pending jobs of one step, and publish the results.
+
+    Results are saved after each job and published after the last.
+    """
     working = RUNS / f"{step}.json"
     jobs = STEPS[step](arguments)
     if arguments.fresh:
@@ -109,7 +115,7 @@ def run_step(step: str, arguments: argparse.Namespace) -> None:
         results["jobs"][name] = {"date": now(), "seconds": round(time.perf_counter() - began, 1), **row}
         write_json(working, results)
         print(f"{title}: {results['jobs'][name]['seconds']:.0f} s")
-    # Of an earlier run with other --seeds nothing is published.
+    # Results of an earlier run with other --seeds are not published.
     published = {name: results["jobs"][name] for name in jobs}
     results |= {"jobs": published, "seconds": round(sum(row["seconds"] for row in published.values()), 1)}
     write_json(RESULTS / f"{step}.json", results)
@@ -117,7 +123,7 @@ def run_step(step: str, arguments: argparse.Namespace) -> None:
 
 
 def scan_jobs(which: str) -> Callable[[argparse.Namespace], dict[str, Job]]:
-    """The classic scan of one shipped network, and its verdict."""
+    """Return the classic scan of one shipped network, with its verdict."""
 
     def job(arguments: argparse.Namespace) -> dict[str, Any]:
         from nc_tf.detection.verdict import judge
@@ -135,7 +141,7 @@ def scan_jobs(which: str) -> Callable[[argparse.Namespace], dict[str, Job]]:
         judged = judge(list(folder.label_results().values()))
         facts = model_facts(model, load_model(model)) | {"path": str(model.relative_to(ROOT))}
         verdict = scan_verdict(judged, facts, _gtsrb_facts(arguments)).content()
-        # The classic script keeps its settings and its time to itself: the first are in the folder, the second is the job's.
+        # The classic script prints neither settings nor time: the first are in the folder, the second is the job's.
         verdict["settings"] = read_json(out / "state" / "settings.json", "start over with --fresh")
         del verdict["seconds"], verdict["versions"]
         return {"labels_done_before": before, "printed": lines, "verdict": verdict}
@@ -144,7 +150,7 @@ def scan_jobs(which: str) -> Callable[[argparse.Namespace], dict[str, Job]]:
 
 
 def unlearning_jobs(arguments: argparse.Namespace) -> dict[str, Job]:
-    """unlearn.py for every source of triggers and seed."""
+    """Return runs of unlearn.py for every source of triggers and seed."""
 
     def job(source: str, seed: int) -> dict[str, Any]:
         scan, out = RUNS / "scan-infected" / "scan", RUNS / "unlearning" / f"{source}-{seed}"
@@ -158,7 +164,10 @@ def unlearning_jobs(arguments: argparse.Namespace) -> dict[str, Job]:
 
 
 def model_jobs(arguments: argparse.Namespace) -> dict[str, Job]:
-    """Clean accuracy and attack success rate of each shipped network, the GTSRB ones on GTSRB, the others on rendered signs."""
+    """Return clean accuracy and ASR measurements of each shipped network.
+
+    The GTSRB networks are measured on GTSRB, the others on rendered signs.
+    """
 
     def job(file: str, on_gtsrb: bool) -> dict[str, Any]:
         from nc_tf.attacks.patch import patch
@@ -186,7 +195,7 @@ def model_jobs(arguments: argparse.Namespace) -> dict[str, Job]:
 
 
 def demo_jobs(arguments: argparse.Namespace) -> dict[str, Job]:
-    """The demo, from scan to repair, with every seed."""
+    """Return the demo, from scan to repair, with every seed."""
 
     def job(seed: int) -> dict[str, Any]:
         from nc_tf.demo import TARGET as PLANTED
@@ -223,13 +232,13 @@ def _bound(job: Callable[..., dict[str, Any]], *values: Any) -> Job:
 
 
 def _seeds(step: str, arguments: argparse.Namespace) -> tuple[int, ...]:
-    """The seeds of a step; scans and models have the one of the classic script."""
+    """Return the seeds of a step; scans and models have one."""
     defaults = {"demo": DEMO_SEEDS, "unlearning": UNLEARNING_SEEDS}
     return (arguments.seeds or defaults[step]) if step in defaults else (gtsrb_visualize_example.SEED,)
 
 
 def _data_facts(step: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """Which file a step read, so that a run does not go on with another."""
+    """Return the file that a step reads, so that resuming refuses another."""
     return None if step == "demo" else _gtsrb_facts(arguments)
 
 
@@ -240,20 +249,26 @@ def _gtsrb_facts(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _mitigation(folder: Path) -> dict[str, Any]:
-    """What unlearn.py wrote; without the path, which is another on every machine."""
+    """Return the record of unlearn.py without its path.
+
+    The path differs between machines.
+    """
     content = read_json(folder / "mitigation.json", "start over with --fresh")
     content.pop("model", None)
     return content
 
 
 def _expect_success(code: int) -> None:
-    """The scripts print what was wrong and return 2."""
+    """Raise an error when a script returns 2.
+
+    The scripts print the reason themselves.
+    """
     if code != 0:
         raise InputError(f"the script ended with code {code}: expected 0; the line above says why, and the same command goes on from here")
 
 
 def _echo(call: Callable[[], None]) -> list[str]:
-    """What a call prints, shown all the same."""
+    """Return the lines that a call prints; show them too."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         call()

@@ -1,4 +1,4 @@
-"""Whether every network of keras.applications loads from files of this Keras and answers as before.
+"""A check that every network of keras.applications loads from files of this Keras and answers as before.
 
     python -m benchmarks.files.applications                          all; half an hour on two cores, 6 GB of memory
     python -m benchmarks.files.applications --networks VGG16,Xception    some of them

@@ -1,4 +1,4 @@
-"""Files of other Kerases, read by nc_tf and compared with the answers of the TensorFlow that wrote them.
+"""Files of earlier Keras releases, read by nc_tf and compared with the answers of the TensorFlow that wrote them.
 
     python -m benchmarks.files.compatibility FOLDER ...     # of benchmarks/files/legacy_models.py; adds to results/compatibility.json
     python -m benchmarks.files.compatibility --docs         # the tables of docs/results/old-keras-files.md
@@ -38,7 +38,7 @@ RESULT = RESULTS / "compatibility.json"
 
 
 def writer(path: Path) -> str:
-    """Which Keras wrote a file, and in which format."""
+    """Return the Keras that wrote a file, and the format."""
     if file_kind(path) == "zip":
         with zipfile.ZipFile(path) as archive:
             version = json.loads(archive.read("metadata.json"))["keras_version"]
@@ -49,7 +49,10 @@ def writer(path: Path) -> str:
 
 
 def outcome(path: Path) -> dict[str, Any]:
-    """What became of one file: "equal", "different", "refused" or "failed", with the largest difference or the reason."""
+    """Return the outcome of one file.
+
+    It is "equal", "different", "refused" or "failed", with the largest difference or the reason.
+    """
     expected = np.load(path.with_suffix(".npy")).astype(np.float64)
     try:
         model = load_model(path)
@@ -63,7 +66,7 @@ def outcome(path: Path) -> dict[str, Any]:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The tables of all that was compared."""
+    """Return the tables of all comparisons."""
     files: dict[str, dict[str, Any]] = results["files"]
     lines = []
     for title, chosen in (("layers and ways to nest networks", False), ("networks of `keras.applications`", True)):
@@ -86,7 +89,10 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def pack(target: Path, folders: list[Path]) -> None:
-    """Pack what a quick test needs: each network in the newest format of its writer, nested ones as `.h5`, too; of older ones less."""
+    """Pack the files of the quick tests.
+
+    Each network is there in the newest format of its writer, nested ones as `.h5` too; fewer of older writers.
+    """
     with tarfile.open(target, "w:xz", preset=9) as archive:
         for folder in sorted(folders):
             for answers in sorted(folder.glob("*.npy")):

@@ -1,4 +1,4 @@
-"""Small networks written by standalone Keras 2.2.4, with its answers: gates by `hard_sigmoid` by default, arrays named otherwise.
+"""Small networks written by standalone Keras 2.2.4, with its answers; its gates use `hard_sigmoid`, and its array names differ.
 
     python3.7 -m venv older && older/bin/pip install tensorflow==1.15.5 keras==2.2.4 'h5py<3' 'protobuf<3.21'
     older/bin/python -m benchmarks.files.legacy_keras OUT        # OUT/NAME.h5, OUT/NAME.npy
@@ -6,7 +6,7 @@
 Read and compared by `benchmarks/files/compatibility.py`.
 """
 
-# It runs under an old Keras, which has no types.
+# The script runs under an old Keras, which has no types.
 # mypy: disallow-untyped-defs=False, check-untyped-defs=False
 
 import os
@@ -23,12 +23,13 @@ SIDE, CLASSES = 8, 3
 
 
 def images(shape, seed=0):
-    """The same as `legacy_models.images`."""
+    """Return the same as `legacy_models.images`."""
     values = np.random.RandomState(seed).normal(size=(4, *shape)) * np.array([0.5, 2, 8, 60]).reshape(4, *[1] * len(shape))
     return values.astype("float32")
 
 
 def square(y):
+    """Return a tensor as a sequence of 8 steps, for recurrent layers."""
     return L.Reshape((8, 24))(y)
 
 
@@ -50,6 +51,7 @@ CASES = {
 
 
 def functional(steps):
+    """Return a functional model of these layers and a head."""
     image = y = L.Input((SIDE, SIDE, 3))
     for step in steps:
         y = step(y)
@@ -57,17 +59,20 @@ def functional(steps):
 
 
 def base():
+    """Return a small model to nest in others."""
     image = L.Input((SIDE, SIDE, 3))
     return keras.models.Model(image, L.BatchNormalization()(L.Conv2D(4, 3)(image)), name="base")
 
 
 def functional_of_frozen_base():
+    """Return a functional model on a frozen base."""
     model = base()
     model.trainable = False
     return functional([model])
 
 
 def time_distributed():
+    """Return a model with a TimeDistributed layer."""
     clip = L.Input((3, SIDE, SIDE, 3))
     y = L.TimeDistributed(L.GlobalAveragePooling2D())(L.TimeDistributed(base())(clip))
     return keras.models.Model(clip, L.Dense(CLASSES)(L.LSTM(4)(y)))
@@ -84,6 +89,7 @@ NETWORKS = {
 
 
 def main():
+    """Write every network and its answers."""
     folder = sys.argv[1]
     os.makedirs(folder, exist_ok=True)
     builders = {name: lambda steps=steps: functional(steps()) for name, steps in CASES.items()}

@@ -1,4 +1,4 @@
-"""Small networks written by a TensorFlow with Keras 2, with its answers: one a layer of `keras.layers`, and `keras.applications`.
+"""Small networks written by a TensorFlow with Keras 2, with its answers: one for each layer, and `keras.applications`.
 
 Runs in an environment of its own that holds such a TensorFlow (2.6 to 2.15), never in that of nc_tf:
 
@@ -9,7 +9,7 @@ Runs in an environment of its own that holds such a TensorFlow (2.6 to 2.15), ne
 `benchmarks/files/compatibility.py` reads them with nc_tf and compares. Inputs and weights are drawn by a seed.
 """
 
-# It runs under an old Keras, which has no types.
+# The script runs under an old Keras, which has no types.
 # mypy: disallow-untyped-defs=False, check-untyped-defs=False
 
 import argparse
@@ -582,17 +582,20 @@ def head(y):
 
 
 def functional(steps):
+    """Return a functional model of these layers and a head."""
     image = keras.Input((SIDE, SIDE, 3), name="image")
     return keras.Model(image, head(apply(steps, image)))
 
 
 def base(name="base", **options):
+    """Return a small model to nest in others."""
     image = keras.Input((SIDE, SIDE, 3))
     y = L.BatchNormalization(**options)(L.Conv2D(4, 3, activation="relu", name="inner_conv")(image))
     return keras.Model(image, y, name=name)
 
 
 def augmentation():
+    """Return a model of data augmentation."""
     return keras.Sequential([L.RandomFlip("horizontal"), L.RandomRotation(0.2)], name="aug")
 
 
@@ -702,11 +705,14 @@ def nested_models():
 
 
 def built(model):
+    """Return the model after its first call."""
     model(np.zeros((1, SIDE, SIDE, 3), "float32"))
     return model
 
 
 def compiled():
+    """Return a model compiled with a loss of its own."""
+
     def focal(truth, answer):
         return tf.reduce_mean(tf.square(truth - answer))
 
@@ -732,6 +738,7 @@ def draw_weights(model, small=False):
 
 
 def write(name, build, folder, trained=()):
+    """Write one network and its answers."""
     keras.backend.clear_session()
     try:
         model = build()
@@ -755,11 +762,13 @@ def write(name, build, folder, trained=()):
 
 
 def application(name):
+    """Return a network of keras.applications with random weights."""
     side = APPLICATIONS[name]
     return getattr(keras.applications, name)(input_shape=(side, side, 3), weights=None, classes=CLASSES)
 
 
 def main():
+    """Write the networks asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("layers", "application"))
     parser.add_argument("out", type=Path)

@@ -21,7 +21,10 @@ MODEL = ROOT / "models" / "gtsrb_bottom_right_white_4_target_33.h5"
 
 
 def network_for(work: Work) -> keras.Model:
-    """The shipped GTSRB network; for another number of labels or size of image, the same layers with random weights."""
+    """Return the shipped GTSRB network, or its layers at another size.
+
+    For another number of labels or size of image, the weights are random.
+    """
     if (work.size, work.labels) == (32, 43):
         return load_model(MODEL)
     keras.utils.set_random_seed(work.seed)
@@ -46,13 +49,16 @@ class OurSearch:
 
 
 def our_search(work: Work, model: keras.Model, settings: SearchSettings, arms: int, precision: str) -> OurSearch:
-    """Of so many arms at once, further starts of the same labels where there are not as many labels."""
+    """Return a search of `arms` arms at once.
+
+    Where there are fewer labels than arms, the rest are further starts of the same labels.
+    """
     task = Task(model, Preprocessing(), precision, work.images, settings, 1, work.seed)
     return OurSearch(task, [random_arm(task.space, arm % work.labels, arm // work.labels, work.seed) for arm in range(arms)])
 
 
 def paper_search(work: Work, arms: int, precision: str) -> OurSearch:
-    """As the paper sets it up."""
+    """Return the search with the settings of the paper."""
     settings = SearchSettings(batch_size=work.batch, batches_per_round=work.minibatches, learning_rate=LEARNING_RATE)
     return our_search(work, network_for(work), settings, arms, precision)
 

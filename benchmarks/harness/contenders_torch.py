@@ -21,12 +21,12 @@ LABEL = 0  # what is searched for; it takes no part in how long that takes
 
 
 def available() -> bool:
-    """Whether torch is installed."""
+    """Return whether torch is installed."""
     return find_spec("torch") is not None
 
 
 def build(work: Work, weights: Sequence[np.ndarray] | None) -> Any:
-    """`gtsrb_network` in torch.nn, without dropout and softmax; weights as Keras's `get_weights` gives them."""
+    """Return the network: raw images (B, C, H, W) -> logits (B, K)."""
     nn = import_module("torch").nn
     layers: list[Any] = []
     channels, side = 3, work.size

@@ -1,4 +1,4 @@
-"""How fast a label-round could be on this machine: its arithmetic, and the rates at which the machine does such arithmetic."""
+"""The lower bound of a label-round's time on this machine: its arithmetic, and the machine's rates for that arithmetic."""
 
 import time
 from collections.abc import Callable
@@ -18,19 +18,24 @@ CONV_IMAGES = 8 * BATCH
 
 
 def flops(model: keras.Model) -> float:
-    """Operations of a label-round: two a multiply-add of every convolution and dense layer, forward, and as many again backward to the
-    input (no gradients of weights)."""
+    """Return the operations of a label-round.
+
+    A multiply-add counts as two. Counted are every convolution and dense layer, forward, and the same number backward to the input;
+    weights have no gradients.
+    """
     forward = 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
-            # Of the kernel (h, w, in, out) every value is used once a place; a dense layer has one place.
+            # Every value of the kernel (h, w, in, out) is used once a place; a dense layer has one place.
             places = int(np.prod(layer.output.shape[1:-1]))
             forward += 2 * int(np.prod(layer.kernel.shape)) * places
     return 2.0 * forward * MINIBATCHES * BATCH
 
 
 def measure(model: keras.Model, repetitions: int) -> dict[str, Any]:
-    """FLOPs of a label-round; rates of a large matrix product and of each convolution of the network alone, the best of `repetitions`.
+    """Return the FLOPs of a label-round, and the machine's rates.
+
+    Rates are those of a large matrix product and of each convolution of the network alone, the best of `repetitions`.
 
     `conv_seconds` is what the convolutions of a label-round take at the rates measured: nothing that computes them with this library
     can be faster.
@@ -52,7 +57,7 @@ def measure(model: keras.Model, repetitions: int) -> dict[str, Any]:
 
 
 def _conv(layer: keras.layers.Conv2D, precision: str, repetitions: int) -> list[dict[str, Any]]:
-    """One convolution alone, forward and backward to its input."""
+    """Return one convolution alone, forward and backward to its input."""
     kernel = tf.cast(tf.convert_to_tensor(layer.kernel), precision)
     shape, out = (CONV_IMAGES, *layer.input.shape[1:]), (CONV_IMAGES, *layer.output.shape[1:])
     images = tf.cast(tf.random.stateless_uniform(shape, [0, 2]), precision)
@@ -71,7 +76,10 @@ def _conv(layer: keras.layers.Conv2D, precision: str, repetitions: int) -> list[
 
 
 def _best(call: Callable[[], tf.Tensor], repetitions: int) -> float:
-    """The shortest of some calls, after one that is not counted; one value is read, so that a GPU has finished."""
+    """Return the shortest time of several calls.
+
+    A first call is not counted. One value is read, so that a GPU has finished.
+    """
     seconds = []
     for _ in range(repetitions + 1):
         began = time.perf_counter()

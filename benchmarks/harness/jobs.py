@@ -1,4 +1,4 @@
-"""Jobs that are kept, so that a stopped benchmark goes on where it was; and the two that several have: a scan, and a defence."""
+"""Jobs whose results are kept, so that a stopped benchmark resumes; and two shared jobs: a scan, and a defence."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from nc_tf.scanning.presets import Preset
 
 RUNS = ROOT / "runs"
-SPLIT_SEED = 0  # of a test set, where the data has none of its own
+SPLIT_SEED = 0  # splits off a test set, where the data has none
 
 Job = Callable[[], dict[str, Any]]
 Pair = tuple[np.ndarray, np.ndarray]
 
 
 def check_steps(asked: Sequence[str], known: Sequence[str]) -> None:
-    """Whether a benchmark has all the steps it is asked for.
+    """Check that a benchmark has all the steps asked for.
 
     Raises:
         InputError: it has not.
@@ -33,7 +33,9 @@ def check_steps(asked: Sequence[str], known: Sequence[str]) -> None:
 
 
 def image_preset(preset: "Preset") -> dict[str, Any]:
-    """What a search on images by a preset depends on, so that results of before it had settings for clips, or tried patches, still count.
+    """Return the settings that a search on images depends on.
+
+    Results from before presets had settings for clips, or tried patches, still count.
 
     A patch that is tried takes the place of a trigger where it is smaller, and changes nothing else.
     """
@@ -45,19 +47,22 @@ def image_preset(preset: "Preset") -> dict[str, Any]:
 
 
 def kept_file(benchmark: str, step: str, name: str) -> Path:
-    """Where a job's result is kept."""
+    """Return the file that keeps a job's result."""
     return RUNS / benchmark / step / f"{name.replace(' ', '_').replace('/', '_')}.json"
 
 
 def results_file(benchmark: str, step: str) -> Path:
-    """Where a step's results are published."""
+    """Return the file that publishes a step's results."""
     return RESULTS / f"{benchmark}-{step}.json"
 
 
 def publish(
     benchmark: str, step: str, jobs: dict[str, Job], seed: int | list[int], chosen: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Run those of the jobs that are chosen, by default all, and not done yet; write the results of all that ever were."""
+    """Run the chosen jobs that are pending, and publish all results.
+
+    By default all jobs are chosen. Results of earlier runs are published too.
+    """
     rows = {}
     for name, job in jobs.items():
         kept = kept_file(benchmark, step, name)
@@ -74,14 +79,14 @@ def publish(
 
 
 def published(benchmark: str, steps: Sequence[str]) -> dict[str, Any]:
-    """The results by step, of the steps that there are any of."""
+    """Return the results by step, of the steps that have any."""
     files = {step: results_file(benchmark, step) for step in steps}
     return {step: read_json(file, f"run the step {step} again") for step, file in files.items() if file.exists()}
 
 
 @lru_cache(maxsize=1)
 def both_sets(data: Path) -> tuple[Pair, Pair]:
-    """Training and test set, (images, labels) each."""
+    """Return the training and the test set, each (images, labels)."""
     from nc_tf.datasets.read import read_both
 
     train, test = read_both(data, seed=SPLIT_SEED)
@@ -89,7 +94,7 @@ def both_sets(data: Path) -> tuple[Pair, Pair]:
 
 
 def scanned(model_file: Path, data: Path, out: Path, seed: int) -> dict[str, Any]:
-    """A scan by preset robust, kept in a folder; one that was stopped there goes on."""
+    """Return a scan by preset robust, resumed from its folder."""
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.models.loading.load import load_model
     from nc_tf.preprocessing import Preprocessing
@@ -126,7 +131,10 @@ def repaired(
     seed: int,
     **settings: Any,
 ) -> dict[str, Any]:
-    """What a defence measures on the saved model, and that the one it was given is still the same."""
+    """Return the measurements of a defence on the saved model.
+
+    Checks that the model given to the defence is unchanged.
+    """
     from nc_tf.mitigation.filtering import input_filter
     from nc_tf.mitigation.nft import nft
     from nc_tf.mitigation.pruning import prune

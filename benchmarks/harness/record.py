@@ -1,4 +1,4 @@
-"""What every benchmark writes beside its numbers: the machine, the versions, the date and the command. Loads no TensorFlow."""
+"""The header of every file of results: machine, versions, date and command. Loads no TensorFlow."""
 
 import json
 import os
@@ -22,7 +22,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "torch", "av", "pillow", "op
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory and what else is running."""
+    """Return processor, cores, memory and the load before."""
     facts: dict[str, Any] = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "system": platform.platform()}
     cpuinfo, meminfo = Path("/proc/cpuinfo"), Path("/proc/meminfo")
     if cpuinfo.exists():
@@ -39,7 +39,7 @@ def machine() -> dict[str, Any]:
 
 
 class OtherLoad:
-    """How many cores anything but this process kept busy, or the host of a virtual machine withheld, while the block ran.
+    """The cores that other processes, or the host of a virtual machine, used during the block.
 
     Times beside another load are worse than long, they are wrong: a library whose threads spin at barriers (PyTorch's OpenMP) was seen
     to take thirty times as long beside one busy core, while one that shares work out hardly suffered.
@@ -61,7 +61,7 @@ class OtherLoad:
 
     @staticmethod
     def _others() -> float | None:
-        """Core seconds since the start of the machine, less this process's."""
+        """Return core seconds since the machine's start, without this process's."""
         stat = Path("/proc/stat")
         if not stat.exists():
             return None
@@ -71,7 +71,10 @@ class OtherLoad:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on; a package that is not installed is left out."""
+    """Return the versions of the packages that the numbers depend on.
+
+    A package that is not installed is left out.
+    """
     found = {"nc_tf": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -82,12 +85,12 @@ def versions() -> dict[str, str]:
 
 
 def now() -> str:
-    """The date, UTC."""
+    """Return the date, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def header(seed: int | list[int]) -> dict[str, Any]:
-    """The first fields of every file of results."""
+    """Return the first fields of a file of results."""
     script, *arguments = (_from_root(part) for part in sys.argv)
     command = shlex.join(["python", *_as_module(script), *arguments])
     return {"schema": 1, "command": command, "date": now(), "seed": seed, "machine": machine(), "versions": versions()}

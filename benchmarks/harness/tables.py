@@ -15,7 +15,10 @@ QUIET = 0.1
 
 
 def disturbed(results: dict[str, Any]) -> float | None:
-    """Cores that others kept busy in the worst part of the measurement, where that is too many."""
+    """Return the cores that others used, where they were too many.
+
+    The number is that of the worst part of the measurement.
+    """
     growth = results["growth"]
     rows = [*results["contenders"], *growth["arms"], *growth["image_size"], *growth["labels"]]
     worst = max(row["other_cores"] or 0.0 for row in rows)
@@ -23,7 +26,7 @@ def disturbed(results: dict[str, Any]) -> float | None:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """All tables of a file of results."""
+    """Return all tables of a file of results."""
     machine, floor = results["machine"], results["floor"]
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine.get('instructions', [])) or machine['system']}); "
@@ -53,7 +56,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def title(row: dict[str, Any], results: dict[str, Any]) -> str:
-    """What a contender is called."""
+    """Return the title of a contender."""
     numbers = {"arms": f"{row['arms']} label{'s' if row['arms'] > 1 else ''}", "torch": results["versions"].get("torch", "")}
     return TITLES[row["kind"]].format(**{**row, **numbers})
 

@@ -1,4 +1,4 @@
-"""How contenders are measured: in turn in one run, and their memory in processes of their own. Loads neither TensorFlow nor PyTorch."""
+"""Measurements of contenders: times in turn in one run, memory in separate processes. Loads neither TensorFlow nor PyTorch."""
 
 import json
 import os
@@ -17,7 +17,7 @@ Contender = Callable[[], float]  # one round of all its labels a call; the mean 
 
 
 class Times(NamedTuple):
-    """Of one contender.
+    """Times of one contender.
 
     Attributes:
         loss: of the first call. Contenders begin alike, so it shows whether they do the same work.
@@ -31,7 +31,10 @@ class Times(NamedTuple):
 
 
 def take_turns(contenders: Sequence[Contender], repetitions: int) -> tuple[list[Times], float | None]:
-    """Call every contender once, then all of them in turn, so that drift of the machine hits all alike; and the cores that others used."""
+    """Call the contenders in turn; return their times and others' cores.
+
+    Turns make drift of the machine affect all contenders alike. The first call of each is not counted.
+    """
     times = []
     for contender in contenders:
         loss, seconds = _timed(contender)
@@ -50,7 +53,7 @@ def _timed(contender: Contender) -> tuple[float, float]:
 
 
 def peak_mib() -> float:
-    """Peak resident memory of this process so far."""
+    """Return the peak resident memory of this process, MiB."""
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -58,7 +61,7 @@ def peak_mib() -> float:
 
 
 def alone(module: str, *flags: str) -> dict[str, Any]:
-    """What a benchmark prints last, an object of JSON, when a process of its own runs it with these flags.
+    """Run a benchmark in its own process; return its last line's JSON.
 
     Raises:
         InputError: it ended otherwise than it should.
@@ -73,7 +76,10 @@ def alone(module: str, *flags: str) -> dict[str, Any]:
 
 
 def probes(module: str, flags: Sequence[str], names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What the benchmark prints of the memory of each contender; two processes at a time, for half of their life is importing."""
+    """Return each contender's memory, measured in a process of its own.
+
+    Two processes run at a time, because half of their time is importing.
+    """
     names = list(names)
     with ThreadPoolExecutor(max_workers=2) as pool:
         found = pool.map(lambda name: alone(module, *flags, "--memory-probe", name), names)

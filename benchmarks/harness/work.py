@@ -37,22 +37,28 @@ class Work:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
+        """Return (H, W, C)."""
         return self.size, self.size, 3
 
     @cached_property
     def images(self) -> np.ndarray:
-        """(N, H, W, 3) uint8 rendered signs, one epoch a round; larger ones are made of repeated pixels."""
+        """Return (N, H, W, 3) uint8 images, one epoch a round."""
         pictures, _ = render(self.minibatches * self.batch, seed=self.seed)
         return pictures.repeat(self.size // 32, axis=1).repeat(self.size // 32, axis=2)
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mask (H, W) and pattern (H, W, 3) of label 0's first start, as `nc_tf.scanning.halving.random_arm` draws them."""
+        """Return mask (H, W) and pattern (H, W, 3) of the first start.
+
+        They are those of label 0, as `nc_tf.scanning.halving.random_arm` draws them.
+        """
         rng = np.random.default_rng([self.seed, 0, 0])
         return rng.random(self.image_shape[:2]), rng.random(self.image_shape) * 255.0
 
     def rows(self, round_: int) -> np.ndarray:
-        """(K, B) rows of the images in label 0's round, as `nc_tf.inversion.loop.ResidentImages` shuffles them."""
+        """Return (K, B) rows of the images in label 0's round.
+
+        They are shuffled as `nc_tf.inversion.loop.ResidentImages` shuffles them.
+        """
         order = np.random.default_rng([self.seed, 0, 0, round_]).permutation(len(self.images))
         return order.reshape(self.minibatches, self.batch)
 
@@ -100,7 +106,7 @@ class Spec:
 
     @property
     def name(self) -> str:
-        """The name on the command line and in the results."""
+        """Return the name on the command line and in the results."""
         parts = [self.kind, str(self.arms), self.precision]
         parts += [self.layout] if self.layout else []
         parts += [f"size{self.size}"] if self.size != 32 else []
@@ -108,12 +114,15 @@ class Spec:
         return "-".join(parts)
 
     def scaled(self, seconds: float, work: Work) -> float:
-        """Seconds of a whole label-round, from those of a call; a round is as long as it is by default in that kind of work."""
+        """Return seconds of a whole label-round, from those of a call.
+
+        A round has the default length of its kind of work.
+        """
         return seconds / self.arms * type(work).minibatches / work.minibatches
 
     @staticmethod
     def parse(name: str) -> "Spec":
-        """Read a name back.
+        """Return the contender of a name.
 
         Raises:
             InputError: it is none.

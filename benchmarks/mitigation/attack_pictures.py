@@ -1,4 +1,4 @@
-"""Draw what every attack does to a rendered sign: docs/images/attacks.png.
+"""A picture of the change that every attack makes to a rendered sign: docs/images/attacks.png.
 
 python -m benchmarks.mitigation.attack_pictures
 """

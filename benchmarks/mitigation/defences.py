@@ -1,4 +1,4 @@
-"""What each defence does: the paper's lines on GTSRB, and attacks against defences on CIFAR-10 with BatchNormalization.
+"""Measurements of each defence: the paper's lines on GTSRB, and attacks against defences on CIFAR-10 with BatchNormalization.
 
     python -m benchmarks.mitigation.defences                     all steps; the same as `gtsrb pruning train cifar10 nft`
     python -m benchmarks.mitigation.defences gtsrb               one of them
@@ -38,9 +38,9 @@ MODEL = ROOT / "models" / "gtsrb_bottom_right_white_4_target_33.h5"
 STEPS = ("gtsrb", "pruning", "train", "cifar10", "nft")
 SEED, TARGET = 0, 33
 FRACTIONS, RATIOS = (0.05, 0.1, 0.2), (0.1, 0.2, 0.5)
-# The field's conventions: target 0, one image in ten poisoned, but for those that need more.
+# The field's conventions: target 0, one image in ten poisoned; some attacks need more.
 CIFAR_TARGET = 0
-# So few epochs that seven networks can be trained in one sitting; they reach less than the published ones do, which the docs say.
+# With these epochs seven networks train in one sitting; their accuracy is below the published one, as the docs say.
 TRAINING: dict[str, Any] = {"epochs": 6, "batch_size": 128, "learning_rate": 3e-3}
 KEPT = 0.1  # of the training images, for the defences
 ATTACKS = ("badnets", "blend", "SIG", "TrojanNet", "CLB", "WaNet", "benign")
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(steps: Sequence[str]) -> None:
-    """Every step asked for."""
+    """Run every step asked for."""
     check_steps(steps, STEPS)
     for step in steps:
         name, needed = ("gtsrb", GTSRB) if step in ("gtsrb", "pruning") else ("cifar10", CIFAR10)
@@ -88,7 +88,7 @@ def run(steps: Sequence[str]) -> None:
 
 
 def gtsrb_jobs() -> dict[str, Job]:
-    """The paper's section VI, line by line."""
+    """Return the jobs of the paper's section VI, line by line."""
     jobs: dict[str, Job] = {"scan": lambda: scanned(MODEL, GTSRB, RUNS / "gtsrb" / "scan", SEED)}
     jobs["pruning, second to last"] = partial(defended, "prune")
     jobs["pruning, last convolution"] = lambda: defended("prune", layer=_last_convolution())
@@ -101,7 +101,7 @@ def gtsrb_jobs() -> dict[str, Job]:
 
 
 def defended(method: str, **settings: Any) -> dict[str, Any]:
-    """One defence of the shipped network with the trigger that the scan found."""
+    """Return one defence of the shipped network with the found trigger."""
     from nc_tf.attacks.patch import patch
     from nc_tf.scan_folder.folder import ScanFolder
 
@@ -119,7 +119,10 @@ def _last_convolution(model_file: Path = MODEL) -> str:
 
 
 def pruning_jobs() -> dict[str, Job]:
-    """Both layers of every infected network of the population, and unlearning to compare with."""
+    """Return pruning of both layers of every infected network of the population.
+
+    Unlearning is there for comparison.
+    """
     from benchmarks.scan.population_networks import POPULATION
 
     infected = [planted for planted in POPULATION if planted.targets and not planted.shipped]
@@ -155,7 +158,7 @@ def _pruned(planted: Any, place: str) -> dict[str, Any]:
 
 
 def trained(attack: str) -> tuple[Path, dict[str, Any]]:
-    """A network with that backdoor, and what it reached."""
+    """Return a network with that backdoor, and its measurements."""
     import keras
 
     from nc_tf.attacks.poison_types import POISON_TYPES
@@ -181,7 +184,7 @@ def trained(attack: str) -> tuple[Path, dict[str, Any]]:
 
 
 def cifar10_jobs() -> dict[str, Job]:
-    """Every attack against every defence."""
+    """Return the jobs of every attack against every defence."""
     jobs: dict[str, Job] = {}
     for attack in ATTACKS:
         jobs[f"{attack}/scan"] = partial(_scan_of, attack)
@@ -195,7 +198,10 @@ def _scan_of(attack: str) -> dict[str, Any]:
 
 
 def _planted(attack: str) -> list[Any]:
-    """The backdoor and its covers; of the clean network one that was never taught."""
+    """Return the backdoor and its covers.
+
+    For the clean network it is a backdoor that was never planted.
+    """
     from nc_tf.attacks.patch import patch
     from nc_tf.attacks.poison_types import POISON_TYPES
 
@@ -204,7 +210,7 @@ def _planted(attack: str) -> list[Any]:
 
 
 def purified(attack: str, defence: str, out: Path | None = None, **settings: Any) -> dict[str, Any]:
-    """One defence against one attack, with clean images that the network was not trained on."""
+    """Return one defence against one attack, with held-out clean images."""
     from nc_tf.scan_folder.folder import ScanFolder
 
     (images, labels), test = both_sets(CIFAR10)
@@ -225,7 +231,7 @@ def purified(attack: str, defence: str, out: Path | None = None, **settings: Any
 
 
 def nft_jobs() -> dict[str, Job]:
-    """NFT with 1 % against badnets, each time with one thing changed."""
+    """Return NFT with 1 % against badnets, one thing changed a job."""
     changed: dict[str, dict[str, Any]] = {
         "flips and crops": {"mix": flipped_and_cropped},
         "bounds fall by e a layer": {"beta": 1.0},
@@ -237,20 +243,23 @@ def nft_jobs() -> dict[str, Job]:
 
 
 def flipped_and_cropped(images: Any, labels: Any, seed: Any) -> tuple[Any, Any]:
-    """MixUp of images (B, H, W, C) that are mirrored and moved by up to four pixels, as the authors' are."""
+    """Return images (B, H, W, C) mirrored, moved and mixed.
+
+    The move is up to four pixels, as in the authors' MixUp.
+    """
     import tensorflow as tf
 
     from nc_tf.mitigation.nft import mixup
 
     mirrored = tf.image.stateless_random_flip_left_right(images, seed)
     padded = tf.pad(mirrored, [[0, 0], [4, 4], [4, 4], [0, 0]])
-    # One move for the whole batch: of a thousand batches each has its own.
+    # One move for the whole batch; each of a thousand batches has its own.
     moved = tf.image.stateless_random_crop(padded, tf.shape(images), seed + 2)
     return mixup(moved, labels, seed)
 
 
 def _order(n: int) -> np.ndarray:
-    """The order in which training images are kept from training."""
+    """Return the random order that chooses the held-out images."""
     return np.random.default_rng(SEED).permutation(n)
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from nc_tf.storage.files import whole_file
 
-UNLEARNING = "none: unlearning"  # what stands in place of a pruned layer
-# Of the paper: false negatives of the filter on GTSRB at each false positive rate (figure 8).
+UNLEARNING = "none: unlearning"  # the name in place of a pruned layer
+# The paper's false negatives of the filter on GTSRB at each false positive rate (figure 8).
 PAPER_FILTER = {0.001: 0.041, 0.005: 0.032, 0.01: 0.028, 0.05: 0.017}
-# Of NFT's table 1, CIFAR-10 with PreAct-ResNet18, 1 % of the images: ASR and clean accuracy before and after.
+# NFT's table 1, CIFAR-10 with PreAct-ResNet18, 1 % of the images: ASR and clean accuracy before and after.
 PUBLISHED_NFT = {
     "badnets": ((100.0, 92.96), (1.74, 90.82)),
     "blend": ((100.0, 94.11), (0.31, 93.17)),
@@ -21,7 +21,7 @@ PUBLISHED_NFT = {
 
 
 def tables(results: dict[str, Any]) -> str:
-    """The tables of docs/results/gtsrb-repairs.md, of the steps that there are results of."""
+    """Return the tables of docs/results/gtsrb-repairs.md, of the steps with results."""
     drawn = {
         "gtsrb": lambda jobs: [_pruning(jobs), _filter(jobs["filter"]), _unlearning(jobs)],
         "pruning": lambda jobs: [_population(jobs)],
@@ -47,7 +47,7 @@ def _pruning(jobs: dict[str, Any]) -> str:
 
 
 def _population(jobs: dict[str, Any]) -> str:
-    """ASR of the true triggers, of several the largest."""
+    """Return the ASR of the true triggers, of several the largest."""
     heads = ("trigger", "layer pruned", "pruned", "clean accuracy", "true ASR: before", "reversed dead", "at the end")
     lines = [f"| {' | '.join(heads)} |", "| --- | --- |" + " ---: |" * 5]
     for row in jobs.values():
@@ -69,7 +69,7 @@ def _true_rate(point: dict[str, Any]) -> str:
 
 
 def _at(curve: list[dict[str, Any]], share: float) -> dict[str, Any]:
-    """The row of a curve that is nearest to a share of pruned units."""
+    """Return the row nearest to a share of pruned units."""
     return min(curve, key=lambda point: abs(point["pruned"] - share))
 
 
@@ -125,7 +125,10 @@ def _pair(measured: dict[str, Any]) -> str:
 
 
 def figure(results: dict[str, Any], path: Path) -> None:
-    """Clean accuracy and attack success rate against the share of pruned units, a panel a layer."""
+    """Draw clean accuracy and ASR against the share of pruned units.
+
+    There is one panel a layer.
+    """
     from matplotlib.figure import Figure
 
     rows = {name.removeprefix("pruning, "): row for name, row in results["jobs"].items() if name.startswith("pruning")}

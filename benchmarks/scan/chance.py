@@ -1,4 +1,4 @@
-"""The figures of docs/explanation/statistics.md about chance: how large an index it makes, and how often either rule falls for it.
+"""The figures of docs/explanation/statistics.md about chance: the index that chance makes, and the false-positive rate of either rule.
 
 python -m benchmarks.scan.chance            seconds
 """
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _false_alarms(labels: int, spread: float) -> float:
-    """Share of clean networks that the robust rule suspects, if all of them spread so much."""
+    """Return the robust rule's false-positive rate for this spread of norms."""
     logs = np.random.default_rng(0).normal(0.0, spread, (20_000, labels))
     distance = np.median(logs, axis=1, keepdims=True) - logs
     mads = CONSISTENCY * np.median(np.abs(distance), axis=1)
@@ -37,7 +37,10 @@ def _false_alarms(labels: int, spread: float) -> float:
 
 
 def _by_mad(labels: int, norms: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The paper's index of the smallest of so many norms, in draws of normal numbers that a function makes norms of."""
+    """Return the paper's index of the smallest norm in random draws.
+
+    `norms` makes norms of normal numbers.
+    """
     drawn = norms(np.random.default_rng(labels).normal(size=(min(20_000, DRAWS // labels), labels)))
     distance = np.median(drawn, axis=1, keepdims=True) - drawn
     return distance.max(axis=1) / (CONSISTENCY * np.median(np.abs(distance), axis=1))

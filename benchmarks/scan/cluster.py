@@ -1,4 +1,4 @@
-"""Time the cluster engine: the same search by one worker and by two, of one core each, beside the engine of one machine.
+"""Times of the cluster engine: one search by one worker and by two, of one core each, beside the local engine.
 
     python -m benchmarks.scan.cluster           about ten minutes on two idle cores; writes benchmarks/results/cluster.json
     python -m benchmarks.scan.cluster --quick   a smoke test; writes runs/cluster_quick.json
@@ -30,7 +30,7 @@ from nc_tf.errors import InputError
 
 SEED = 0
 LANES, BATCH, MINIBATCHES = 8, 32, 16
-# Before a contender is timed the machine is watched for so long; others may keep no more of its cores busy than a system does anyway.
+# Seconds of observation before a contender is timed. Other processes may use no more cores than an idle system does.
 WATCHED_SECONDS, QUIET = 2.0, 0.1
 # The rate is taken from the moment when this share of the rounds has been run: by then all workers are there, and everything is compiled.
 WARM_SHARE = 1 / 3
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(plan: Plan, quick: bool) -> dict[str, Any]:
-    """Every contender in turn, `plan.repetitions` times."""
+    """Measure every contender in turn, `plan.repetitions` times."""
     began = time.perf_counter()
     results = header(SEED)
     results["versions"]["ray"] = version("ray")
@@ -152,7 +152,7 @@ def search(engine: str, labels: Sequence[int], rounds: int) -> dict[str, float]:
 
 
 def side_by_side(shares: Sequence[Sequence[int]], quick: bool) -> dict[str, float]:
-    """The same by processes that know nothing of each other, one core each; the rate is the sum of theirs."""
+    """Return the rate of separate processes, one core each, summed."""
     limits = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
     began = [
         subprocess.Popen(  # noqa: S603
@@ -173,12 +173,12 @@ def side_by_side(shares: Sequence[Sequence[int]], quick: bool) -> dict[str, floa
 
 @contextmanager
 def cluster(nodes: int) -> Iterator[None]:
-    """A cluster on this machine: a head that searches nothing, and so many nodes of one core."""
+    """Start a cluster here: an idle head, and nodes of one core."""
     from ray.cluster_utils import Cluster
 
     small: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 200 * 2**20}
     before = dict(os.environ)
-    os.environ["RAY_AUTH_MODE"] = "disabled"  # it lives for a minute, and nobody else's token should be asked for
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # it lives for a minute, so no token is needed
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
     try:
         os.environ["RAY_ADDRESS"] = made.address
@@ -192,7 +192,7 @@ def cluster(nodes: int) -> Iterator[None]:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The results as a table."""
+    """Return the results as a table."""
     machine = results["machine"]
     rates = {row["name"]: statistics.median(run["rate"] for run in row["runs"]) for row in results["contenders"]}
     lines = [

@@ -1,4 +1,4 @@
-"""What a scan would take on a cluster of GPUs: a calculation, not a measurement. Its assumptions are the constants below.
+"""The time of a scan on a cluster of GPUs: a calculation, not a measurement. Its assumptions are the constants below.
 
     python -m benchmarks.scan.cluster_model     prints the table of docs/results/cluster.md
 
@@ -26,16 +26,16 @@ GPUS = 8
 RATES = (1.0, 10.0)
 # A step, one minibatch of all arms of a worker, launches about 150 kernels one after the other; it can take no less than that.
 STEP_SECONDS = 1e-3
-# To load TensorFlow and the model on the workers, and to compile; once a phase.
+# Seconds to load TensorFlow and the model on the workers, and to compile; once a phase.
 START_SECONDS = 30.0
-# Of the driving process: to take in what a leg came to, save it and send the next one; to write the files of a label.
+# Seconds of the driving process: to receive and save a leg's result and send the next leg; to write the files of a label.
 LEG_SECONDS, FILES_SECONDS = 3e-3, 0.03
-# To measure a label's trigger on unseen images: on a GPU, and on CPU cores half of what there and back takes.
+# Seconds to measure a label's trigger on held-out images: on a GPU, and on CPU cores half of a forward and backward pass.
 GPU_MEASURE_SECONDS = 0.02
 
 
 class Worker:
-    """Keeps time: arms advance together, a round at a time."""
+    """A worker that counts time only: its arms advance together, a round at a time."""
 
     def __init__(self, lanes: int, round_seconds: Callable[[int], float]) -> None:
         self.lanes, self.round_seconds = lanes, round_seconds
@@ -43,21 +43,21 @@ class Worker:
         self.active: list[tuple[Any, int]] = []  # a leg, and the rounds it has left
 
     def begin_round(self) -> float | None:
-        """How long the coming round takes; None if there is nothing to do."""
+        """Return the duration of the coming round; None without work."""
         while self.queue and len(self.active) < self.lanes:
             leg = self.queue.popleft()
             self.active.append((leg, leg.until - (leg.progress.rounds if leg.progress else 0)))
         return self.round_seconds(len(self.active)) if self.active else None
 
     def end_round(self) -> list[Any]:
-        """The legs that are over."""
+        """Return the finished legs."""
         over = [leg for leg, left in self.active if left == 1]
         self.active = [(leg, left - 1) for leg, left in self.active if left > 1]
         return over
 
 
 def play(plan: Any, lanes: int, round_seconds: Callable[[int], float], label_seconds: float) -> dict[str, float]:
-    """Run a `Race` or a `Ranking` to its end on `GPUS` workers: seconds, those of the driver, legs."""
+    """Run a `Race` or a `Ranking` on `GPUS` workers; return its times."""
     from nc_tf.inversion.restart import Progress
     from nc_tf.scanning.engines.search_queue import SearchQueue
 
@@ -101,7 +101,7 @@ def play(plan: Any, lanes: int, round_seconds: Callable[[int], float], label_sec
 
 
 def scan(name: str, labels: int, tflops: float, flop_an_image: float, label_seconds: float) -> dict[str, float]:
-    """All phases of a scan, each with its start-up."""
+    """Return the times of all phases of a scan, start-up included."""
     from nc_tf.inversion.restart import Arm
     from nc_tf.scanning.halving import Race
     from nc_tf.scanning.prescreening import Ranking

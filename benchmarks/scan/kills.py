@@ -1,4 +1,4 @@
-"""Whether a scan survives being killed: SIGKILL at random moments, the same command again each time, beside the same scan left alone.
+"""A test of killed scans: SIGKILL at random moments, the same command again, compared with a scan left alone.
 
     python -m benchmarks.scan.kills                          20 kills of a scan of the demo's network; about ten minutes on two cores
     python -m benchmarks.scan.kills --model M --data D       of another one
@@ -30,20 +30,20 @@ JITTER = 0.5
 
 
 class Part(Protocol):
-    """A process that scans, as `subprocess.Popen` is one."""
+    """A process that scans, with the interface of `subprocess.Popen`."""
 
     def poll(self) -> int | None:
-        """Its exit code, None while it runs."""
+        """Return its exit code, None while it runs."""
 
     def kill(self) -> None:
         """Send SIGKILL."""
 
     def wait(self) -> int:
-        """Wait for its end; returns the exit code."""
+        """Wait for its end; return the exit code."""
 
 
 class Watch:
-    """What a scan writes, over all of its parts.
+    """Record of the files that a scan writes, over all of its parts.
 
     Attributes:
         seen: (name, time of the last change) of every file of results and states that was ever there.
@@ -54,7 +54,7 @@ class Watch:
         self.seen: set[tuple[str, int]] = set()
 
     def look(self) -> int:
-        """How often a file was written until now."""
+        """Return the number of files written until now."""
         for pattern in ("*_label_*.png", "triggers/label_*.npz", "state/**/arm_*.npz"):
             for path in self.folder.glob(pattern):
                 try:
@@ -64,13 +64,13 @@ class Watch:
         return len(self.seen)
 
     def searched_twice(self) -> list[str]:
-        """Triggers of finished labels that were written again."""
+        """Return triggers of finished labels that were written again."""
         names = [name for name, _ in self.seen if name.startswith("label_")]
         return sorted({name for name in names if names.count(name) > 1})
 
 
 def leave_alone(start: Callable[[], Part], folder: Path) -> tuple[int, int]:
-    """Run a scan to its end; returns the exit code and how often it wrote a file."""
+    """Run a scan to its end; return its exit code and file count."""
     watch, part = Watch(folder), start()
     while part.poll() is None:
         watch.look()
@@ -81,7 +81,9 @@ def leave_alone(start: Callable[[], Part], folder: Path) -> tuple[int, int]:
 def kill_at(
     start: Callable[[], Part], folder: Path, points: Sequence[int], rng: np.random.Generator, jitter: float = JITTER
 ) -> dict[str, Any]:
-    """Run a scan that is killed when it has written so many files, and a moment later; each time the same command goes on.
+    """Run a scan that is killed at points, and resumed each time.
+
+    Each kill comes a moment after the scan has written that number of files.
 
     Args:
         start: begins the scan, or goes on with it.
@@ -128,7 +130,7 @@ def kill_at(
 
 
 def broken_files(folder: Path) -> list[str]:
-    """Files of a scan folder that cannot be read; temporary ones do not count."""
+    """Return the unreadable files of a scan folder, without temporary ones."""
     found = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
         try:
@@ -147,12 +149,12 @@ def broken_files(folder: Path) -> list[str]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Temporary files that a killed process left."""
+    """Return the temporary files that a killed process left."""
     return sorted(path.name for path in folder.rglob(".*.part*"))
 
 
 def compare(whole: Path, killed: Path) -> dict[str, Any]:
-    """The verdicts of two scans beside each other."""
+    """Return the verdicts of two scans beside each other."""
     one, other = (json.loads((folder / "verdict.json").read_text(encoding="utf-8")) for folder in (whole, killed))
     pairs = list(zip(one["labels"], other["labels"], strict=True))
     return {
@@ -205,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _signs() -> Path:
-    """The demo's images, as a file."""
+    """Write the demo's images; return the file."""
     from nc_tf.datasets.rendered import signs
 
     path = RUNS / "signs.npz"

@@ -1,4 +1,4 @@
-"""What the preset low-cost takes as labels become many: 43, 200 and 1,283 of them.
+"""The cost of the preset low-cost with many labels: 43, 200 and 1,283.
 
     python -m benchmarks.scan.labels                          all three; 13 minutes on two idle cores
     python -m benchmarks.scan.labels --sizes 43,200           some of them
@@ -31,7 +31,7 @@ from nc_tf.errors import InputError
 MODEL = ROOT / "models" / "gtsrb_bottom_right_white_4_target_33.h5"
 TARGET = 33
 RUNS = ROOT / "runs" / "labels"
-# Of the standard deviation of the weights that a class is made of. Less makes twins, whose triggers have to beat each other.
+# A share of the standard deviation of the weights that a class is made of. Less makes twins, whose triggers compete.
 NOISE = 0.7
 
 
@@ -61,7 +61,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def row(size: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What one size takes, measured in a process of its own, or before."""
+    """Return the measurements of one size, from a separate process.
+
+    A size that was measured before is read back.
+    """
     kept = RUNS / f"{size}_seed_{arguments.seed}_rounds_{arguments.rounds}.json"
     if arguments.fresh or not kept.exists():
         print(f"{size} labels", flush=True)
@@ -75,7 +78,7 @@ def row(size: int, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(num_labels: int, data: Path, seed: int, rounds: int | None) -> dict[str, Any]:
-    """One scan, timed from the call to the verdict, compiling included."""
+    """Measure one scan from the call to the verdict, compilation included."""
     from nc_tf.models.loading.load import load_model
     from nc_tf.scanning.presets import PRESETS
     from nc_tf.scanning.scan import scan
@@ -121,7 +124,10 @@ def measure(num_labels: int, data: Path, seed: int, rounds: int | None) -> dict[
 
 
 def rounds_a_label(preset: Any) -> int:
-    """Rounds of a full search, over all starts, which are dropped at the cuts."""
+    """Return the rounds of a full search, over all starts.
+
+    Starts are dropped at the cuts.
+    """
     rounds, before, alive = 0, 0, preset.starts
     for until, keep in [*((cut.rounds, cut.keep) for cut in preset.cuts), (preset.settings.max_rounds, 1)]:
         until = min(until, preset.settings.max_rounds)
@@ -130,7 +136,9 @@ def rounds_a_label(preset: Any) -> int:
 
 
 def widen(model: Any, num_labels: int, images: np.ndarray, seed: int) -> Any:
-    """The same classifier with random classes added, which it gives to none of these clean images (N, 32, 32, 3).
+    """Return the classifier with random classes added.
+
+    It gives the new classes to none of these clean images (N, 32, 32, 3).
 
     Raises:
         InputError: fewer labels than it has.
@@ -154,7 +162,7 @@ def widen(model: Any, num_labels: int, images: np.ndarray, seed: int) -> Any:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The rows as a table."""
+    """Return the rows as a table."""
     lines = ["| labels | seconds | searched to the end | image updates | of `robust` | memory | verdict, flagged |", "| " + "---: | " * 7]
     for found in results["rows"]:
         flagged = ", ".join(map(str, found["flagged"])) or "none"

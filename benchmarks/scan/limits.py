@@ -1,4 +1,4 @@
-"""What a scan needs before its norms mean something: how the stored norms of known networks split, and what few images or few classes do.
+"""The data that a scan's norms need: how stored norms of known networks split, and the effect of few images or classes.
 
 python -m benchmarks.scan.limits split      seconds: how the stored norms of every published scan fall apart
 python -m benchmarks.scan.limits images     minutes: the shipped clean network scanned with few different images, and with few classes
@@ -19,7 +19,7 @@ TARGETS = 15
 
 
 def stored_norms() -> Iterator[tuple[str, str, list[float]]]:
-    """The name of a scan, its verdict and its norms, of every scan whose results are published here."""
+    """Yield name, verdict and norms of every published scan."""
     for scan in json.loads((RESULTS / "population.json").read_text())["scans"]:
         yield f"{scan['preset']} {scan['network']}, seed {scan['seed']}", scan["verdict"], list(scan["norms"].values())
     for name, job in json.loads((RESULTS / "video-scan.json").read_text())["jobs"].items():
@@ -31,7 +31,10 @@ def stored_norms() -> Iterator[tuple[str, str, list[float]]]:
 
 
 def split() -> None:
-    """Print a row a stored scan, and how many of those without an outlier would be inconclusive now."""
+    """Print a row a stored scan, and count the inconclusive ones.
+
+    Counted are scans without an outlier that the present limits call inconclusive.
+    """
     silent = lost = 0
     print("| scan | verdict | labels | in the lower group | apart by | chance of the split | chance of the spread |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
@@ -49,7 +52,10 @@ def split() -> None:
 
 
 def images() -> None:
-    """Scan the shipped clean network of rendered signs with few images, and with many images of few classes."""
+    """Scan the shipped clean network with few images or few classes.
+
+    The network is that of the rendered signs.
+    """
     import nc_tf
     from nc_tf.datasets.rendered import signs
     from nc_tf.demo import shipped_model

@@ -1,4 +1,4 @@
-"""The size of networks' logits, and the range that a search bears: the tables of docs/explanation/searched-copy.md.
+"""The size of networks' logits, and the range of sizes that a search tolerates: the tables of docs/explanation/searched-copy.md.
 
     nc-tf data signs --out data
     python -m benchmarks.scan.logit_scale data/signs.npz nc_tf/models/weights/signs_infected.keras --label 33 --beside 0 12
@@ -53,7 +53,10 @@ def main() -> None:
 def search(
     model: keras.Model, factor: float, images: np.ndarray, labels: np.ndarray, targets: list[int], intensity_range: str
 ) -> dict[int, float]:
-    """Norms by label, found from one start each with logits so many times as large that nobody brings to a usual size."""
+    """Return norms by label, with logits multiplied by a factor.
+
+    There is one start a label, and the logits are not rescaled.
+    """
     last = model.layers[-1]
     kernel, bias = last.get_weights()
     last.set_weights([factor * kernel, factor * bias])

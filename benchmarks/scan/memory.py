@@ -1,4 +1,4 @@
-"""What whole commands take of memory with a large network, against what they may take.
+"""The memory of whole commands with a large network, against the limit given to them.
 
     python -m benchmarks.scan.memory                        every case, in the work folder runs/memory; 15 minutes on two idle cores
     python -m benchmarks.scan.memory --cases scan --memory 3GiB
@@ -34,7 +34,7 @@ OUT = RESULTS / "memory.json"
 
 
 def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise of ten colours, (count, 224, 224, 3) uint8, and the number of the colour, (count,)."""
+    """Return noise of ten colours, (count, 224, 224, 3) uint8, and classes (count,)."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % CLASSES
     colours = np.random.default_rng(0).integers(40, 216, (CLASSES, 3))
@@ -45,7 +45,10 @@ def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def network(path: Path) -> None:
-    """ResNet-50 with random weights; its last layer compares features with the mean of each colour's."""
+    """Return ResNet-50 with random weights that classifies by colour.
+
+    Its last layer compares features with the mean of each colour's.
+    """
     import keras
 
     keras.utils.set_random_seed(0)
@@ -63,7 +66,7 @@ def network(path: Path) -> None:
 
 
 def inputs(work: Path, cases: list[str]) -> None:
-    """Write what the commands are given, unless it is there."""
+    """Write the inputs of the commands, unless they exist."""
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "resnet50.keras").exists():
         load_tensorflow()
@@ -85,7 +88,7 @@ def inputs(work: Path, cases: list[str]) -> None:
 
 
 def arguments_of(case: str, work: Path) -> list[str]:
-    """The command line of a case."""
+    """Return the command line of a case."""
     model, few, out = work / "resnet50.keras", work / "few.npz", work / "out"
     short = ["--rounds", "1", "--batches-per-round", "2", "--intensity-range", "raw", "--fresh", "--out", out]
     return [
@@ -112,7 +115,7 @@ def arguments_of(case: str, work: Path) -> list[str]:
 
 
 def run(case: str, work: Path, code: Path, memory: str | None) -> dict[str, Any]:
-    """Run a case in a process of its own and measure that."""
+    """Run a case in a process of its own; return its measurements."""
     command = arguments_of(case, work) + (["--memory", memory] if memory else [])
     began, log = time.perf_counter(), work / "stderr.txt"
     with open(log, "wb") as stderr:
@@ -139,7 +142,7 @@ def run(case: str, work: Path, code: Path, memory: str | None) -> dict[str, Any]
 
 
 def write_down(row: dict[str, Any], part: str, memory: str) -> None:
-    """Put a row in the place of the earlier one of its case."""
+    """Replace the earlier row of a case."""
     before = json.loads(OUT.read_text()) if OUT.exists() else {}
     found: dict[str, list[dict[str, Any]]] = {name: before.get(name, []) for name in ("rows", "before")}
     found[part] = sorted([*(other for other in found[part] if other["case"] != row["case"]), row], key=lambda one: CASES.index(one["case"]))

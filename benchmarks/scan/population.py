@@ -1,4 +1,4 @@
-"""How often a scan is right: many networks with known backdoors, and many without, scanned by every preset.
+"""The error rates of a scan: networks with known backdoors, and networks without, scanned by every preset.
 
     python -m benchmarks.scan.population                                  all steps; the same as `train robust seeds paper`
     python -m benchmarks.scan.population train robust                     some of them
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(steps: list[str], networks: tuple[Planted, ...], data: Path) -> None:
-    """Every step asked for; then what all scans so far say is published."""
+    """Run every step asked for; publish the results of all scans."""
     unknown = [step for step in steps if step not in (*STEPS, PUBLISH)]
     if unknown:
         raise InputError(f"step {unknown[0]!r}: expected some of {', '.join((*STEPS, PUBLISH))}; choose from these")
@@ -86,7 +86,7 @@ def run(steps: list[str], networks: tuple[Planted, ...], data: Path) -> None:
 
 
 def _names(text: str) -> tuple[Planted, ...]:
-    """Networks by their names."""
+    """Return networks by their names."""
     known = {planted.name: planted for planted in POPULATION}
     names = text.split(",")
     unknown = [name for name in names if name not in known]
@@ -96,7 +96,7 @@ def _names(text: str) -> tuple[Planted, ...]:
 
 
 def scan_one(preset: str, planted: Planted, seed: int, precision: str | None, data: Path) -> None:
-    """One scan, kept in a folder of its own; nothing if that is finished, the rest of it if it was cut off."""
+    """Run one scan in a folder of its own, or resume it."""
     from nc_tf.cli.progress import ScanProgress
     from nc_tf.models.loading.load import load_model
     from nc_tf.preprocessing import Preprocessing
@@ -129,7 +129,10 @@ def scan_one(preset: str, planted: Planted, seed: int, precision: str | None, da
 
 
 def publish(reached: dict[str, Any]) -> None:
-    """Judge every finished scan again, so that a change of the rule needs none, and write the results and their picture."""
+    """Judge every finished scan again; write the results and their picture.
+
+    A change of the rule therefore needs no new scan.
+    """
     from nc_tf.detection.verdict import judge
     from nc_tf.inversion.trigger_space import GREY
     from nc_tf.scan_folder.folder import ScanFolder
@@ -169,7 +172,10 @@ def publish(reached: dict[str, Any]) -> None:
 
 
 def _elsewhere(rows: list[dict[str, Any]], presets: dict[str, Any]) -> dict[str, Any]:
-    """What population.json knows of networks and scans that are not here, if it was made with the same presets."""
+    """Return published rows of scans that are missing here.
+
+    They count only if they were made with the same presets.
+    """
     found: dict[str, Any] = {"networks": {}, "scans": []}
     if not (RESULTS / "population.json").exists():
         return found
@@ -183,7 +189,7 @@ def _elsewhere(rows: list[dict[str, Any]], presets: dict[str, Any]) -> dict[str,
 
 @lru_cache(maxsize=1)
 def _sets(data: Path) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Training and test set of GTSRB."""
+    """Return the training and the test set of GTSRB."""
     from nc_tf.datasets.read import read_both
 
     training, test = read_both(data, seed=0)

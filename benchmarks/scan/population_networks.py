@@ -38,12 +38,12 @@ class Planted:
 
     @property
     def targets(self) -> tuple[int, ...]:
-        """The labels that a scan should flag."""
+        """Return the labels that a scan should flag."""
         return tuple(sorted({trigger.label for trigger in self.triggers}))
 
     @property
     def file(self) -> Path:
-        """Where the network lies."""
+        """Return the file of the network."""
         return ROOT / "models" / self.shipped if self.shipped else WEIGHTS / f"{self.name}.h5"
 
 
@@ -67,7 +67,9 @@ POPULATION = (
 
 
 def train(planted: Planted, data: Path, load: Callable[[Path], Any]) -> dict[str, Any]:
-    """Train one network with `inject`, save it, and return what it reached; at once if that is done already.
+    """Train one network with `inject`, save it, return its measurements.
+
+    A network that is trained already is not trained again.
 
     Args:
         planted: which one.

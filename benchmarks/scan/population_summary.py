@@ -1,4 +1,4 @@
-"""What the scans of the population say: a row a scan, rates with their intervals, and a picture."""
+"""Results of the population's scans: a row a scan, rates with their intervals, and a picture."""
 
 from collections import defaultdict
 from math import log
@@ -12,7 +12,7 @@ from nc_tf.storage.files import whole_file
 
 
 def row_of(planted: Planted, preset: str, seed: int, verdict: dict[str, Any]) -> dict[str, Any]:
-    """One scan, from its `verdict.json`."""
+    """Return the row of one scan, from its `verdict.json`."""
     flagged, targets = verdict["flagged"], planted.targets
     return {
         "network": planted.name,
@@ -38,7 +38,10 @@ def row_of(planted: Planted, preset: str, seed: int, verdict: dict[str, Any]) ->
 
 
 def _index(verdict: dict[str, Any], key: str) -> float | None:
-    """Of the label with the smallest norm among those that have one, with its sign: what lies above the median is no outlier."""
+    """Return the signed index of the label with the smallest norm.
+
+    A norm above the median is no outlier.
+    """
     rows = [row for row in verdict["labels"] if row.get(key) is not None]
     if not rows:
         return None
@@ -47,7 +50,10 @@ def _index(verdict: dict[str, Any], key: str) -> float | None:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """By preset: detection by kind of trigger, false alarms on clean networks, area under the ROC curve, seconds."""
+    """Return detection, false alarms, ROC area and seconds by preset.
+
+    Detection is counted by kind of trigger.
+    """
     from sklearn.metrics import roc_auc_score
 
     found = {}
@@ -84,13 +90,19 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _spread(rows: list[dict[str, Any]]) -> list[float]:
-    """Smallest and largest MAD of the logarithms of norms, among scans: what `nc_tf.detection.outliers.USUAL_SPREAD` is to be like."""
+    """Return the smallest and largest MAD of log norms among scans.
+
+    `nc_tf.detection.outliers.USUAL_SPREAD` is chosen by it.
+    """
     mads = [find_outliers([log(max(norm, LEAST_NORM)) for norm in row["norms"].values()]).mad for row in rows]
     return [round(of(mads), 3) for of in (min, max)]
 
 
 def table(found: dict[str, Any]) -> str:
-    """A summary as Markdown: a line for every kind of trigger, and below it the clean networks."""
+    """Return a summary as Markdown, by kind of trigger.
+
+    Clean networks come last.
+    """
     kinds = list(dict.fromkeys(kind for entry in found.values() for kind in entry["kinds"]))
     lines = ["| trigger | " + " | ".join(f"`{preset}`: suspected, right label, right label first" for preset in found) + " |"]
     lines += ["| --- |" + " --- |" * len(found)]
@@ -115,7 +127,10 @@ def table(found: dict[str, Any]) -> str:
 
 
 def networks_table(rows: list[dict[str, Any]]) -> str:
-    """What preset robust found in every network, as Markdown; scans with seeds 0 and 1, so that every network has as many."""
+    """Return the findings of preset robust in every network, as Markdown.
+
+    Scans with seeds 0 and 1 count, so that every network has the same number.
+    """
     lines = ["| network | trigger | planted | seed | flagged, smallest first | norm of the planted, pixels | line | chance |"]
     lines += ["| --- | --- | --- | ---: | --- | --- | ---: | ---: |"]
     for row in rows:
@@ -137,7 +152,7 @@ def _rounded(value: float | None, form: str) -> str:
 
 
 def rate(hits: int, trials: int) -> dict[str, Any]:
-    """A share with its 95 % interval (Clopper and Pearson), because few trials say little."""
+    """Return a share with its 95 % interval (Clopper and Pearson)."""
     from scipy.stats import binomtest
 
     interval = binomtest(hits, trials).proportion_ci(method="exact")
@@ -145,7 +160,10 @@ def rate(hits: int, trials: int) -> dict[str, Any]:
 
 
 def figure(rows: list[dict[str, Any]], path: Path) -> None:
-    """The norm of every label of every network, robust preset, one column a network; planted targets stand out."""
+    """Draw the norm of every label, one column a network.
+
+    Preset robust; planted targets stand out.
+    """
     from matplotlib.figure import Figure
 
     ours = [row for row in rows if row["preset"] == "robust" and row["seed"] == 0]

@@ -1,4 +1,4 @@
-"""Time the search: seconds a label-round of the paper's GTSRB network, this package against the loops that people write by hand.
+"""Times of the search: seconds a label-round of the paper's GTSRB network, this package against hand-written loops.
 
     python -m benchmarks.scan.search            about five minutes on two idle cores; writes benchmarks/results/search.json
     python -m benchmarks.scan.search --quick    a smoke test; writes runs/search_quick.json
@@ -29,7 +29,7 @@ from nc_tf.errors import InputError
 SEED = 0
 LANES = 8  # the default of nc_tf.scan
 PRECISIONS = ("float32", "bfloat16")
-# Of a memory probe: one call is enough, for every minibatch needs the same memory.
+# A memory probe makes one call, because every minibatch needs the same memory.
 PROBE_MINIBATCHES = 4
 
 
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(plan: Plan) -> dict[str, Any]:
-    """The whole benchmark."""
+    """Run the whole benchmark."""
     began = time.perf_counter()
     results: dict[str, Any] = header(SEED)
     if results["machine"].get("load_before", 0.0) > 0.5:
@@ -106,7 +106,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     load_tensorflow()
     import tensorflow as tf
 
-    # It warns of many traces of one function; here every contender is a search of its own, traced once.
+    # TensorFlow warns of many traces of one function; here every contender is a search of its own, traced once.
     tf.get_logger().setLevel("ERROR")
     from benchmarks.harness.contenders_tensorflow import network_for
     from benchmarks.harness.floor import flops
@@ -133,13 +133,13 @@ def measure(plan: Plan) -> dict[str, Any]:
 
 
 def contenders(with_torch: bool) -> list[Spec]:
-    """Who takes part: torch in both of its layouts, of which the faster counts."""
+    """Return the contenders: torch in both layouts, the faster counts."""
     specs = [Spec("ours", arms, precision) for arms in (1, LANES) for precision in PRECISIONS] + [Spec("tape")]
     return specs + [Spec("torch", 1, precision, layout) for precision in PRECISIONS for layout in LAYOUTS if with_torch]
 
 
 def build(spec: Spec, work: Work, *, same_weights: bool = True) -> Contender:
-    """A contender, ready to be called."""
+    """Return a contender, ready to be called."""
     work = replace(work, size=spec.size, labels=spec.labels)
     if spec.kind == "torch" and not same_weights:
         return contenders_torch.TorchLoop(work, spec.precision, spec.layout)
@@ -152,7 +152,7 @@ def build(spec: Spec, work: Work, *, same_weights: bool = True) -> Contender:
 
 
 def timed(specs: list[Spec], work: Work, repetitions: int) -> list[dict[str, Any]]:
-    """A row of each contender; seconds are those of a label-round."""
+    """Return a row of each contender, in seconds a label-round."""
     print("  ".join(spec.name for spec in specs))
     ready = [build(spec, work) for spec in specs]
     every, others = take_turns(ready, repetitions)
@@ -168,7 +168,7 @@ def timed(specs: list[Spec], work: Work, repetitions: int) -> list[dict[str, Any
 
 
 def probe(spec: Spec) -> float:
-    """Peak resident memory of this process, MiB, after one contender has run and nothing else was loaded."""
+    """Return the peak memory of this process after one contender, MiB."""
     if spec.kind.startswith("tensorflow") or spec.kind in ("ours", "tape"):
         load_tensorflow()
     elif spec.kind == "torch_only":
@@ -179,7 +179,7 @@ def probe(spec: Spec) -> float:
 
 
 def probe_all(names: Iterable[str]) -> dict[str, float]:
-    """Peak memory by contender."""
+    """Return the peak memory by contender."""
     names = list(names)
     print(f"memory of {len(names)} contenders, each in a process of its own")
     peaks = {name: float(found["peak_mib"]) for name, found in probes("benchmarks.scan.search", (), names).items()}

@@ -1,4 +1,4 @@
-"""Where a search should begin and how hard it should push: all starts of planted labels under several settings.
+"""A comparison of initial masks and costs: all starts of planted labels under several settings.
 
     python -m benchmarks.scan.starts                                  35 minutes on two idle cores
     python -m benchmarks.scan.starts --variants "preset robust"       some of the variants, by their names, with semicolons
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(data: Path, names: list[str]) -> None:
-    """What is not measured yet; then all that is."""
+    """Measure the pending variants; write all results."""
     unknown = [name for name in names if name not in VARIANTS]
     if unknown:
         raise InputError(f"variant {unknown[0]!r}: expected some of {'; '.join(VARIANTS)}; choose from these")
@@ -99,7 +99,10 @@ def run(data: Path, names: list[str]) -> None:
 
 
 def row_of(planted: Planted, trigger: Trigger, data: Path, **changed: Any) -> dict[str, Any]:
-    """One variant on one planted label: norms at the end by seed and start, what is stuck, and the races."""
+    """Return the norms, stuck starts and races of a variant.
+
+    One planted label, by seed and start.
+    """
     from nc_tf.scanning.halving import REG_BEST
     from nc_tf.scanning.presets import PRESETS
 
@@ -125,7 +128,7 @@ def searched(
     grey: bool = True,
     **changed: Any,
 ) -> dict[int, np.ndarray]:
-    """The history of every start of a label, nothing cut."""
+    """Return the history of every start of a label, without cuts."""
     from nc_tf.datasets.read import read
     from nc_tf.inversion.loop import search
     from nc_tf.inversion.restart import Arm
@@ -155,7 +158,7 @@ def searched(
 
 
 def race(histories: dict[int, np.ndarray]) -> float:
-    """The norm that the race of preset robust ends with."""
+    """Return the final norm of the race of preset robust."""
     from nc_tf.scanning.halving import CE, REG_BEST
     from nc_tf.scanning.presets import PRESETS
 
@@ -166,12 +169,15 @@ def race(histories: dict[int, np.ndarray]) -> float:
 
 
 def _norm(value: float) -> float | None:
-    """Rounded; None where no trigger worked, because infinity is no JSON."""
+    """Return a rounded norm; None where no trigger worked (JSON has no infinity)."""
     return round(float(value), 2) if np.isfinite(value) else None
 
 
 def table(variants: dict[str, Any]) -> str:
-    """The results as Markdown, a line a variant: stuck starts in all, and of each planted label the races won."""
+    """Return the results as Markdown, a line a variant.
+
+    Stuck starts are counted in all, won races for each planted label.
+    """
     labels = list(dict.fromkeys(label for rows in variants.values() for label in rows))
     lines = ["| variant | starts stuck | races won | " + " | ".join(labels) + " |", "| --- |" + " ---: |" * (2 + len(labels))]
     for variant, rows in variants.items():

@@ -1,4 +1,4 @@
-"""Networks that others trained and published: does each load, is its range found, what does a scan say, in how many seconds?
+"""Results of published networks by other authors: loading, input range, verdict and seconds.
 
     NC_TF_DATA=data python -m benchmarks.scan.strangers            10 minutes; finished ones are kept in benchmarks/results/strangers.json
 
@@ -29,7 +29,7 @@ Images = tuple[np.ndarray, np.ndarray]
 
 
 def gtsrb(data: Path, side: int) -> Images:
-    """Test images of GTSRB at (side, side), and their classes."""
+    """Return test images of GTSRB at (side, side), and their classes."""
     with h5py.File(data / "gtsrb_dataset.h5") as file:
         rows = np.sort(np.random.default_rng(0).permutation(len(file["X_test"]))[:MOST])
         images, labels = file["X_test"][:][rows], file["Y_test"][:].argmax(1)[rows]
@@ -37,7 +37,7 @@ def gtsrb(data: Path, side: int) -> Images:
 
 
 def cifar10(data: Path, side: int) -> Images:
-    """Test images of CIFAR-10, likewise."""
+    """Return test images of CIFAR-10, likewise."""
     with np.load(data / "cifar10_jpeg.npz") as archive:
         rows, buf, offsets = np.flatnonzero(archive["is_test"])[:MOST], archive["buf"], archive["offsets"]
         labels = archive["labels"][rows].astype(int)
@@ -46,7 +46,7 @@ def cifar10(data: Path, side: int) -> Images:
 
 
 def mnist(data: Path, side: int) -> Images:
-    """Test images of MNIST."""
+    """Return test images of MNIST."""
     del side
     with np.load(data / "mnist_test.npz") as archive:
         return archive["x"][:MOST], archive["y"][:MOST].astype(int)
@@ -59,7 +59,10 @@ def _resized(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def pictures_of_any_kind(data: Path, side: int) -> Images:
-    """120 pictures for a network whose classes are not known here; its own answers take the place of their classes."""
+    """Return 120 pictures for a network with unknown classes.
+
+    The network's own answers replace their classes.
+    """
     images, _ = cifar10(data, 32)
     return _resized(images[:120], side), np.zeros(0, int)
 
@@ -68,7 +71,7 @@ SETS: dict[str, Callable[[Path, int], Images]] = {"gtsrb": gtsrb, "cifar10": cif
 
 
 def tried(path: Path, data: Path) -> dict[str, Any]:
-    """Load a network, find its range and scan it."""
+    """Load a network, find its range and scan it; return a row."""
     began = time.perf_counter()
     try:
         model: keras.Model = nc_tf.load_model(path)
@@ -97,7 +100,7 @@ def tried(path: Path, data: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Try every network that has not been tried yet, and print a table."""
+    """Try every network that is pending, and print a table."""
     if "NC_TF_DATA" not in os.environ:
         print("NC_TF_DATA is not set: expected the folder with strangers/ and the data sets; set it", file=sys.stderr)
         return 2

@@ -46,7 +46,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(data: Path, seeds: tuple[int, ...], paper_labels: int) -> dict[str, Any]:
-    """The floor, the robust scans, the paper's labels; in this order, in one process."""
+    """Measure the floor, the robust scans and the paper's labels.
+
+    All run in this order, in one process.
+    """
     from benchmarks.harness.floor import measure as measure_floor
     from nc_tf.datasets.read import read
     from nc_tf.models.loading.load import load_model
@@ -74,7 +77,7 @@ def measure(data: Path, seeds: tuple[int, ...], paper_labels: int) -> dict[str, 
 
 
 def scan_row(model: Any, images: tuple[Any, Any], preset: str, seed: int, targets: list[int] | None = None) -> dict[str, Any]:
-    """One scan, timed from the call to the verdict, compiling included."""
+    """Measure one scan from the call to the verdict, compilation included."""
     from nc_tf.scanning.scan import scan
 
     with OtherLoad() as load:

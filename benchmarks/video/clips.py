@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(files: Sequence[Path], frames: int, size: int, repeats: int) -> dict[str, Any]:
-    """Let every contender decode all files so many times, in turns.
+    """Measure every contender on all files, `repeats` times, in turns.
 
     Raises:
         InputError: a file gives no clip.
@@ -108,7 +108,7 @@ def _consume(dataset: Any) -> None:
 
 
 def with_pyav(path: Path, form: Any) -> np.ndarray:
-    """A clip by the loop that most tutorials show, (T, H, W, 3) uint8 RGB.
+    """Return a clip by the usual tutorial loop, (T, H, W, 3) uint8 RGB.
 
     Raises:
         InputError: no frame comes out of the file.
@@ -128,7 +128,7 @@ def with_pyav(path: Path, form: Any) -> np.ndarray:
 
 
 def with_opencv(path: Path, form: Any) -> np.ndarray:
-    """A clip as OpenCV's users make it, (T, H, W, 3) uint8 RGB.
+    """Return a clip by the usual OpenCV loop, (T, H, W, 3) uint8 RGB.
 
     Raises:
         InputError: OpenCV gets no frame out of the file.
@@ -151,7 +151,7 @@ def with_opencv(path: Path, form: Any) -> np.ndarray:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The rows as a table, under a line that says where and when."""
+    """Return the rows as a table, below the machine and date."""
     machine, best = results["machine"], {row["name"]: row["clips_a_second"] for row in results["rows"]}
     alone = best[LOOP]
     lines = [

@@ -1,4 +1,4 @@
-"""`make video-demo` with several seeds: whether the planted label is flagged, and what unlearning leaves of the backdoor."""
+"""Results of `make video-demo` with several seeds: whether the planted label is flagged, and the ASR left by unlearning."""
 
 import json
 import shutil
@@ -14,16 +14,16 @@ from benchmarks.harness.record import ROOT
 from nc_tf.errors import InputError
 
 SEEDS = (0, 1, 2, 3, 4)
-TARGET = 0  # of video/2_inject_backdoor.py, unless it is told otherwise
+TARGET = 0  # the default of video/2_inject_backdoor.py
 
 
 def jobs() -> dict[str, Job]:
-    """One a seed."""
+    """Return one job a seed."""
     return {f"seed {seed}": partial(told, seed, RUNS / "video" / "demo" / f"seed-{seed}") for seed in SEEDS}
 
 
 def told(seed: int, folder: Path) -> dict[str, Any]:
-    """Run it from the start, and read what it wrote.
+    """Run the demo from the start; return its outcome.
 
     Raises:
         InputError: it failed.
@@ -37,7 +37,10 @@ def told(seed: int, folder: Path) -> dict[str, Any]:
 
 
 def outcome(scan: Path) -> dict[str, Any]:
-    """Of a finished demo: what was flagged, the norms, and the measurements before and after each method."""
+    """Return flagged labels, norms and measurements of a finished demo.
+
+    Measurements are those before and after each method.
+    """
     verdict = json.loads((scan / "verdict.json").read_text())
     facts = {key: verdict[key] for key in ("verdict", "flagged", "median", "chance")}
     for ours, theirs in (("norms", "l1_norm"), ("status", "status")):

@@ -36,7 +36,7 @@ SEED = 0
 CASES = ((16, 64, 16), (8, 64, 4), (32, 64, 4), (16, 32, 4))
 PRECISIONS = ("float32", "bfloat16")
 REPETITIONS = 3
-PROBE_MINIBATCHES = 2  # of a memory probe: every minibatch needs the same
+PROBE_MINIBATCHES = 2  # a memory probe's; every minibatch needs the same memory
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,12 +57,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def jobs() -> dict[str, Job]:
-    """One a case."""
+    """Return one job a case."""
     return {f"{frames} frames of {size}x{size}": partial(measured, frames, size, minibatches) for frames, size, minibatches in CASES}
 
 
 def measured(frames: int, size: int, minibatches: int) -> dict[str, Any]:
-    """`measure` and, of every contender, `probe`, each in a process that does nothing else."""
+    """Return `measure`, with `probe` of every contender, in separate processes."""
     clips = str(frames), str(size)
     found = alone(MODULE, *clips, str(minibatches))
     memory = probes(MODULE, (*clips, str(PROBE_MINIBATCHES)), [row["name"] for row in found["contenders"]])
@@ -70,11 +70,11 @@ def measured(frames: int, size: int, minibatches: int) -> dict[str, Any]:
 
 
 def measure(work: ClipWork) -> dict[str, Any]:
-    """All contenders in turn."""
+    """Measure all contenders in turn."""
     load_tensorflow()
     import tensorflow as tf
 
-    tf.get_logger().setLevel("ERROR")  # it warns of many traces of one function; here are two searches, each traced once
+    tf.get_logger().setLevel("ERROR")  # silences a warning of many traces; here are two searches, each traced once
     lanes, model, with_torch = lanes_for(work), network_for(work), contenders_torch.available()
     specs = [Spec("ours", lanes, precision) for precision in PRECISIONS]
     specs += [Spec("torch", 1, precision, layout) for precision in PRECISIONS for layout in LAYOUTS if with_torch]
@@ -98,7 +98,10 @@ def measure(work: ClipWork) -> dict[str, Any]:
 
 
 def probe(work: ClipWork, spec: Spec) -> dict[str, float]:
-    """Peak memory of this process after one round of one contender, and before it, when it had only imported what it needs."""
+    """Return peak memory before and after one round of a contender.
+
+    The value before includes the imports only.
+    """
     if spec.kind == "torch":
         contenders_torch.import_module("torch")
         imported = peak_mib()
@@ -113,7 +116,7 @@ def probe(work: ClipWork, spec: Spec) -> dict[str, float]:
 
 
 def network_for(work: ClipWork) -> "keras.Model":
-    """Untrained, of the work's clips."""
+    """Return an untrained network for the work's clips."""
     import keras
 
     from nc_tf.models.networks.cnn_lstm import cnn_lstm
@@ -123,7 +126,7 @@ def network_for(work: ClipWork) -> "keras.Model":
 
 
 def lanes_for(work: ClipWork) -> int:
-    """Labels at once, as a scan takes them."""
+    """Return the number of labels that a scan searches at once."""
     from nc_tf.scanning.presets import PRESETS
 
     preset = PRESETS["robust"]
@@ -131,7 +134,7 @@ def lanes_for(work: ClipWork) -> int:
 
 
 def clip_search(work: ClipWork, model: "keras.Model", spec: Spec) -> Contender:
-    """The search of a scan, of the spec's number of arms."""
+    """Return the search of a scan, with the spec's number of arms."""
     from benchmarks.harness.contenders_tensorflow import our_search
     from nc_tf.scanning.presets import PRESETS
 

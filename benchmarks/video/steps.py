@@ -1,4 +1,4 @@
-"""Clips: what `cnn_lstm` learns of real ones, what a scan finds of backdoors in it, what defences leave, and how fast the search is.
+"""Results on clips: the accuracy of `cnn_lstm`, scans of its backdoors, defences, and the speed of the search.
 
     python -m benchmarks.video.steps                     all steps
     python -m benchmarks.video.steps clean infect        some of them
@@ -64,26 +64,29 @@ class Network:
 
     @property
     def name(self) -> str:
-        """Of its file, and of its jobs."""
+        """Return the name of its file and its jobs."""
         return f"clean-{self.seed}" if self.kind is None else f"{self.kind}-{self.target}-seed-{self.seed}"
 
     @property
     def file(self) -> Path:
-        """Where it lies."""
+        """Return the path of its file."""
         return RUNS / BENCHMARK / "networks" / f"{self.name}.keras"
 
     @property
     def scan(self) -> Path:
-        """Its scan folder."""
+        """Return its scan folder."""
         return RUNS / BENCHMARK / "scan" / self.name
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What its rows begin with."""
+        """Return the first fields of its rows."""
         return {"network": self.name, "seed": self.seed, "kind": self.kind, "target": None if self.kind is None else self.target}
 
     def known(self, clips: Any) -> dict[str, Any]:
-        """The planted trigger, for clips (N, T, H, W, C), by its name in measurements; nothing of a clean one."""
+        """Return the planted trigger by its name in measurements.
+
+        It is for clips (N, T, H, W, C); a clean network has none.
+        """
         return {} if self.kind is None else {"true": common.planted(self.kind, clips.shape[2:], self.target, self.seed)}
 
 
@@ -111,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def docs() -> str:
-    """The tables of docs/results/video.md, of the steps that there are results of.
+    """Return the tables of docs/results/video.md, of the steps with results.
 
     Raises:
         InputError: there are none at all.
@@ -125,7 +128,7 @@ def docs() -> str:
 
 
 def run(steps: Sequence[str], data: Path, seeds: Sequence[int] = SEEDS) -> None:
-    """Every step asked for, of the networks of these seeds.
+    """Run every step asked for, with the networks of these seeds.
 
     Raises:
         InputError: a step of another name, no data, or what a step needs of those before it is missing or of other settings.
@@ -154,7 +157,7 @@ def run(steps: Sequence[str], data: Path, seeds: Sequence[int] = SEEDS) -> None:
 
 
 def check_networks(step: str, networks: Sequence[Network], data: Path) -> None:
-    """Whether all networks that a step needs are there, and trained on these clips with these settings.
+    """Check that a step's networks exist, with these clips and settings.
 
     Raises:
         InputError: one is not.
@@ -178,7 +181,7 @@ def check_networks(step: str, networks: Sequence[Network], data: Path) -> None:
 
 
 def settings_of(network: Network, data: Path) -> dict[str, Any]:
-    """What a network depends on beside its seed: the clips, how it is trained, and the clean one that it was."""
+    """Return the settings of a network: clips, training, clean predecessor."""
     if network.kind is None:
         return {"data": _hash(data), **common.TRAINING}
     return {"data": _hash(data), "clean": _hash(Network(network.seed).file), **common.INJECTION}
@@ -196,12 +199,15 @@ def _hash(path: Path) -> str:
 
 
 def training_jobs(networks: Sequence[Network], data: Path) -> dict[str, Job]:
-    """One a network."""
+    """Return one training job a network."""
     return {network.name: partial(trained, network, data) for network in networks}
 
 
 def trained(network: Network, data: Path) -> dict[str, Any]:
-    """Train a network and save it: a clean one from nothing, an infected one from the clean one of its seed."""
+    """Train a network, save it and return its measurements.
+
+    An infected network begins with the clean one of its seed.
+    """
     import keras
 
     from nc_tf.evaluation import accuracy, measure
@@ -228,12 +234,15 @@ def trained(network: Network, data: Path) -> dict[str, Any]:
 
 
 def scan_jobs(networks: Sequence[Network], data: Path) -> dict[str, Job]:
-    """One a network."""
+    """Return one scan job a network."""
     return {network.name: partial(detected, network, data) for network in networks}
 
 
 def detected(network: Network, data: Path) -> dict[str, Any]:
-    """One scan of the test clips, as video/3_detect_backdoor.py does it: what it says, and its seconds over all parts."""
+    """Return verdict and seconds of one scan of the test clips.
+
+    The scan is that of video/3_detect_backdoor.py; the seconds are summed over all parts.
+    """
     from nc_tf.storage.verdict_file import read_verdict
 
     facts = scanned(network.file, data, network.scan, network.seed)
@@ -245,7 +254,10 @@ def detected(network: Network, data: Path) -> dict[str, Any]:
 
 
 def mitigation_jobs(networks: Sequence[Network], data: Path) -> dict[str, Job]:
-    """Of each network unlearning; the control with the first seed alone, and NFT, the slowest by far, of its patches."""
+    """Return unlearning of each network, and the slower defences of some.
+
+    The control runs with the first seed alone; NFT, the slowest defence, runs on that seed's patches.
+    """
     first = [network for network in networks if network.seed == SEEDS[0]]
     tried = [networks, first, [network for network in first if network.kind == "patch"]]
     chosen = [(network, defence) for defence, some in zip(DEFENCES, tried, strict=True) for network in some]
@@ -253,7 +265,10 @@ def mitigation_jobs(networks: Sequence[Network], data: Path) -> dict[str, Job]:
 
 
 def defended(network: Network, defence: str, data: Path) -> dict[str, Any]:
-    """One defence of one network; the true trigger is only measured, on the clean network too, and of fine-tuning the found ones, too."""
+    """Return one defence of one network, measured with all triggers.
+
+    The true trigger is measured only, on the clean network too. Fine-tuning is measured with the found triggers too.
+    """
     from nc_tf.evaluation import measure
     from nc_tf.mitigation.repair import named_triggers
     from nc_tf.models.loading.load import load_model

@@ -12,7 +12,10 @@ Rows = dict[str, dict[str, Any]]
 
 
 def tables(results: dict[str, Any]) -> str:
-    """The tables of docs/results/video.md, of the steps that there are results of; before each, where and when it was measured."""
+    """Return the tables of docs/results/video.md, of the steps with results.
+
+    A line above each gives machine and date.
+    """
     jobs: dict[str, Rows] = {step: result["jobs"] for step, result in results.items()}
     parts = []
     if "clean" in jobs or "infect" in jobs:
@@ -29,7 +32,10 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def counts(scans: Rows) -> str:
-    """How often a scan was right, in one sentence; the intervals take every network for one of its own, which those of one seed are not."""
+    """Return the rates of right scans, in one sentence.
+
+    The intervals treat networks as independent, which those of one seed are not.
+    """
     infected, clean = [row for row in scans.values() if row["kind"]], [row for row in scans.values() if not row["kind"]]
     right = sum(row["flagged"] == [row["target"]] for row in infected)
     among = sum(row["target"] in row["flagged"] for row in infected)
@@ -49,7 +55,7 @@ def _of(hits: int, rows: list[dict[str, Any]]) -> str:
 
 
 def _smallest(row: dict[str, Any]) -> str | None:
-    """The label with the smallest trigger that works, on clips the search has not seen, too."""
+    """Return the label with the smallest trigger that works on unseen clips."""
     working = [label for label, status in row["status"].items() if status not in FAILED and _works(row["attack_success_rate"][label])]
     return min(working, key=lambda label: float(row["norms"][label]), default=None)
 
@@ -59,7 +65,7 @@ def _works(measured: float | None) -> bool:
 
 
 def _where(results: dict[str, Any], steps: tuple[str, ...]) -> str:
-    """Machine, versions, seeds and the command and date of each step."""
+    """Return machine, versions, seeds, and each step's command and date."""
     there = {step: results[step] for step in steps if step in results}
     last = list(there.values())[-1]
     machine, versions = last["machine"], last["versions"]
@@ -87,7 +93,7 @@ def _networks(networks: Rows, scans: Rows) -> str:
 
 
 def _norm(found: dict[str, Any], target: int | None) -> str:
-    """Of the planted label's trigger; of one that never worked there is none to compare."""
+    """Return the norm of the planted label's trigger, if it works."""
     if target is None:
         return ""
     return "no trigger" if found["status"][str(target)] in FAILED else f"{found['norms'][str(target)]:.1f}"
@@ -107,7 +113,7 @@ def _defences(rows: Rows) -> str:
 
 
 def _rate(measured: dict[str, Any], name: str) -> float | None:
-    """ASR of a trigger, of several the largest; None where there was none to measure with."""
+    """Return the ASR of a trigger, of several the largest, or None."""
     return max((rate for key, rate in measured["attack_success_rate"].items() if key.startswith(name)), default=None)
 
 
@@ -140,7 +146,10 @@ def _demo(rows: Rows) -> str:
 
 
 def _measured(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Clean accuracy and ASR of the found and the true trigger, before and after."""
+    """Return clean accuracy and ASRs before and after.
+
+    The ASRs are those of the found and the true trigger.
+    """
     rates = [_change(_rate(before, name), _rate(after, name)) for name in ("reversed", "true")]
     return [_change(before["clean_accuracy"], after["clean_accuracy"]), *rates]
 
