@@ -36,7 +36,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if not all(0 < value < math.inf for value in (self.scale, *self.std)):
             raise InputError(
-                f"preprocessing scale {self.scale}, std {self.std}: expected positive, finite numbers; "
+                f"preprocessing scale {self.scale}, std {self.std}: expected positive numbers, finite ones; "
                 "give the standard deviation the network was trained with"
             )
         if not all(math.isfinite(value) for value in self.mean):

@@ -112,13 +112,7 @@ class Visualizer:
         self.batch_size, self.mini_batch, self.raw_input_flag = batch_size, mini_batch, raw_input_flag
         self.preprocess = preprocessing(intensity_range)
         model = adapt_to(model, input_shape)
-        if img_color != input_shape[-1] or model.output_shape[-1] != num_classes:
-            raise InputError(
-                f"{img_color} colours, {num_classes} classes: expected those of the input shape {tuple(input_shape)} and of the model, "
-                f"{model.output_shape[-1]} classes; correct img_color or num_classes"
-            )
-        if not all(expected in (None, given) for expected, given in zip(model.input_shape, (None, *input_shape), strict=True)):
-            raise InputError(f"input shape {tuple(input_shape)}: expected {tuple(model.input_shape[1:])}, the model's; correct it")
+        _check_model(model, tuple(input_shape), img_color, num_classes)
         # Clean images come with a generator. Until then noise shows the output of the model, and whether a copy has the same.
         noise = np.random.default_rng(0).integers(0, 256, (8, *input_shape)).astype(np.uint8)
         self.network, self.inspected = FrozenNetwork(model, self.preprocess, precision, noise), False
@@ -183,6 +177,21 @@ class Visualizer:
             for part, pixels in (("mask", 255 * mask), ("fusion", mask * pattern)):
                 with whole_file(self.tmp_dir / f"tmp_{part}_step_{step}.png") as temporary:
                     keras.utils.save_img(temporary, pixels, scale=False)
+
+
+def _check_model(model: keras.Model, input_shape: tuple[int, ...], img_color: int, num_classes: int) -> None:
+    """Refuse settings that do not fit the model.
+
+    Raises:
+        InputError: colours, classes or input shape differ.
+    """
+    if img_color != input_shape[-1] or model.output_shape[-1] != num_classes:
+        raise InputError(
+            f"{img_color} colours, {num_classes} classes: expected those of the input shape {input_shape} and of the model, "
+            f"{model.output_shape[-1]} classes; correct img_color or num_classes"
+        )
+    if not all(expected in (None, given) for expected, given in zip(model.input_shape, (None, *input_shape), strict=True)):
+        raise InputError(f"input shape {input_shape}: expected {tuple(model.input_shape[1:])}, the model's; correct it")
 
 
 class _Stream:

@@ -1,4 +1,4 @@
-"""Rates against numbers worked out by hand."""
+"""Rates, compared with numbers computed by hand."""
 
 import keras
 import numpy as np

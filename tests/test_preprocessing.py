@@ -1,4 +1,4 @@
-"""The four ranges against keras.applications where it has them, and the way back."""
+"""The four ranges, compared with keras.applications where it has them, and their inverses."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ def test_grayscale(name: str) -> None:
     np.testing.assert_allclose(preprocessing(name).reverse(preprocessing(name)(gray)), gray)
 
 
-def test_every_range_knows_its_name() -> None:
+def test_every_range_has_its_name() -> None:
     assert [preprocessing(name).name for name in INTENSITY_RANGES] == list(INTENSITY_RANGES) == ["raw", "mnist", "inception", "imagenet"]
     assert preprocessing(NORMALISED) is NORMALISED
     assert NORMALISED.name == "mean [0.485, 0.456, 0.406] std [0.229, 0.224, 0.225]"

@@ -1,4 +1,4 @@
-"""The original's class: its signature, the generators it takes, what it prints, writes and returns."""
+"""The original's class: its signature, the generators it takes, its printed lines, its files and its results."""
 
 import functools
 import inspect

@@ -71,13 +71,13 @@ def _signals_raised() -> Iterator[None]:
     They would end the process without a message otherwise. A second signal ends it. Handlers of the caller stay.
     """
     in_main, handlers = current_thread() is main_thread(), {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
-    ours = {number: handler for number, handler in handlers.items() if in_main and signal.getsignal(number) == signal.SIG_DFL}
+    replaced = {number: handler for number, handler in handlers.items() if in_main and signal.getsignal(number) == signal.SIG_DFL}
     try:
-        for number, handler in ours.items():
+        for number, handler in replaced.items():
             signal.signal(number, handler)
         yield
     finally:
-        for number in ours:
+        for number in replaced:
             signal.signal(number, signal.SIG_DFL)
 
 

@@ -107,7 +107,7 @@ def prepare(folder: str | Path, *, source: str | Path | None = None, crop: bool 
         The paths of the two files.
 
     Raises:
-        InputError: a download failed, a CSV file or a picture is missing or damaged, a class is missing or out of range, or `folder`
+        InputError: a download failed; a CSV file or a picture is missing or damaged; a class is missing or out of range; or `folder`
             cannot be written to.
     """
     folder = Path(folder)

@@ -1,4 +1,4 @@
-"""How a scan is shown: a bar that moves with the rounds and ends full, and what is known when it is stopped."""
+"""The progress of a scan: a bar that follows the rounds and ends full, and the summary of a stopped scan."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -45,7 +45,7 @@ def test_the_bar_moves_with_the_rounds_of_the_labels_under_way_and_ends_full(cap
         seen.append(completed(progress))
         assert seen == sorted(set(seen))
         assert seen[-1] == pytest.approx((10 + 5) / 40 + 6 / 40)
-        progress.on_label(made_up(5, 3.0), [])  # 30 rounds, so as many are expected of the other
+        progress.on_label(made_up(5, 3.0), [])  # 30 rounds, so 30 are expected of the other
         progress.on_round(arms((6, 0)), [14], run, LOG)
         assert completed(progress) == pytest.approx(1.5)
         progress.on_round(arms((6, 0)), [99], run, LOG)
@@ -73,7 +73,7 @@ def test_a_second_scan_counts_its_own(capsys: Captured) -> None:
     assert [line[-8:] for line in printed.splitlines() if "converged" in line] == ["(1 of 2)", "(2 of 2)"] * 2
 
 
-def test_where_no_rounds_are_heard_of_the_bar_moves_with_the_legs(capsys: Captured) -> None:
+def test_without_rounds_the_bar_moves_with_the_legs(capsys: Captured) -> None:
     with ScanProgress() as progress:
         progress.on_begin(NETWORK, num_labels=1, starts=2, max_rounds=20, in_flight=64)
         progress.on_leg(reached(3, 0, 5))

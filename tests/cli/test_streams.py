@@ -1,4 +1,4 @@
-"""What a command prints never ends it: nobody to read it, no room for it, no stream at all, or letters that an encoding lacks."""
+"""Printing that never ends a command: a closed reader, a full disk, a missing stream, letters that an encoding lacks."""
 
 import io
 import os
@@ -84,7 +84,7 @@ def test_ctrl_c_while_the_command_loads_leaves_no_traceback() -> None:
         assert (ran.returncode, ran.stderr) == (code, "")
 
 
-def test_ctrl_c_is_heard_by_a_command_that_began_deaf(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_ctrl_c_stops_a_command_where_it_would_end_the_process(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     def press() -> int:
         os.kill(os.getpid(), signal.SIGINT)
         return 7

@@ -1,4 +1,4 @@
-"""Broken videos, as a user meets them: `nc-tf data ucf101` and the scripts of video/ say what docs/reference/video-scripts.md lists."""
+"""The messages of `nc-tf data ucf101` and of the scripts in video/ on broken videos, as docs/reference/video-scripts.md lists them."""
 
 import re
 import shutil
@@ -214,7 +214,7 @@ def test_a_folder_of_something_else_is_one_line(name: str, message: str, inputs:
     assert message in PAGE
 
 
-def test_step_0_wants_clips(inputs: Path, tmp_path: Path, capsys: Captured) -> None:
+def test_step_0_refuses_images(inputs: Path, tmp_path: Path, capsys: Captured) -> None:
     assert run("0_train_clean", "--data_dir", inputs / "images.npz", "--output_model_path", tmp_path / "m.keras") == 2
     message = "DATA: images (8, 8, 3) given: expected clips (T, H, W, 3); choose other data, or another model"
     assert said(capsys, inputs / "images.npz") == [f"0_train_clean.py: {message}"]

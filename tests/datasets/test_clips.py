@@ -1,4 +1,4 @@
-"""Clips (N, T, H, W, C): what is searched, stamped and unlearned for images serves them too; frames share a trigger or have their own."""
+"""Clips (N, T, H, W, C) in the search, the stamping and the unlearning of images; frames share a trigger or have their own."""
 
 import base64
 import io
@@ -299,7 +299,7 @@ def test_frozen_layers_stay_as_they_are_and_only_they() -> None:
     repaired = unlearn(model, CLIPS, LABELS, [corner_trigger()], test=(CLIPS, LABELS), ratio=0.5, frozen_layers=[first], verbose=0)
     assert digest(repaired.model.get_layer(first).get_weights()) == digest(model.get_layer(first).get_weights())
     assert digest(repaired.model.get_layer(last).get_weights()) != digest(model.get_layer(last).get_weights())
-    assert repaired.model.get_layer(first).trainable, "whoever trains it further finds it as it was"
+    assert repaired.model.get_layer(first).trainable, "it stays trainable for further training"
     assert repaired.settings["frozen_layers"] == [first]
     with pytest.raises(InputError, match="expected one with weights to be left; name fewer"):
         unlearn(model, CLIPS, LABELS, [], test=(CLIPS, LABELS), frozen_layers=[layer.name for layer in model.layers])

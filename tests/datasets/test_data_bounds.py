@@ -1,4 +1,4 @@
-"""What is read of DATA, and no more: samples, and files that would unpack to gigabytes."""
+"""Bounds of the DATA argument: random samples, and files that would unpack to gigabytes."""
 
 import io
 import os
@@ -253,7 +253,7 @@ def test_labels_and_masks_may_pack_well(tmp_path: Path) -> None:
     assert read(tmp_path / "d.npz").labels.max() == 30
     with h5py.File(tmp_path / "d.h5", "w") as file:
         file["x"], file["y"] = IMAGES, LABELS
-        file.attrs.create("layer_names", np.zeros(7000, "S8"))  # nobody reads it
+        file.attrs.create("layer_names", np.zeros(7000, "S8"))  # which is never read
     assert len(read(tmp_path / "d.h5").images) == 23
 
 

@@ -1,4 +1,4 @@
-"""The DATA argument: every layout that is read, and one message for every way to get it wrong."""
+"""The DATA argument: every layout that is read, and one message for every fault."""
 
 import io
 import tempfile
@@ -165,7 +165,7 @@ def test_pictures_are_scaled_to_the_wanted_shape(tmp_path: Path) -> None:
     assert read(tmp_path, image_shape=(8, 6, 1)).images.shape == (2, 8, 6, 1)
 
 
-def test_gray_pictures_keep_one_channel_unless_the_model_wants_three(tmp_path: Path) -> None:
+def test_gray_pictures_keep_one_channel_unless_the_model_takes_three(tmp_path: Path) -> None:
     save_pictures(tmp_path, {"a/a.png": colour(50), "b/a.png": colour(60)})
     assert read(tmp_path).images.shape == (2, 5, 4, 1)
     assert read(tmp_path, image_shape=(None, None, 3)).images.shape == (2, 5, 4, 3)
@@ -493,6 +493,6 @@ def test_an_immense_picture_is_refused_before_decoding(tmp_path: Path) -> None:
     ("image_shape", "message"),
     [((16, 8, 8, 3), "has no splits/trainlist01.txt: expected UCF-101"), ((8, 8, 4), "the model takes 4 channels")],
 )
-def test_pictures_cannot_be_what_this_model_wants(tmp_path: Path, image_shape: tuple[int, ...], message: str) -> None:
+def test_pictures_cannot_be_the_input_of_this_model(tmp_path: Path, image_shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(save_pictures(tmp_path, {"a/a.png": colour(1, 2, 3)}), image_shape=image_shape)

@@ -1,4 +1,4 @@
-"""Folders and files as people have them: which are sets, which are classes, and what is said of the rest."""
+"""Usual folders and files: which are sets, which are classes, and the account of the rest."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""From a video to a clip: which frames, at which size, and what is said of a file that gives none."""
+"""Decoding of videos to clips: their frames, their size, and the messages on unreadable files."""
 
 import builtins
 import os

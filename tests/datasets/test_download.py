@@ -1,4 +1,4 @@
-"""Downloads against a server on this machine that resumes, does not, or cuts the line: its own log is the proof."""
+"""Downloads from a local server that resumes, does not, or closes the connection; its log is the proof."""
 
 import errno
 import hashlib
@@ -209,7 +209,7 @@ def test_a_redirect_away_from_http_is_not_followed(server: Server, tmp_path: Pat
 
 
 def test_no_network_is_named(server: Server, tmp_path: Path) -> None:
-    server.http.socket.close()  # nobody listens at this port any more
+    server.http.socket.close()  # no server listens at this port any more
     with pytest.raises(InputError, match=r"could not be downloaded \(.*\): expected a network connection .* run the command again"):
         fetch(server.url, tmp_path / "file.zip", md5=MD5)
 

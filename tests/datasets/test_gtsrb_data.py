@@ -1,4 +1,4 @@
-"""GTSRB from its archives, tried on a small archive of the same layout with pictures whose pixels are known."""
+"""GTSRB from a small archive of the official layout, with pictures of known pixels."""
 
 import hashlib
 import io

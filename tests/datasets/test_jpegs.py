@@ -1,4 +1,4 @@
-"""Archives of JPEGs: read as any other data, and refused where they contradict themselves, before memory is spent."""
+"""Archives of JPEGs: read as any other data, and refused if their arrays contradict each other, before memory is allocated."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rendered clips: the same bytes for the same seed, classes that time tells apart and no single frame does."""
+"""Rendered clips: the same bytes for the same seed, and classes that differ in time alone."""
 
 import re
 from typing import Any
@@ -28,7 +28,7 @@ def film_of(label: int, count: int = 64, **options: Any) -> np.ndarray:
 
 
 def motion(clips: np.ndarray) -> np.ndarray:
-    """How far whatever moves goes right, down, round and outwards, (N, 4, T - 1): least squares about the middle of the change."""
+    """Return the motion right, down, around and outwards, (N, 4, T - 1), by least squares about the middle of the change."""
     change = np.diff(clips, axis=1)
     here = (clips[:, 1:] + clips[:, :-1]) / 2
     down, right = np.gradient(here, axis=(2, 3))

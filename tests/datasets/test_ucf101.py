@@ -1,4 +1,4 @@
-"""UCF-101: its layout, its split files, what is left out and how that is said, and a cache that is right or made again."""
+"""UCF-101: its layout, its split files, the account of clips left out, and a cache that is up to date or made again."""
 
 import io
 import json
@@ -415,7 +415,7 @@ def test_an_interrupt_leaves_nothing_half_done(moment: str, folder: Path, monkey
 # As the DATA of a command.
 
 
-def test_a_folder_is_brought_to_what_the_model_wants(folder: Path) -> None:
+def test_a_folder_is_resized_to_the_input_of_the_model(folder: Path) -> None:
     data = read(folder, image_shape=(5, 10, 14, 3))
     assert (data.images.shape, data.subset, data.class_names) == ((3, 5, 10, 14, 3), "test", ("Archery", "Bowling", "Typing"))
     assert read(folder, image_shape=(None, 10, 14, 3)).images.shape == (3, 16, 10, 14, 3)

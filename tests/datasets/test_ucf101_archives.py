@@ -1,4 +1,4 @@
-"""The archives of UCF-101: fetched once, unpacked by whatever program is there, whole or not at all; and the command around it all."""
+"""The archives of UCF-101: downloaded once, unpacked whole or not at all; and the command for them."""
 
 import hashlib
 import os

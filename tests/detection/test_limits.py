@@ -1,4 +1,4 @@
-"""What a scan says less for: images that are too few or too much alike, norms in two groups, labels that were not searched."""
+"""Reasons for an inconclusive scan: too few or too similar images, norms in two groups, labels that were not searched."""
 
 from dataclasses import replace
 from typing import Any
@@ -143,7 +143,7 @@ def test_the_best_split_is_the_one_that_leaves_the_least_variance() -> None:
 
 
 @given(st.floats(0.1, 10), st.floats(-5, 5))
-def test_the_chance_of_a_split_knows_no_scale_and_no_place(scale: float, place: float) -> None:
+def test_the_chance_of_a_split_depends_on_no_scale_and_no_place(scale: float, place: float) -> None:
     values = np.array([0.0, 0.1, 0.3, 1.0, 1.1, 1.4])
     assert split_groups(values * scale + place).chance == pytest.approx(split_groups(values).chance, abs=1e-3)
 

@@ -1,4 +1,4 @@
-"""MAD over norms: values worked out by hand, and the laws of an index."""
+"""The MAD over norms: values computed by hand, and properties of an index."""
 
 import numpy as np
 import pytest

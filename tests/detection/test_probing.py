@@ -1,4 +1,4 @@
-"""Patches that are tried one after the other: a backdoor that hides its gradient shows itself."""
+"""Opaque patches, tried one after the other: they find a backdoor without a gradient."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Does a model recognise the images it is given, and if not, what would fit?"""
+"""The accuracy of a model on the given images, and the better fits where it is low."""
 
 import keras
 import numpy as np
@@ -32,7 +32,7 @@ PARTICULAR = particular()
 
 
 class Lookup(keras.Layer):
-    """Answers the brightest of the columns that stand for classes: nothing learnt, nothing random."""
+    """A network that predicts the brightest of the columns that stand for classes; untrained, and not random."""
 
     def call(self, images: object) -> object:
         return keras.ops.mean(images, axis=(1, 3))

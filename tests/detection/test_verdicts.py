@@ -1,4 +1,4 @@
-"""What norms say: the paper's rule, the robust one, and how often each is wrong about networks without a backdoor."""
+"""The verdict over norms: the paper's rule, the robust one, and their false-positive rates."""
 
 import re
 from collections.abc import Sequence

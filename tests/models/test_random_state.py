@@ -1,4 +1,4 @@
-"""Calls of the library leave the caller's random numbers alone: what is drawn after a call is what would have been drawn without it."""
+"""The random state of the caller, which no call of the library changes."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How much memory is taken: sizes as people write them, what a network takes, and what follows for searches, answers and repairs."""
+"""The memory limit: sizes in words, the footprint of a network, and the effect on searches, predictions and repairs."""
 
 import json
 import os
@@ -210,7 +210,7 @@ def test_as_many_searches_run_together_as_fit(monkeypatch: pytest.MonkeyPatch) -
         plans.append(plan_search(most, 32, kept=0))
     assert [plan.lanes for plan in plans] == [1, 11, 32]
     assert all(plan.planned <= plan.memory for plan in plans)
-    assert plan_search(most, 5, kept=0).lanes == 5, "as many as were asked for, where they fit"
+    assert plan_search(most, 5, kept=0).lanes == 5, "the requested number, if it fits"
     allow("2GiB")
     assert plan_search(most, 32, kept=600 * MIB).lanes == 5, "images that are kept leave less"
     assert plan_search(task(batch_size=4), 32, kept=0).in_flight <= 96
@@ -276,14 +276,14 @@ def test_where_not_one_search_fits_a_sentence_says_what_would(monkeypatch: pytes
 
 
 def test_a_scan_records_its_plan_and_comes_to_the_same_in_fewer_lanes() -> None:
-    class Heard(ScanCallback):
+    class Recorder(ScanCallback):
         def on_plan(self, plan: SearchPlan) -> None:
             plans.append(plan)
 
     plans: list[SearchPlan] = []
     settings = replace(QUICK, max_rounds=3)
     results = [
-        scan(corner_network(3), IMAGES, LABELS, settings=settings, starts=1, lanes=number, precision="float32", callbacks=[Heard()])
+        scan(corner_network(3), IMAGES, LABELS, settings=settings, starts=1, lanes=number, precision="float32", callbacks=[Recorder()])
         for number in (None, 2)
     ]
     assert [result.settings["memory"] for result in results] == [plan.record for plan in plans]

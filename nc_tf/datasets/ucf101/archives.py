@@ -50,7 +50,7 @@ def obtain(folder: str | Path, source: str | Path | None = None) -> Path:
 
     Args:
         folder: folder of the downloaded archives (6.9 GB) and of the unpacked files (6.9 GB); unpacked files there are taken as they are.
-        source: in the place of a download, a folder in the layout of `splits`, which is taken as it is, or one with the two archives.
+        source: a folder in the layout of `splits`, taken as it is, or one with the two archives. None: download them.
 
     Returns:
         The folder for `ucf101.load_archive`.
