@@ -24,6 +24,7 @@ def test_these_four_are_shipped_and_no_others() -> None:
     assert sorted(path.name for path in MODELS.iterdir() if path.suffix in (".h5", ".keras")) == SHIPPED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_model_is_small_and_opens_as_a_strangers_file(name: str) -> None:
     assert (MODELS / name).stat().st_size < 3_000_000
