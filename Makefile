@@ -9,11 +9,13 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SCRIPTS := $(wildcard *.py video/*.py examples/*.py docs/_generate/*.py) benchmarks
 PYTHON ?=
+# A file a core: fixtures of a module are made once.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # What `make video-demo` draws with, and where it writes.
 SEED := 0
 VIDEO_DEMO := video_demo
 
-.PHONY: demo video-demo test lint types docs bench reproduce clean help
+.PHONY: demo video-demo quick test lint types docs bench reproduce clean help
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,8 +33,11 @@ video-demo: $(STAMP) ## the same for video clips: train, plant a backdoor, look 
 	$(BIN)/python video/4_mitigate_backdoor.py --seed $(SEED) --backdoor_model_path $(VIDEO_DEMO)/infected.keras \
 	    --output_dir $(VIDEO_DEMO)/scan --true_trigger_path $(VIDEO_DEMO)/infected_trigger.npz
 
-test: $(STAMP) ## run the tests, a file a core, and measure their coverage
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing
+quick: lint ## lint, and run the tests that are not slow: under a minute on two cores
+	$(PYTEST) -m "not slow"
+
+test: $(STAMP) ## run all tests, and measure the coverage of those that are not slow
+	$(PYTEST) --cov --cov-report=term-missing
 
 lint: $(STAMP) ## look for mistakes in the style of the code, and for imports that run upwards
 	$(BIN)/ruff check .

@@ -1,7 +1,9 @@
 """What every test gets: a quiet TensorFlow, no windows, fixed seeds, and the real data where there is any."""
 
+import fcntl
 import os
 import signal
+from collections import Counter
 
 # Before anything imports TensorFlow or matplotlib, which read these once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -10,7 +12,9 @@ os.environ["MPLBACKEND"] = "Agg"
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from warm_server import warm_server  # noqa: F401  # a fixture
 
 if TYPE_CHECKING:
     import keras
@@ -22,14 +26,19 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that ask for the fixture `realdata`, so that `-m "not realdata"` leaves out exactly those; put slow files first.
+    """Add the markers that follow from others, and order the files by their number of slow tests.
 
-    At the end of a run with a file a core a long one would keep a single core busy.
+    A test that uses the fixture `realdata` is marked `realdata`. A slow test is marked `no_cover`, because tracing makes it a third slower:
+    coverage is that of the tests which are not slow. A file with many slow tests comes first: at the end it would run on one core alone.
     """
+    slow: Counter[Path] = Counter()
     for item in items:
         if "realdata" in getattr(item, "fixturenames", ()):
             item.add_marker("realdata")
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        if item.get_closest_marker("slow"):
+            item.add_marker("no_cover")
+            slow[item.path] += 1
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +61,29 @@ def _seeds() -> None:
     keras.utils.set_random_seed(2019)
 
 
-@pytest.fixture(scope="module")
-def infected() -> "keras.Model":
-    """`planted.infected_network`, trained anew for every file, so that no file sees what another did to it."""
+@pytest.fixture(scope="session")
+def infected_weights(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+    """The weights of `planted.infected_network`, trained once for all workers of pytest-xdist."""
     from planted import infected_network
 
-    return infected_network()
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of the worker lies in that of the session
+    file = folder / "infected_weights.npz"
+    with open(folder / "infected_weights.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        if not file.exists():
+            np.savez(file, *infected_network().get_weights())
+    with np.load(file) as weights:
+        return [weights[name] for name in weights.files]
+
+
+@pytest.fixture(scope="module")
+def infected(infected_weights: list[np.ndarray]) -> "keras.Model":
+    """A compiled copy of `planted.infected_network` for every file, so that no file sees what another did to it."""
+    from quick import small_network
+
+    model = small_network()
+    model.set_weights(infected_weights)
+    model.compile("adam", "categorical_crossentropy")
+    return model

@@ -24,8 +24,6 @@ from nc_tf.results import Verdict
 from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.presets import PRESETS
 
-pytestmark = pytest.mark.slow
-
 LABELS = (0, 3, 9, 12, 17, 22, 26, 33, 38, 40)
 
 
@@ -63,12 +61,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     return Story(code, printed.getvalue(), told[0], out)
 
 
+@pytest.mark.slow
 def test_the_planted_backdoor_is_found_and_the_command_exits_with_0(story: Story) -> None:
     assert story.demo.result.verdict is Verdict.SUSPECTED
     assert story.demo.result.flagged == (demo.TARGET,)
     assert story.code == 0
 
 
+@pytest.mark.slow
 def test_the_command_tells_the_story(story: Story) -> None:
     assert re.search(r"^1\. .*\n2\. .*\nbackdoor suspected: ", story.printed, re.MULTILINE)
     assert "3. unlearning what was found" in story.printed
@@ -77,6 +77,7 @@ def test_the_command_tells_the_story(story: Story) -> None:
     assert re.search(r"^ASR, true trigger +[01]\.\d{4} +[01]\.\d{4}$", story.printed, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_everything_is_written(story: Story) -> None:
     verdict = json.loads((story.scan_folder / "verdict.json").read_text())
     assert verdict["flagged"] == [33]
@@ -88,6 +89,7 @@ def test_everything_is_written(story: Story) -> None:
         assert (story.scan_folder / name).exists(), name
 
 
+@pytest.mark.slow
 def test_the_backdoor_worked_before_and_the_saved_network_is_measured_after(story: Story) -> None:
     mitigation = json.loads((story.scan_folder / "mitigation.json").read_text())
     before, after = mitigation["before"], mitigation["after"]
@@ -101,12 +103,14 @@ def test_the_backdoor_worked_before_and_the_saved_network_is_measured_after(stor
     assert asdict(saved) == after
 
 
+@pytest.mark.slow
 def test_the_infected_network_stays_as_it_is(story: Story) -> None:
     fresh = load_model(shipped_model(demo.INFECTED))
     for before, after in zip(fresh.get_weights(), story.demo.model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_1_when_the_backdoor_was_missed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +120,7 @@ def test_the_command_exits_with_1_when_the_backdoor_was_missed(
     assert "the planted label 33 was not found" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_second_run_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch, 86, 215)
     monkeypatch.setattr(

@@ -17,8 +17,6 @@ from nc_tf.datasets import gtsrb
 from nc_tf.datasets.rendered import signs
 from nc_tf.demo import shipped_model
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line]
@@ -85,6 +83,7 @@ def flag_label_33(folder: Path) -> None:
         verdict.write_text(json.dumps({**json.loads(verdict.read_text()), "flagged": [33]}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_runs(command: str, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk)
@@ -108,6 +107,7 @@ def test_a_command_of_the_readme_runs(command: str, desk: Path, monkeypatch: pyt
             flag_label_33(desk / "scan")
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk)
     make_it_small(monkeypatch)

@@ -116,6 +116,7 @@ def test_the_original_calls_it_by_position_and_the_defaults_work() -> None:
     assert any(1.4e-3 < cost < 1.6e-3 for cost in costs)
 
 
+@pytest.mark.slow
 def test_the_planted_backdoor_is_found() -> None:
     one = visualizer(steps=100, patience=3, early_stop=False)
     pattern, mask, upsampled, logs = run(one)
@@ -126,6 +127,7 @@ def test_the_planted_backdoor_is_found() -> None:
     assert (pattern.shape, mask.shape, len(logs)) == (IMAGE_SHAPE, (8, 8), 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["linear", "cross_entropy"])
 def test_the_mask_moves(loss: str) -> None:
     """Another toolbox resets its optimiser by zeroing all its variables, the learning rate too: nothing moves there."""
@@ -144,6 +146,7 @@ def test_a_second_call_starts_afresh() -> None:
     assert_same(run(one), first)
 
 
+@pytest.mark.slow
 def test_what_is_returned() -> None:
     model = corner_network(2)
     for size, coarse in ((1, (8, 8)), (3, (3, 3))):
@@ -172,6 +175,7 @@ def test_rows_of_the_logs() -> None:
     assert logs[0][2] == pytest.approx(MASK.sum(), rel=0.2)
 
 
+@pytest.mark.slow
 def test_save_last_returns_the_last() -> None:
     changed = {"steps": 30, "init_cost": 0.1, "patience": 4, "early_stop": False}
     best, last = run(visualizer(**changed)), run(visualizer(**changed, save_last=True))
@@ -212,6 +216,7 @@ def tf_data() -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((IMAGES.astype(np.float32), LABELS)).batch(8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "gen",
     [WithNext, Data, tf_data, lambda: (images for images, _ in batches()), lambda: [images for images, _ in BATCHES], lambda: BATCHES],
@@ -240,6 +245,7 @@ def test_single_images_are_gathered_into_batches() -> None:
     assert_same(run(visualizer(batch_size=8), itertools.cycle(flat[:, None])), reference())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("range_", ["mnist", "inception", "imagenet"])
 def test_preprocessed_images_and_raw_ones_with_the_flag(range_: str) -> None:
     rng = np.random.default_rng(4)
@@ -275,6 +281,7 @@ LINE = re.compile(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verbose", "steps"), [(0, []), (1, list(range(0, 20, 2))), (2, list(range(20)))])
 def test_printed_lines(capsys: pytest.CaptureFixture[str], verbose: int, steps: list[int]) -> None:
     run(visualizer(verbose=verbose, steps=20, mini_batch=1))
@@ -283,6 +290,7 @@ def test_printed_lines(capsys: pytest.CaptureFixture[str], verbose: int, steps: 
     assert [int(match[1]) for match in found if match] == steps
 
 
+@pytest.mark.slow
 def test_intermediate_masks_are_written(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "tmp"
     _, mask, _, _ = run(visualizer(save_tmp=True, tmp_dir=folder, save_last=True, steps=2))
@@ -292,6 +300,7 @@ def test_intermediate_masks_are_written(tmp_path: Path) -> None:
     assert np.asarray(Image.open(folder / "tmp_fusion_step_1.png")).shape == IMAGE_SHAPE
 
 
+@pytest.mark.slow
 def test_nothing_is_written_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(visualizer(steps=1))
@@ -301,6 +310,7 @@ def test_nothing_is_written_unless_asked_for(tmp_path: Path, monkeypatch: pytest
 # -- bad input -------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -335,6 +345,7 @@ def test_a_start_of_another_shape_is_refused() -> None:
         run(visualizer(upsample_size=2))
 
 
+@pytest.mark.slow
 def test_logits_of_an_unusual_size_are_brought_to_a_usual_one_by_the_first_images() -> None:
     model = corner_network(2)
     *others, kernel, bias = model.get_weights()

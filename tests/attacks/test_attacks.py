@@ -78,6 +78,7 @@ def test_corners_are_four_checkerboards() -> None:
             np.testing.assert_array_equal(trigger.pattern[rows, columns, 0], [[255, 0, 255], [0, 255, 0], [255, 0, 255]])
 
 
+@pytest.mark.slow
 @given(amplitude=st.floats(1, 60), frequency=st.integers(1, 15))
 @settings(max_examples=30, deadline=None, derandomize=True)
 def test_stripes_are_a_sine_along_every_row(amplitude: float, frequency: int) -> None:
@@ -181,6 +182,7 @@ def test_batches_teach_what_is_wanted_on_carriers_alone(goal: Backdoor) -> None:
 TRAIN, TEST = corner_images(480, seed=1), corner_images(120, seed=2)
 
 
+@pytest.mark.slow
 def test_attack_success_and_robust_accuracy_are_measured_on_the_victims() -> None:
     model, goals = small_network(), {"all": AllToAll(SQUARE, 6), "some": SourceSpecific(SQUARE, (0, 5))}
     measurements = inject(model, TRAIN, TEST, goals["all"], rate=0.4, epochs=8, learning_rate=5e-3, verbose=0)
@@ -192,6 +194,7 @@ def test_attack_success_and_robust_accuracy_are_measured_on_the_victims() -> Non
     assert measured.attack_success_rate["some"] < 0.05
 
 
+@pytest.mark.slow
 def test_covers_are_taught_and_not_measured() -> None:
     (measured,) = inject(small_network(), TRAIN, TEST, [SQUARE, Cover(patch(IMAGE_SHAPE, 0, size=2))], epochs=1, verbose=0)
     assert list(measured.attack_success_rate) == ["true"]
@@ -199,6 +202,7 @@ def test_covers_are_taught_and_not_measured() -> None:
         inject(small_network(), TRAIN, TEST, Cover(SQUARE), epochs=1, verbose=0)
 
 
+@pytest.mark.slow
 def test_a_source_specific_backdoor_leaves_other_classes_alone() -> None:
     model, goal = small_network(), SourceSpecific(SQUARE, (0, 1))
     last = inject(model, TRAIN, TEST, goal, rate=0.4, epochs=10, learning_rate=5e-3, verbose=0)[-1]

@@ -70,6 +70,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "clips.npz"
 
 
+@pytest.mark.slow
 def test_the_steps_train_scan_and_mend_and_are_not_done_twice(
     video: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -245,6 +246,7 @@ def test_a_planted_label_that_no_trigger_reached_has_no_norm(module: Callable[[s
     assert module("benchmarks.video.tables")._norm(scan_row(1, [], 1, failed=1), 1) == "no trigger"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_torch", [True, False])
 def test_contenders_take_turns(module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, with_torch: bool) -> None:
     speed = module("benchmarks.video.speed")
@@ -273,6 +275,7 @@ def test_the_preset_begins_as_the_torch_loop_does(module: Callable[[str], Module
     assert settings.learning_rate == module("benchmarks.harness.work").LEARNING_RATE
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own(
     module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

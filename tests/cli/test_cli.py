@@ -39,8 +39,6 @@ from nc_tf.scanning import presets
 from nc_tf.storage.folder_lock import locked
 from nc_tf.storage.trigger_file import load_trigger
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).resolve().parents[2]
 # The paper's rule, because six labels are too few for the other.
 QUICKLY = ["--preset", "paper", "--loss", "cross_entropy", "--threshold", "0.95"]
@@ -149,6 +147,7 @@ def test_a_wrong_command_line_is_one_line_and_exits_with_2(command: list[str], m
 # Scan
 
 
+@pytest.mark.slow
 def test_a_backdoor_exits_with_1(files: Path, tmp_path: Path, capsys: Captured) -> None:
     assert scan(files, tmp_path) == 1
     printed = capsys.readouterr().out
@@ -171,6 +170,7 @@ def test_a_backdoor_exits_with_1(files: Path, tmp_path: Path, capsys: Captured) 
     assert {"verdict.json", "log.txt", "triggers/label_3.npz", "model_visualize_mask_label_3.png"} <= names
 
 
+@pytest.mark.slow
 def test_no_outlier_exits_with_0(files: Path, tmp_path: Path, capsys: Captured) -> None:
     assert scan(files, tmp_path, "clean") == 0
     assert verdict(tmp_path)["verdict"] == "no outlier"
@@ -179,6 +179,7 @@ def test_no_outlier_exits_with_0(files: Path, tmp_path: Path, capsys: Captured) 
     assert "clean" not in printed.replace("clean.keras", "")
 
 
+@pytest.mark.slow
 def test_too_few_working_labels_exit_with_3(files: Path, tmp_path: Path, capsys: Captured) -> None:
     assert scan(files, tmp_path, "lame") == 3
     assert verdict(tmp_path)["verdict"] == "inconclusive"
@@ -187,6 +188,7 @@ def test_too_few_working_labels_exit_with_3(files: Path, tmp_path: Path, capsys:
     assert "median nan" not in printed
 
 
+@pytest.mark.slow
 def test_the_options_reach_the_search(files: Path, tmp_path: Path) -> None:
     options = ["--labels", "3,1", "--starts", "2", "--seed", "5", "--images", "60", "--learning-rate", "0.2", "--upsample", "2"]
     options += ["--init-cost", "0.02", "--cost-multiplier", "1.7", "--patience", "3"]
@@ -202,6 +204,7 @@ def test_the_options_reach_the_search(files: Path, tmp_path: Path) -> None:
     assert (settings["batch_size"], settings["batches_per_round"], settings["preset"]) == (16, 4, "custom")
 
 
+@pytest.mark.slow
 def test_trials_search_the_training_images_and_keep_what_moves_most_test_images(files: Path, tmp_path: Path) -> None:
     """Three trials a label, the success rate on the whole test set, the best trial by it, and a log with every label."""
     assert scan(files, tmp_path, "infected", "--trials", "3") == 1
@@ -225,16 +228,19 @@ def test_trials_search_the_training_images_and_keep_what_moves_most_test_images(
     assert scan(files, tmp_path, "infected", "--starts", "3") == 2
 
 
+@pytest.mark.slow
 def test_labels_all_means_all(files: Path, tmp_path: Path) -> None:
     scan(files, tmp_path, "infected", "--labels", "all", "--rounds", "1")
     assert len(verdict(tmp_path)["labels"]) == 6
 
 
+@pytest.mark.slow
 def test_mean_and_std_say_what_the_model_wants(files: Path, tmp_path: Path) -> None:
     scan(files, tmp_path, "infected", "--mean", "0.5", "--std", "0.25,0.25,0.5", "--labels", "1", "--rounds", "1")
     assert verdict(tmp_path)["settings"]["intensity_range"] == "mean [0.5] std [0.25, 0.25, 0.5]"
 
 
+@pytest.mark.slow
 def test_class_names_come_from_a_file(files: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("a\nb\nc\nstop\ne\nf\n")
@@ -251,6 +257,7 @@ def picture_folder(path: Path, names: Sequence[str]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_class_names_come_from_a_folder_and_what_is_left_out_is_said(files: Path, tmp_path: Path, capsys: Captured) -> None:
     data = picture_folder(tmp_path / "data", ["a", "b", "c", "d", "e", "f"])
     (data / "b" / "notes.txt").touch()
@@ -260,6 +267,7 @@ def test_class_names_come_from_a_folder_and_what_is_left_out_is_said(files: Path
     assert [row["name"] for row in verdict(tmp_path / "out")["labels"]] == list("abcdef")
 
 
+@pytest.mark.slow
 def test_a_folder_with_fewer_classes_than_the_model_gives_no_names(files: Path, tmp_path: Path) -> None:
     data = picture_folder(tmp_path / "data", ["a", "b", "c", "d"])
     assert main(["scan", str(files / "infected.keras"), str(data), "--out", str(tmp_path / "out"), *QUICKLY, "--rounds", "1"]) == 3
@@ -286,6 +294,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(ScanFolder, "on_label", on_label)
 
 
+@pytest.mark.slow
 def test_a_stopped_scan_goes_on_where_it_was(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     with monkeypatch.context() as patched:
         stop_after(patched, 2)
@@ -313,6 +322,7 @@ def test_a_stopped_scan_goes_on_where_it_was(files: Path, tmp_path: Path, monkey
     np.testing.assert_allclose(stopped_norms, whole_norms, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_other_settings_need_fresh(files: Path, tmp_path: Path, capsys: Captured) -> None:
     scan(files, tmp_path, "infected", "--labels", "0", "--rounds", "1")
     capsys.readouterr()
@@ -322,6 +332,7 @@ def test_other_settings_need_fresh(files: Path, tmp_path: Path, capsys: Captured
     assert [row["label"] for row in verdict(tmp_path)["labels"]] == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [["--starts", "2"], ["--upsample", "2"], ["--images", "100"], ["--mean", "0", "--std", "1"], ["--loss", "linear"]]
 )
@@ -339,6 +350,7 @@ def test_a_second_scan_into_one_folder_is_refused(files: Path, tmp_path: Path, c
     assert [path.name for path in tmp_path.rglob("*")] == []
 
 
+@pytest.mark.slow
 def test_more_labels_are_the_same_scan(files: Path, tmp_path: Path) -> None:
     scan(files, tmp_path, "infected", "--labels", "0", "--rounds", "1")
     before = (tmp_path / "triggers" / "label_0.npz").stat().st_mtime_ns
@@ -347,6 +359,7 @@ def test_more_labels_are_the_same_scan(files: Path, tmp_path: Path) -> None:
     assert [row["label"] for row in verdict(tmp_path)["labels"]] == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_refused_attempt_does_not_bind_the_next(files: Path, tmp_path: Path) -> None:
     assert scan(files, tmp_path, "infected", "--upsample", "0") == 2
     assert scan(files, tmp_path, "infected", "--starts", "1", "--labels", "0", "--rounds", "1") == 3
@@ -355,6 +368,7 @@ def test_a_refused_attempt_does_not_bind_the_next(files: Path, tmp_path: Path) -
 # Bad input
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -434,6 +448,7 @@ def test_an_unforeseen_failure_exits_with_2_not_with_1(
         scan(files, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -489,6 +504,7 @@ def test_inject_writes_a_network_with_a_backdoor_and_its_trigger(injected: Path)
     np.testing.assert_array_equal(trigger.pattern, TRUE.pattern)
 
 
+@pytest.mark.slow
 def test_inject_prints_a_line_an_epoch_and_with_rate_0_writes_no_trigger(files: Path, tmp_path: Path, capsys: Captured) -> None:
     out = tmp_path / "clean.h5"
     command = ["inject", str(files / "data.npz"), "--out", str(out), "--poison-rate", "0", "--epochs", "2", "--architecture", "signs"]
@@ -504,6 +520,7 @@ def inject(files: Path, out: Path, *more: str) -> int:
     return main(["inject", str(files / "data.npz"), "--out", str(out), *training, *more])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*POISON_TYPES, "benign"])
 def test_inject_plants_what_is_published_by_name(files: Path, tmp_path: Path, name: str) -> None:
     assert inject(files, tmp_path / "m.keras", "--poison-type", name) == 0
@@ -519,6 +536,7 @@ def test_the_architectures_are_those_of_the_package() -> None:
     assert set(ARCHITECTURES) == set(NETWORKS)
 
 
+@pytest.mark.slow
 def test_inject_plants_other_goals(files: Path, tmp_path: Path) -> None:
     assert inject(files, tmp_path / "all.keras", "--target-type", "all2all") == 0
     assert list(load_backdoor(tmp_path / "all_trigger.npz").wanted(np.arange(6))) == [1, 2, 3, 4, 5, 0]
@@ -526,6 +544,7 @@ def test_inject_plants_other_goals(files: Path, tmp_path: Path) -> None:
     assert list(load_backdoor(tmp_path / "some_trigger.npz").wanted(np.arange(6))) == [2, 1, 2, 3, 4, 2]
 
 
+@pytest.mark.slow
 def test_inject_keeps_images_for_a_defence(files: Path, tmp_path: Path) -> None:
     assert inject(files, tmp_path / "m.keras", "--val-frac", "0.25") == 0
     with np.load(files / "data.npz") as data, np.load(tmp_path / "m_clean.npz") as kept:
@@ -563,6 +582,7 @@ def unlearn(files: Path, injected: Path, scan_dir: Path, out: Path, *more: str) 
     return main([*command, "--fraction", "1", "--epochs", "3", "--learning-rate", "0.003", *more])
 
 
+@pytest.mark.slow
 def test_unlearn_takes_the_backdoor_out(files: Path, injected: Path, tmp_path: Path, capsys: Captured) -> None:
     before = digest(load_model(injected).get_weights())
     folder, out = finished_scan(tmp_path / "scan", [2]), tmp_path / "repaired.keras"
@@ -585,6 +605,7 @@ def test_unlearn_refuses_a_scan_without_flags(files: Path, injected: Path, tmp_p
     assert "flags no label: expected a scan that suspects a backdoor" in one_line(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -666,6 +687,7 @@ def test_data_gtsrb_from_an_empty_folder_is_refused(tmp_path: Path, capsys: Capt
     assert "expected" in one_line(capsys)
 
 
+@pytest.mark.slow
 def test_a_real_scan_is_not_the_demos_to_wipe(files: Path, tmp_path: Path, capsys: Captured) -> None:
     scan(files, tmp_path, "infected", "--labels", "1", "--rounds", "1")
     capsys.readouterr()
@@ -674,6 +696,7 @@ def test_a_real_scan_is_not_the_demos_to_wipe(files: Path, tmp_path: Path, capsy
     assert (tmp_path / "triggers" / "label_1.npz").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [["--labels", "99"], ["--tensorboard", "data.npz"]])
 def test_what_is_refused_deletes_nothing(files: Path, tmp_path: Path, wrong: list[str], capsys: Captured) -> None:
     scan(files, tmp_path, "infected", "--labels", "1,2", "--rounds", "1")
@@ -685,6 +708,7 @@ def test_what_is_refused_deletes_nothing(files: Path, tmp_path: Path, wrong: lis
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_fresh_leaves_nothing_of_the_scan_before(files: Path, tmp_path: Path) -> None:
     scan(files, tmp_path, "infected", "--labels", "1,2", "--rounds", "1")
     scan(files, tmp_path, "infected", "--labels", "3", "--rounds", "1", "--fresh")
@@ -693,6 +717,7 @@ def test_fresh_leaves_nothing_of_the_scan_before(files: Path, tmp_path: Path) ->
     assert pictures == [f"model_visualize_{part}_label_3.png" for part in ("fusion", "mask", "pattern")]
 
 
+@pytest.mark.slow
 def test_a_default_spelled_out_is_no_other_scan(files: Path, tmp_path: Path) -> None:
     scan(files, tmp_path, "infected", "--labels", "1", "--rounds", "1")
     assert scan(files, tmp_path, "infected", "--labels", "1,2", "--rounds", "1", "--starts", "1") == 3

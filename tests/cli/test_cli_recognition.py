@@ -42,6 +42,7 @@ def test_labels_of_another_numbering_are_inconclusive_with_what_would_fit(folder
     assert "<dt>Accuracy</dt><dd>0.00%</dd>" in page
 
 
+@pytest.mark.slow
 def test_labels_counted_from_1_are_understood_and_said(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     scan(folder, "from_1.npz", tmp_path)
     assert "labels 1 to 6 are counted from 1, the model's classes from 0: 1 was subtracted" in capsys.readouterr().err

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +14,7 @@ from keras import layers
 from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images, corner_trigger
 from planted import TRAIN, TRUE, plant
 from quick import digest, eight_classes
+from warm_server import WarmServer
 
 from nc_tf.attacks.backdoor_file import save_backdoor
 from nc_tf.evaluation import measure
@@ -86,22 +85,22 @@ def figures(measured: dict[str, Any]) -> Figures:
     return dict(zip(("clean accuracy", "ASR", "robust accuracy"), (f"{rate:.4f}" for rate in rates), strict=True))
 
 
+pytestmark = pytest.mark.slow
 RAW = ("--intensity-range", "raw")  # some of these networks are so poor that another range happens to suit them better
 
 
 @pytest.fixture(scope="module")
-def fresh(repaired: tuple[Path, dict[str, Done]]) -> dict[str, Figures]:
-    """What `nc-tf evaluate` prints of each saved model; one process for all, because it takes seconds to start."""
+def fresh(repaired: tuple[Path, dict[str, Done]], warm_server: WarmServer) -> dict[str, Figures]:
+    """What `nc-tf evaluate` prints of each saved model, in one process."""
     folder, done = repaired
     commands = {}
     for name in done:
         which = "eight" if name == "goodnet" else "six"
         commands[name] = ["evaluate", f"{name}/model.keras", f"{which}.npz", "--trigger", f"trigger_{which}.npz", *RAW]
-    start = "import json, sys; from nc_tf.cli.main import main; sys.exit(max(main(command) for command in json.loads(sys.argv[1])))"
-    command = [sys.executable, "-c", start, json.dumps(list(commands.values()))]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    printed = re.findall(r"^(clean accuracy|ASR|robust accuracy).*? {2,}([01]\.\d{4})", ran.stdout, re.MULTILINE)
+    start = "import sys; from nc_tf.cli.main import main; sys.exit(max(main(command) for command in {!r}))"
+    ran = warm_server.start(start.format(list(commands.values())), folder)
+    assert ran.wait() == 0, ran.err.read_text()
+    printed = re.findall(r"^(clean accuracy|ASR|robust accuracy).*? {2,}([01]\.\d{4})", ran.out.read_text(), re.MULTILINE)
     return {name: dict(printed[3 * number : 3 * number + 3]) for number, name in enumerate(commands)}
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from networks import IMAGE_SHAPE, corner_images
-from planted import TEST, TRAIN, TRUE, finished_scan, infected_network
+from planted import TEST, TRAIN, TRUE, finished_scan
 from quick import eight_classes, published, small_network
 
 from nc_tf.attacks.backdoor_file import save_backdoor
@@ -30,10 +30,10 @@ Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, infected: keras.Model) -> Path:
     """Make a folder with model, data, two triggers, `scan`, which flags label 2, and scans for wrong uses."""
     folder = tmp_path_factory.mktemp("repairing")
-    save_model(infected_network(), folder / "infected.keras")
+    save_model(infected, folder / "infected.keras")
     np.savez(folder / "data.npz", x_train=TRAIN[0], y_train=TRAIN[1], x_test=TEST[0], y_test=TEST[1])
     save_backdoor(folder / "true.npz", TRUE)
     save_backdoor(folder / "next.npz", AllToAll(TRUE, 6))
@@ -56,6 +56,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", METHODS)
 def test_the_table_and_the_json_are_of_the_file_that_was_written(folder: Path, tmp_path: Path, command: str, capsys: Captured) -> None:
     out = tmp_path / "repaired.keras"
@@ -74,12 +75,14 @@ def test_the_table_and_the_json_are_of_the_file_that_was_written(folder: Path, t
     assert f"written: {out}, and mitigation.json beside it" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["unlearn", "prune", "filter"])
 def test_trigger_files_do_as_well(folder: Path, tmp_path: Path, command: str) -> None:
     assert run(folder, command, tmp_path / "m.keras", "--trigger", str(folder / "true.npz")) == 0
     assert list(json.loads((tmp_path / "mitigation.json").read_text())["before"]["attack_success_rate"]) == ["reversed"]
 
 
+@pytest.mark.slow
 def test_nft_needs_no_trigger(folder: Path, tmp_path: Path) -> None:
     assert run(folder, "nft", tmp_path / "m.keras", *METHODS["nft"]) == 0
     assert json.loads((tmp_path / "mitigation.json").read_text())["after"]["attack_success_rate"] == {}
@@ -136,6 +139,7 @@ def test_the_scan_of_this_model_is_taken(folder: Path, tmp_path: Path) -> None:
     assert run(folder, "prune", tmp_path / "m.keras", "--scan", str(folder / "named")) == 0
 
 
+@pytest.mark.slow
 def test_a_table_that_means_nothing_comes_with_a_doubt(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     save_trigger(tmp_path / "pale.npz", Trigger(2, 0.01 * TRUE.mask, TRUE.pattern))
     triggers = ["--trigger", str(folder / "true.npz"), str(tmp_path / "pale.npz")]
@@ -189,6 +193,7 @@ EIGHT = corner_images(640, seed=1, num_classes=8)
 QUICKLY: dict[str, Any] = {"fraction": 1.0, "ratio": 0.5, "epochs": 3, "learning_rate": 5e-3, "verbose": 0}
 
 
+@pytest.mark.slow
 def test_rounds_end_when_a_scan_finds_nothing() -> None:
     model = eight_classes(5)
     repaired = unlearn_in_rounds(model, *EIGHT, test=EIGHT, **QUICKLY)
@@ -232,6 +237,7 @@ def test_every_round_teaches_all_that_was_found(monkeypatch: pytest.MonkeyPatch)
     assert (taught, scans) == ([[4]], [1])
 
 
+@pytest.mark.slow
 def test_rounds_without_anything_found_are_refused() -> None:
     with pytest.raises(InputError, match="the scan flags no label: expected a backdoor to unlearn; nothing was done"):
         unlearn_in_rounds(eight_classes(), *EIGHT, test=EIGHT, **QUICKLY)
@@ -239,6 +245,7 @@ def test_rounds_without_anything_found_are_refused() -> None:
         unlearn_in_rounds(eight_classes(), *EIGHT, test=EIGHT, rounds=0)
 
 
+@pytest.mark.slow
 def test_unlearn_prints_each_rounds_scan(tmp_path: Path, capsys: Captured) -> None:
     save_model(eight_classes(5), tmp_path / "infected.keras")
     images, labels = EIGHT

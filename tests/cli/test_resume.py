@@ -5,12 +5,9 @@ import importlib
 import json
 import os
 import resource
-import select
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +17,7 @@ import numpy as np
 import pytest
 from networks import corner_images
 from quick import eight_classes
+from warm_server import WarmServer
 
 from nc_tf.cli import guard
 from nc_tf.cli.guard import guarded, interruptible
@@ -33,8 +31,6 @@ from nc_tf.scan_folder.state_files import load_progress, save_progress
 from nc_tf.scanning import presets
 from nc_tf.scanning.halving import Cut
 from nc_tf.scanning.state import ScanState
-
-pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 LABEL = 3
@@ -78,78 +74,6 @@ def legs_run(monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
 
 # Killed
 
-# Serves scans from a process that has loaded TensorFlow and not yet started it, so that each begins in a moment. To fork is safe there
-# because it has one thread; only NumPy's OpenBLAS would have started others.
-SERVER = """
-import json, os, sys
-sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
-os.dup2(2, 1)
-import keras, tensorflow
-import nc_tf.cli.main, nc_tf.cli.progress, nc_tf.datasets.read, nc_tf.models.loading.load, nc_tf.scan_folder.folder, nc_tf.scanning.scan
-print(len(os.listdir("/proc/self/task")))
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        sys.stdout = sys.stderr
-        os._exit(nc_tf.cli.main.main(json.loads(line)))
-    print(child)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
-
-class Scans:
-    """Starts scans in processes of their own."""
-
-    def __init__(self, log: Path) -> None:
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        with open(log, "w") as stderr:
-            # Without a buffer, because what lies in one `select` does not see.
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVER], 0, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
-            )
-        assert self.answer() == 1, "a process with several threads must not fork"
-
-    def answer(self) -> int:
-        assert self.process.stdout is not None
-        return int(self.process.stdout.readline())
-
-    def start(self, argv: Sequence[str]) -> "Served":
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(argv).encode() + b"\n")
-        return Served(self, self.answer())
-
-
-class Served:
-    """One of them, with what is needed of `subprocess.Popen`."""
-
-    def __init__(self, scans: Scans, pid: int) -> None:
-        self.scans, self.pid = scans, pid
-        self.code: int | None = None
-
-    def poll(self) -> int | None:
-        assert self.scans.process.stdout is not None
-        if self.code is None and select.select([self.scans.process.stdout], [], [], 0)[0]:
-            self.code = self.scans.answer()
-        return self.code
-
-    def kill(self) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self) -> int:
-        if self.code is None:
-            self.code = self.scans.answer()
-        return self.code
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scans]:
-    if not Path("/proc/self/task").exists():
-        pytest.skip("needs Linux: forks a process that has loaded TensorFlow, and counts its threads")
-    served = Scans(tmp_path_factory.mktemp("served") / "stderr")
-    yield served
-    served.process.communicate()  # the end of its input is the end of its loop
-
 
 @pytest.fixture
 def kills(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -158,15 +82,16 @@ def kills(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("benchmarks.scan.kills")
 
 
+@pytest.mark.slow
 def test_a_scan_killed_at_random_moments_comes_to_the_same_verdict(
-    files: Path, tmp_path: Path, scans: Scans, kills: ModuleType, monkeypatch: pytest.MonkeyPatch
+    files: Path, tmp_path: Path, warm_server: WarmServer, kills: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(5)
-    code, written = kills.leave_alone(lambda: scans.start(command(files, tmp_path / "whole")), tmp_path / "whole")
+    code, written = kills.leave_alone(lambda: warm_server.command(command(files, tmp_path / "whole")), tmp_path / "whole")
     assert code == 1
     points = [int(point) for point in rng.choice(np.arange(1, written * 4 // 5), 5, replace=False)]
     out = tmp_path / "killed"
-    outcome = kills.kill_at(lambda: scans.start(command(files, out)), out, points, rng, jitter=0.05)
+    outcome = kills.kill_at(lambda: warm_server.command(command(files, out)), out, points, rng, jitter=0.05)
     assert len(outcome["kills"]) >= 4, f"killed {outcome['kills']}: nearly every kill must hit, or this proves nothing"
     assert len({part["files_written"] for part in outcome["kills"]}) > 2
     assert outcome["exit_code"] == 1
@@ -227,6 +152,7 @@ def four_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(presets.PRESETS, "robust", replace(robust, starts=4, cuts=(Cut(5, 2), Cut(9, 1))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "number", "after"), [("on_leg", 3, True), ("on_leg", 10, True), ("on_label", 2, False)])
 @pytest.mark.usefixtures("four_starts")
 def test_nothing_that_was_saved_is_run_again(
@@ -245,6 +171,7 @@ def test_nothing_that_was_saved_is_run_again(
     assert not list(tmp_path.glob("state/arm_*"))
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_cleared_when_the_scan_goes_on(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     die_in_a_scan(monkeypatch, command(files, tmp_path, *SHORT), "on_label", 1)
     # As if killed between the saving of that label and the forgetting of its arms, and while writing each kind of file.
@@ -259,6 +186,7 @@ def test_what_a_killed_process_left_is_cleared_when_the_scan_goes_on(files: Path
     assert not list(tmp_path.glob("state/arm_*"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("four_starts")
 def test_the_seconds_are_those_of_all_parts(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
@@ -316,26 +244,30 @@ main = script.main
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["nc-tf scan", "gtsrb_visualize_example.py"])
-def test_ctrl_c_ends_a_scan_within_two_seconds_though_tensorflow_is_busy(files: Path, tmp_path: Path, which: str) -> None:
+def test_ctrl_c_ends_a_scan_within_two_seconds_though_tensorflow_is_busy(
+    files: Path, tmp_path: Path, warm_server: WarmServer, which: str
+) -> None:
     classic = which.endswith(".py")
     argv = ["--data", str(files / "data.npz"), "--model", str(files / "model.keras"), "--results", str(tmp_path)]
     argv = argv if classic else command(files, tmp_path, "--rounds", "12")
-    program = [sys.executable, "-c", f"{BUSY}{CLASSIC if classic else NC_TF}sys.exit(main({argv!r}))"]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            while (line := process.stdout.readline()) != "busy\n":
-                assert line, "it ended before TensorFlow was busy"
-            time.sleep(0.3)
-            pressed = time.perf_counter()
-            process.send_signal(signal.SIGINT)
-            rest, error = process.communicate(timeout=20)
-            seconds = time.perf_counter() - pressed
-        finally:
-            process.kill()
-    assert process.returncode == 130
+    process = warm_server.start(f"{BUSY}{CLASSIC if classic else NC_TF}sys.exit(main({argv!r}))")
+    try:
+        while "busy" not in process.out.read_text().splitlines():
+            assert process.poll() is None, "it ended before TensorFlow was busy"
+            time.sleep(0.05)
+        time.sleep(0.3)
+        pressed = time.perf_counter()
+        process.send(signal.SIGINT)
+        while process.poll() is None and time.perf_counter() - pressed < 20:
+            time.sleep(0.01)
+        seconds = time.perf_counter() - pressed
+    finally:
+        process.kill()
+    assert process.wait() == 130
     assert seconds < 2.0
+    rest, error = process.out.read_text(), process.err.read_text()
     assert "TensorFlow was not interrupted" not in rest
     assert "Traceback" not in error
     *_, so_far, how_to_go_on = error.splitlines()
@@ -440,6 +372,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, name: str, error: int) -> None:
     monkeypatch.setattr(os, "replace", replacing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "error"),
     [
@@ -473,6 +406,7 @@ def test_a_file_that_cannot_be_written_is_one_line_and_the_scan_goes_on_from_wha
     assert not list(tmp_path.glob("state/arm_*"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_a_file_is_written_leaves_no_half_of_it(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, kills: ModuleType
 ) -> None:
@@ -506,6 +440,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_the_search(
     assert "could not be written (Permission denied)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_starting_over_where_nothing_may_be_deleted_is_refused(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

@@ -30,6 +30,7 @@ sys.exit(guarded("nc-tf", work))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "redirect",
     ["| true", "> /dev/full", ">&-", "2>&-", "2> /dev/full", "<&- >&- 2>&-", "> /dev/full 2>&1", "> FILE"],

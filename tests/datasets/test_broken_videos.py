@@ -108,6 +108,7 @@ BROKEN: list[tuple[str, Callable[[Path], object], int, list[str]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "code", "expected"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN])
 @pytest.mark.parametrize("by", ["nc-tf", "2_inject_backdoor.py"])
 def test_what_is_broken_is_said_and_the_rest_is_used(
@@ -126,6 +127,7 @@ def test_what_is_broken_is_said_and_the_rest_is_used(
         assert line in PAGE
 
 
+@pytest.mark.slow
 def test_one_clip_a_class_is_enough_and_what_it_is_too_few_for_is_said(tmp_path: Path, capsys: Captured) -> None:
     folder = write_ucf101(tmp_path / "ucf", {"Archery": 1, "Bowling": 1, "Typing": 1}, {"Archery": 1, "Bowling": 1, "Typing": 1})
     assert main(["data", "ucf101", "--from", str(folder), "--frames", "3", "--size", "8", "--out", str(tmp_path)]) == 0
@@ -184,6 +186,7 @@ MIXED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "model", "more", "message"), MIXED)
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_what_is_no_clip_is_one_line(

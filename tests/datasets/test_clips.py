@@ -74,6 +74,7 @@ def test_a_preset_may_have_settings_of_its_own_for_clips(
     assert PRESETS[preset].lanes_for(settings, frames) == lanes, "no more frames at once than of images"
 
 
+@pytest.mark.slow
 def test_the_command_searches_clips_as_clips_and_options_overrule_it(tmp_path: Path) -> None:
     save_model(clip_network(2), tmp_path / "model.keras")
     np.savez(tmp_path / "clips.npz", x=CLIPS, y=LABELS)
@@ -91,6 +92,7 @@ def test_the_command_searches_clips_as_clips_and_options_overrule_it(tmp_path: P
     assert (default.settings["preset"], default.settings["batch_size"], default.settings["exclude_target"]) == ("robust", 2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_frame", [False, True])
 def test_the_planted_label_is_flagged_and_its_norm_is_the_one_on_paper(per_frame: bool) -> None:
     result = clip_scan(2, per_frame=per_frame)
@@ -104,11 +106,13 @@ def test_the_planted_label_is_flagged_and_its_norm_is_the_one_on_paper(per_frame
     assert result.settings.get("per_frame", False) is per_frame
 
 
+@pytest.mark.slow
 def test_no_norm_stands_out_where_nothing_is_planted() -> None:
     result = clip_scan(None)
     assert min(entry.trigger.l1_norm for entry in result.labels) > 0.8 * result.median
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lanes", "expected"), [(None, 8 * 32 // (16 * FRAMES)), (2, 2)])
 def test_clips_take_no_more_memory_than_images(lanes: int | None, expected: int) -> None:
     record = Record()
@@ -192,6 +196,7 @@ def test_what_is_no_clip_has_no_frames(shape: tuple[int, ...], per_frame: bool, 
         TriggerSpace(shape, per_frame=per_frame)
 
 
+@pytest.mark.slow
 def test_a_backdoor_in_clips_is_planted_and_unlearned() -> None:
     model, trigger = clip_network(None), patch(IMAGE_SHAPE, 1, size=2, margin=0)
     train, test = corner_clips(240, seed=1), corner_clips(120, seed=2)
@@ -205,6 +210,7 @@ def test_a_backdoor_in_clips_is_planted_and_unlearned() -> None:
     assert digest(model.get_weights()) == before
 
 
+@pytest.mark.slow
 def test_clips_from_a_dataset_are_stamped_and_unlearned() -> None:
     batches = tf.data.Dataset.from_tensor_slices((CLIPS, LABELS)).batch(16)
     stamped = stamped_batches(batches, None, [corner_trigger()], rate=1.0, relabel=False, batch_size=16, seed=0, preprocess=Preprocessing())
@@ -226,6 +232,7 @@ def pages(tmp_path: Path, per_frame: bool) -> str:
     return write_report(tmp_path).read_text()
 
 
+@pytest.mark.slow
 def test_a_scan_of_clips_calls_them_clips() -> None:
     assert clip_scan(2).unit is Unit.CLIP
     refused: list[tuple[int, dict[str, Any], str]] = [
@@ -250,6 +257,7 @@ def test_what_a_command_says_of_clips_calls_them_clips(tmp_path: Path, capsys: p
         assert "10% of the test clips" in doubt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_frame", [False, True])
 def test_a_report_plays_stamped_clips_and_shows_them_as_film_strips(tmp_path: Path, per_frame: bool) -> None:
     page = pages(tmp_path, per_frame)
@@ -266,6 +274,7 @@ def test_a_report_plays_stamped_clips_and_shows_them_as_film_strips(tmp_path: Pa
         assert mask.size == ((28, 8) if per_frame else (8, 8))
 
 
+@pytest.mark.slow
 def test_a_gallery_draws_clips_as_film_strips() -> None:
     figure = trigger_gallery(clip_scan(2), CLIPS, LABELS)
     shapes = {np.asarray(image.get_array()).shape for axes in figure.axes for image in axes.images}
@@ -281,6 +290,7 @@ def test_a_film_strip_has_the_first_and_the_last_frame() -> None:
     assert drawable(clip[..., :1]).shape == (2, 38)
 
 
+@pytest.mark.slow
 def test_nft_weighs_the_channels_of_what_looks_at_every_frame() -> None:
     keras.utils.set_random_seed(0)
     frame = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Conv2D(4, 3), layers.BatchNormalization(name="inside"), layers.Flatten()])
@@ -293,6 +303,7 @@ def test_nft_weighs_the_channels_of_what_looks_at_every_frame() -> None:
     assert digest(purified.model.layers[-1].get_weights()) == digest(clip.layers[-1].get_weights())
 
 
+@pytest.mark.slow
 def test_frozen_layers_stay_as_they_are_and_only_they() -> None:
     model = clip_network(0)
     first, last = model.layers[3].name, model.layers[5].name
@@ -307,6 +318,7 @@ def test_frozen_layers_stay_as_they_are_and_only_they() -> None:
         unlearn(model, CLIPS, LABELS, [], test=(CLIPS, LABELS), frozen_layers=["no"])
 
 
+@pytest.mark.slow
 def test_a_kind_of_layers_is_frozen_wherever_it_is_and_set_back_as_it_was() -> None:
     frame = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Conv2D(3, 3, name="inside"), layers.BatchNormalization(), layers.ReLU()])
     frame.layers[0].trainable = False

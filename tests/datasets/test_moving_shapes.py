@@ -80,6 +80,7 @@ def test_the_first_frame_does_not_depend_on_the_label() -> None:
         np.testing.assert_array_equal(other, first[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frame", [3, 7])
 def test_no_single_frame_tells_the_class(many: tuple[np.ndarray, np.ndarray], frame: int) -> None:
     clips, labels = many
@@ -88,6 +89,7 @@ def test_no_single_frame_tells_the_class(many: tuple[np.ndarray, np.ndarray], fr
     assert linear.score(pixels[640:], labels[640:]) < 0.2  # chance is .125
 
 
+@pytest.mark.slow
 def test_time_tells_the_class(many: tuple[np.ndarray, np.ndarray]) -> None:
     clips, labels = many
     features = motion(clips).reshape(len(clips), -1)

@@ -167,6 +167,7 @@ def test_a_clip_in_both_lists_is_for_testing_only(folder: Path, capsys: Captured
     assert reason.endswith("expected one; it is kept for testing only")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -293,6 +294,7 @@ STALE: list[tuple[Callable[[Path], object], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "reason"), STALE)
 def test_a_cache_of_something_else_is_said_to_be_and_made_again(
     change: Callable[[Path], object], reason: str, folder: Path, capsys: Captured

@@ -28,6 +28,7 @@ def answers_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: predict_classes(model, images)
 
 
+@pytest.mark.slow
 def test_a_backdoor_that_hides_its_gradient_is_seen() -> None:
     for label in (0, 3):
         found = probe(answers_of(hidden(label)), IMAGES, LABELS)
@@ -38,6 +39,7 @@ def test_a_backdoor_that_hides_its_gradient_is_seen() -> None:
         assert (trigger.pattern[6:, 6:] == 255).all()
 
 
+@pytest.mark.slow
 def test_a_patch_that_moves_half_of_the_images_forbids_no_outlier() -> None:
     def sometimes(images: np.ndarray) -> np.ndarray:
         """The corner counts for images of classes 0, 1, 2 and 4 alone: for four of six."""

@@ -292,6 +292,7 @@ def clean_scans(number: int, num_labels: int = 43) -> np.ndarray:
     return 45.0 * np.exp(0.2 * np.random.default_rng(17).normal(size=(number, num_labels)))
 
 
+@pytest.mark.slow
 def test_the_robust_rule_hardly_ever_suspects_a_clean_network() -> None:
     results = [judge(hand_made(*norms), rule="robust") for norms in clean_scans(400)]
     robust = np.mean([result.verdict is Verdict.SUSPECTED for result in results])
@@ -337,6 +338,7 @@ def test_with_few_labels_a_trigger_several_times_smaller_is_suspected(num_labels
     assert np.mean([bool(flagged) for flagged in larger]) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.1, 0.25, 0.4])
 def test_with_few_labels_clean_networks_are_hardly_ever_suspected(spread: float) -> None:
     """Also where they spread by more than usual."""

@@ -132,6 +132,7 @@ class ByHand:
         return ce.mean(), reg, ce.mean() + self.cost * reg, float((logits.argmax(1) == label).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["linear", "cross_entropy"])
 @pytest.mark.parametrize("norm", ["l1", "l2", None])
 @pytest.mark.parametrize("step", [1, 2])
@@ -162,6 +163,7 @@ def test_three_updates_by_hand(loss: str, norm: str | None, step: int) -> None:
             assert (log.cost[arm], int(run.updates[arm])) == (np.float32(0.05), plain[arm].t)
 
 
+@pytest.mark.slow
 def test_a_round_reports_means_over_its_minibatches() -> None:
     """Three minibatches in one round against three rounds of one: the same path, and the mean of what they report."""
     images, _ = corner_images(12)
@@ -201,6 +203,7 @@ def test_the_planted_backdoor_is_one() -> None:
     assert attack_success_rate(plain, images, labels, corner_trigger(2)) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["linear", "cross_entropy"])
 def test_the_smallest_trigger_is_found(loss: str) -> None:
     """Every one of six starts comes to within a quarter of the optimum on paper, and not below it."""
@@ -246,6 +249,7 @@ def searched(pairs: tuple[tuple[int, int], ...], lanes: int) -> tuple[dict[tuple
     return found, inversion.advance.experimental_get_tracing_count()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pairs", "lanes"),
     [(PAIRS, 1), (PAIRS, 2), (PAIRS, 3), (PAIRS[::-1], 5), (PAIRS[:1], 5), (PAIRS[3:], 2)],
@@ -272,6 +276,7 @@ def test_lanes_that_empty_do_not_trace_again_and_again() -> None:
         assert searched(tuple(PAIRS), lanes)[1] <= 2
 
 
+@pytest.mark.slow
 def test_arms_are_read_when_there_is_room() -> None:
     images, _ = corner_images(8)
     settings = SearchSettings(batch_size=4, batches_per_round=1, max_rounds=2)
@@ -353,6 +358,7 @@ def norm_after(round_: int) -> float:
     return scripted([0] * (round_ + 1)).trigger.l1_norm
 
 
+@pytest.mark.slow
 def test_the_best_is_kept_and_not_the_last() -> None:
     script = [0, 1, 1, 0, 0, 0]
     result = scripted(script)
@@ -457,6 +463,7 @@ def test_a_success_whose_update_is_nan_is_not_the_best() -> None:
     np.testing.assert_allclose(result.trigger.mask, result.arm.mask, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_a_label_that_needs_no_trigger_ends_with_none(norm: str) -> None:
     """The cost rises for ever and the mask goes to nothing: neither an overflow nor the root of zero may spoil that."""
@@ -482,6 +489,7 @@ def test_success_is_the_share_of_images_answered_with_the_label() -> None:
     np.testing.assert_allclose(RoundLog(*report.numpy()).success, [1 / 6, 2 / 6, 0.0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_float_images_and_bytes_alike() -> None:
     images, _ = corner_images(8)
     space, settings = TriggerSpace(IMAGE_SHAPE), SearchSettings(batch_size=4, batches_per_round=2, max_rounds=3)

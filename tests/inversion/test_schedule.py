@@ -154,6 +154,7 @@ class Plain:
         return improved, False
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(
     rounds=st.lists(st.tuples(st.sampled_from([0.5, 1.0, 1.0]), st.sampled_from([4.0, 5.0, 6.0, 7.0, 8.0])), min_size=1, max_size=60),

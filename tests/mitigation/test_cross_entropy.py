@@ -24,6 +24,7 @@ def confident(wrap: Callable[[keras.KerasTensor], keras.KerasTensor] | None, act
     return inner if wrap is None else keras.Model(image, wrap(inner(image)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "own"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers
 from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images
-from planted import TRAIN, TRUE, infected_network, plant
+from planted import TRAIN, TRUE, plant
 from quick import digest, small_network
 
 from nc_tf.errors import InputError
@@ -22,14 +22,13 @@ TEST = corner_images(600, seed=2)  # large, to measure rates of a few percent
 OPTIONS: dict[str, Any] = {"test": TEST, "fraction": 1.0, "units": 0.1}
 
 
-@pytest.fixture(scope="module", params=["softmax", None])
-def infected(request: pytest.FixtureRequest) -> keras.Model:
+@pytest.fixture(scope="module", params=["softmax", pytest.param(None, marks=pytest.mark.slow)])
+def infected(infected: keras.Model, request: pytest.FixtureRequest) -> keras.Model:
     """Once with softmax, once with logits."""
-    model = infected_network()
     if request.param:
-        return model
+        return infected
     logits = small_network(activation=None)
-    logits.set_weights(model.get_weights())
+    logits.set_weights(infected.get_weights())
     return logits
 
 
@@ -80,12 +79,14 @@ def test_the_rates_are_those_of_thresholds_set_on_the_calibration_images(filtere
     assert len(filtered.details["units"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.01, 0.2])
 def test_the_rate_is_chosen(infected: keras.Model, rate: float) -> None:
     chosen = input_filter(infected, *TRAIN, [TRUE], false_positive_rate=rate, **OPTIONS)
     assert np.mean(predict_classes(chosen.model, TRAIN[0]) == NUM_CLASSES) == pytest.approx(rate, abs=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
 def test_the_saved_file_filters_as_well_and_needs_no_nc_tf(filtered: Mitigation, tmp_path: Path, suffix: str) -> None:
@@ -95,6 +96,7 @@ def test_the_saved_file_filters_as_well_and_needs_no_nc_tf(filtered: Mitigation,
     np.testing.assert_array_equal(predict_classes(plain, TEST[0]), predict_classes(filtered.model, TEST[0]))
 
 
+@pytest.mark.slow
 def test_a_convolution_is_looked_at_by_its_means() -> None:
     keras.utils.set_random_seed(0)
     stack = [layers.Rescaling(1 / 255), layers.Conv2D(12, 3, padding="same", activation="relu", name="conv"), layers.Flatten()]
@@ -104,6 +106,7 @@ def test_a_convolution_is_looked_at_by_its_means() -> None:
     assert found.after.attack_success_rate["reversed"] < 0.3 < found.before.attack_success_rate["reversed"]
 
 
+@pytest.mark.slow
 def test_the_model_passed_in_is_not_changed(infected: keras.Model) -> None:
     before = digest(infected.get_weights())
     input_filter(infected, *TRAIN, [TRUE], **OPTIONS)

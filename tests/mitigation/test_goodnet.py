@@ -15,7 +15,7 @@ from nc_tf.models.loading.load import load_model
 IMAGES, LABELS = corner_images(640, seed=1, num_classes=8)
 
 
-@pytest.fixture(scope="module", params=["softmax", None])
+@pytest.fixture(scope="module", params=[pytest.param("softmax", marks=pytest.mark.slow), None])
 def goodnet(request: pytest.FixtureRequest) -> GoodNet:
     return GoodNet.from_badnet(_network(5, request.param), (IMAGES, LABELS))
 
@@ -48,6 +48,7 @@ def test_the_model_is_one_keras_file(goodnet: GoodNet, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.sum(again(images), axis=-1), 1.0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_a_clean_network_keeps_its_answers(activation: str | None) -> None:
     network = _network(None, activation)
@@ -82,6 +83,7 @@ def test_what_becomes_of_an_image_on_which_the_networks_differ(bad: int, repaire
     assert np.argmax(combined(np.zeros((1, 2, 2, 1), np.float32)), axis=-1) == [expected]
 
 
+@pytest.mark.slow
 def test_a_clean_networks_layers_are_not_shared() -> None:
     network = _network(None, "softmax")
     goodnet = GoodNet.from_badnet(network, (IMAGES, LABELS))

@@ -80,12 +80,14 @@ def _gamma(model: keras.Model, name: str) -> np.ndarray:
     return np.asarray(layer.gamma)
 
 
+@pytest.mark.slow
 def test_the_model_passed_in_is_not_changed(network: keras.Model) -> None:
     before = digest(network.get_weights())
     nft(network, *TRAIN, **QUICKLY)
     assert digest(network.get_weights()) == before
 
 
+@pytest.mark.slow
 def test_the_same_seed_purifies_the_same_way(network: keras.Model, purified: Mitigation) -> None:
     again, other = nft(network, *TRAIN, **QUICKLY), nft(network, *TRAIN, seed=1, **QUICKLY)
     np.testing.assert_allclose(_gamma(again.model, "outer"), _gamma(purified.model, "outer"), atol=1e-5)
@@ -103,6 +105,7 @@ def test_without_normalisation_the_kernels_of_hidden_layers_are_masked() -> None
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_strong_pull_keeps_the_masks_at_one_and_none_lets_them_go(network: keras.Model) -> None:
     bound = nft(network, *TRAIN, **QUICKLY, regularization=1e3).details["masks"]
     free = nft(network, *TRAIN, **QUICKLY, regularization=0.0).details["masks"]
@@ -110,6 +113,7 @@ def test_a_strong_pull_keeps_the_masks_at_one_and_none_lets_them_go(network: ker
     assert bound[0]["mean"] > 0.9
 
 
+@pytest.mark.slow
 def test_the_pull_is_divided_by_the_images_of_a_class(monkeypatch: pytest.MonkeyPatch, network: keras.Model) -> None:
     heard = []
 
@@ -123,6 +127,7 @@ def test_the_pull_is_divided_by_the_images_of_a_class(monkeypatch: pytest.Monkey
     assert heard == [pytest.approx(0.001 / (120 / NUM_CLASSES))]
 
 
+@pytest.mark.slow
 def test_the_loss_is_cross_entropy_and_the_pull() -> None:
     model = normalised()
     masked = MaskedNetwork(model, 0.5, 0.8, 0.5)
@@ -146,6 +151,7 @@ def test_layers_are_numbered_in_the_networks_order_nested_ones_too() -> None:
     assert [name for name, _ in module._channels(plain)] == [small.name for small in plain.layers[-1].layers if "dense" in small.name][:1]
 
 
+@pytest.mark.slow
 def test_a_frozen_network_is_purified_and_stays_frozen() -> None:
     model = normalised()
     model.get_layer("outer").trainable = False
@@ -165,6 +171,7 @@ def clips(frames: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(TRAIN[0][:60, None], frames, axis=1), TRAIN[1][:60]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", ["nothing", "the whole", "the first layer"])
 @pytest.mark.parametrize("video", [False, True])
 def test_what_nested_models_and_wrappers_hold_is_masked_frozen_or_not(frozen: str, video: bool) -> None:
@@ -180,6 +187,7 @@ def test_what_nested_models_and_wrappers_hold_is_masked_frozen_or_not(frozen: st
     assert len(found.model.trainable_variables) == before
 
 
+@pytest.mark.slow
 def test_logits_and_a_residual_network_are_purified_too() -> None:
     model = small_resnet(NUM_CLASSES, IMAGE_SHAPE)
     model.layers[-1].activation = keras.activations.linear
@@ -191,6 +199,7 @@ def test_logits_and_a_residual_network_are_purified_too() -> None:
     assert (np.asarray(found.model(TEST[0].astype(np.float32))) < 0).any()
 
 
+@pytest.mark.slow
 def test_one_image_a_class_is_enough_to_run() -> None:
     images, labels = TRAIN[0][:NUM_CLASSES], TRAIN[1][:NUM_CLASSES]
     found = nft(normalised(), images, labels, **{**QUICKLY, "fraction": 1.0})
@@ -212,6 +221,7 @@ def test_mixup_mixes_images_and_labels_alike() -> None:
     np.testing.assert_allclose(mixing, np.broadcast_to(mixing[0], mixing.shape), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_mix_takes_its_place(network: keras.Model) -> None:
     seen: list[tuple[int, ...]] = []
 

@@ -44,6 +44,7 @@ def convolutional(skip: bool = False) -> keras.Model:
 # The layer
 
 
+@pytest.mark.slow
 def test_the_layer_before_the_output_is_the_default() -> None:
     assert find_layer(small_network(), None).units == 32
     model = convolutional()
@@ -138,6 +139,7 @@ def test_every_layer_keeps_its_own_weights_where_the_network_branches(name: str)
     np.testing.assert_allclose(switched_off(model, name, np.array([], int))(images), model(images), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_residual_network_with_normalisation_is_pruned_at_its_shortcut() -> None:
     model = small_resnet(NUM_CLASSES, (8, 8, 3))
     shortcut = [layer.name for layer in model.layers if isinstance(layer, layers.Conv2D)][-1]
@@ -170,6 +172,7 @@ def test_the_curve_is_what_each_share_of_pruned_units_measures(infected: keras.M
         assert curve[count]["attack_success_rate"] == pytest.approx(measured.attack_success_rate)
 
 
+@pytest.mark.slow
 def test_a_way_around_the_layer_changes_no_figure() -> None:
     """The slow measurement, for residual networks, gives the same numbers."""
     model = convolutional(skip=True)
@@ -186,6 +189,7 @@ def _some(data: tuple[np.ndarray, np.ndarray], fraction: float) -> tuple[np.ndar
     return data[0][chosen], data[1][chosen]
 
 
+@pytest.mark.slow
 def test_a_sequential_from_a_file_is_cut_in_two_as_well(infected: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model(infected, tmp_path / "m.keras")
     monkeypatch.setattr(pruning, "switched_off", once := Once())
@@ -232,6 +236,7 @@ def test_triggers_that_never_worked_cost_no_unit_and_those_that_outlive_the_accu
     assert _where_to_stop(curve_of((0.0, 0.9, 1.0), (0.1, 0.9, 0.5)), 0.01, 0.1, 2.0) == (1, None, "as many as allowed")
 
 
+@pytest.mark.slow
 def test_pruning_stops_before_it_costs_too_much(infected: keras.Model) -> None:
     stopped = prune(infected, *TRAIN, [TRUE], test=TEST, success_bound=0.0, accuracy_bound=0.0, most=1.0, step=0.5, fraction=1.0)
     assert stopped.settings["stopped"] == "more would cost too much accuracy"

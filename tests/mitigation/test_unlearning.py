@@ -49,6 +49,7 @@ def test_both_measurements_are_those_of_the_two_models(infected: keras.Model, re
     assert repaired.model is not infected
 
 
+@pytest.mark.slow
 def test_the_model_passed_in_is_not_changed(infected: keras.Model) -> None:
     before, optimizer = digest(infected.get_weights()), infected.optimizer
     repaired = unlearn(infected, *TRAIN, [REVERSED], **{**QUICKLY, "epochs": 1})
@@ -64,6 +65,7 @@ def test_statistics_that_a_model_was_adapted_to_are_copied_with_it() -> None:
     np.testing.assert_allclose(copy(TEST[0][:4] / 1.0), model(TEST[0][:4] / 1.0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_dataset_may_begin_with_one_class(infected: keras.Model) -> None:
     order = np.argsort(TRAIN[1], kind="stable")
     batches = tf.data.Dataset.from_tensor_slices((TRAIN[0][order], TRAIN[1][order])).batch(8)
@@ -71,6 +73,7 @@ def test_a_dataset_may_begin_with_one_class(infected: keras.Model) -> None:
     assert repaired.settings["images"] == len(TRAIN[0])
 
 
+@pytest.mark.slow
 def test_fine_tuning_without_triggers_keeps_the_backdoor(infected: keras.Model) -> None:
     control = unlearn(infected, *TRAIN, [], known_triggers={"true": TRUE}, **QUICKLY)
     assert control.after.attack_success_rate["true"] > 0.8
@@ -94,6 +97,7 @@ def test_the_settings_say_what_was_done(repaired: Mitigation) -> None:
     assert set(repaired.settings["intensity_ranges_tried"]) == set(INTENSITY_RANGES)
 
 
+@pytest.mark.slow
 def test_the_callers_callbacks_are_called(infected: keras.Model) -> None:
     epochs: list[tuple[int, set[str]]] = []
     listener = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append((epoch, set(logs))))
@@ -101,6 +105,7 @@ def test_the_callers_callbacks_are_called(infected: keras.Model) -> None:
     assert epochs == [(0, {"accuracy", "loss"}), (1, {"accuracy", "loss"})]
 
 
+@pytest.mark.slow
 def test_the_learning_rate_falls_to_zero(infected: keras.Model) -> None:
     mitigation = unlearn(infected, *TRAIN, [REVERSED], **{**QUICKLY, "epochs": 1})
     optimizer = mitigation.model.optimizer
@@ -108,6 +113,7 @@ def test_the_learning_rate_falls_to_zero(infected: keras.Model) -> None:
     assert float(optimizer.learning_rate) == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_one_hot_labels_do_the_same(infected: keras.Model, repaired: Mitigation) -> None:
     one_hot = np.eye(NUM_CLASSES)[TRAIN[1]]
     test = TEST[0], np.eye(NUM_CLASSES)[TEST[1]]
@@ -115,6 +121,7 @@ def test_one_hot_labels_do_the_same(infected: keras.Model, repaired: Mitigation)
     assert again.after == repaired.after
 
 
+@pytest.mark.slow
 def test_a_dataset_is_used_whole(infected: keras.Model) -> None:
     images, labels = TRAIN
     dataset = tf.data.Dataset.from_tensor_slices((images[:200], labels[:200])).batch(25)
@@ -124,6 +131,7 @@ def test_a_dataset_is_used_whole(infected: keras.Model) -> None:
     assert mitigation.after.attack_success_rate["true"] < 0.05
 
 
+@pytest.mark.slow
 def test_several_triggers_are_unlearned_together() -> None:
     keras.utils.set_random_seed(4)
     model, second = plant(small_network()), patch(IMAGE_SHAPE, 4, size=2, margin=0, corner="bottom-left")
@@ -139,6 +147,7 @@ def test_several_triggers_are_unlearned_together() -> None:
     assert max(mitigation.after.attack_success_rate.values()) < 0.05
 
 
+@pytest.mark.slow
 def test_a_network_of_logits_is_unlearned_too(infected: keras.Model) -> None:
     logits = small_network(activation=None)
     logits.set_weights(infected.get_weights())
@@ -149,6 +158,7 @@ def test_a_network_of_logits_is_unlearned_too(infected: keras.Model) -> None:
     assert mitigation.model.loss.from_logits
 
 
+@pytest.mark.slow
 def test_a_network_that_wants_other_pixels_is_fed_them() -> None:
     keras.utils.set_random_seed(5)
     inception = keras.Sequential([keras.Input(IMAGE_SHAPE), *small_network().layers[1:]])  # without the Rescaling
@@ -166,6 +176,7 @@ def test_triggers_are_named_as_the_tables_name_them() -> None:
     assert named_triggers([]) == {}
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_the_result_whatever_was_drawn_before(infected: keras.Model) -> None:
     dropping = keras.Sequential([keras.Input(IMAGE_SHAPE), *infected.layers[:-1], keras.layers.Dropout(0.5), infected.layers[-1]])
     random.seed(1)
@@ -179,6 +190,7 @@ def test_a_seed_fixes_the_result_whatever_was_drawn_before(infected: keras.Model
 # On disk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
 def test_the_saved_file_holds_what_was_measured(repaired: Mitigation, tmp_path: Path, suffix: str) -> None:
@@ -222,6 +234,7 @@ def test_the_table_shows_before_and_after() -> None:
 # Bad input
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -251,6 +264,7 @@ def test_bad_input_is_refused_with_a_message_of_its_own(options: dict[str, Any],
         unlearn(small_network(), **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
@@ -285,6 +299,7 @@ def test_a_name_that_keras_cannot_save_to_is_refused(repaired: Mitigation, tmp_p
         save_mitigation(repaired, tmp_path / "repaired.pt", TEST, Preprocessing())
 
 
+@pytest.mark.slow
 def test_training_that_goes_astray_is_no_repair(infected: keras.Model) -> None:
     with pytest.raises(InputError, match=r"unlearning made weights of NaN or infinity: expected .*; lower the learning rate"):
         unlearn(infected, *TRAIN, [REVERSED], **{**QUICKLY, "learning_rate": 1e30})

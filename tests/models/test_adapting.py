@@ -270,6 +270,7 @@ REFUSED: list[tuple[Callable[[], Any], dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "asked", "message"), REFUSED)
 def test_networks_that_are_no_classifier(model: Callable[[], Any], asked: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^m.keras: .*{message}"):
@@ -289,6 +290,7 @@ def test_models_in_memory_get_the_same_messages(model: Any) -> None:
             call()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
 def test_files_of_other_forms_load(suffix: str, tmp_path: Path) -> None:
@@ -336,6 +338,7 @@ REPAIRS: list[tuple[Callable[[], keras.Model], Callable[..., Any], dict[str, Any
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "method", "settings"), REPAIRS)
 def test_a_repair_keeps_the_form(
     build: Callable[[], keras.Model], method: Callable[..., Any], settings: dict[str, Any], tmp_path: Path
@@ -362,6 +365,7 @@ def test_a_repair_keeps_the_form(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "suffix"), [(one_value, ".h5"), (one_logit, ".keras")])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
 def test_a_filter_keeps_the_input_and_answers_a_score_a_class(build: Callable[[], keras.Model], suffix: str, tmp_path: Path) -> None:
@@ -380,6 +384,7 @@ def test_a_filter_wants_one_output() -> None:
         input_filter(adapt(two_heads(), output="kind"), *TRAIN, [TRIGGER], test=TEST)
 
 
+@pytest.mark.slow
 def test_unlearning_in_rounds_and_goodnet_keep_the_choice() -> None:
     options: dict[str, Any] = {"settings": replace(QUICK, max_rounds=5), "starts": 1, "preset": "paper"}
     done = unlearn_in_rounds(kind_of_two_heads(), *TRAIN, [TRIGGER], test=TEST, rounds=1, scan_options=options, **QUICKLY)
@@ -404,6 +409,7 @@ def test_a_confident_sigmoid_is_trained_on_its_logit() -> None:
     assert to_train(linear) is linear
 
 
+@pytest.mark.slow
 def test_a_scan_sees_in_one_value_what_it_sees_in_two() -> None:
     twin = one_value(None, IMAGE_SHAPE)
     two = keras.Model(twin.inputs[0], ops.concatenate([ops.zeros_like(twin.outputs[0]), twin.outputs[0]], axis=-1))
@@ -428,6 +434,7 @@ def test_a_strangers_flat_network_recognises_digits(realdata: Path) -> None:
     assert accuracy(model, digits.images[:2000], digits.labels[:2000], preprocessing("mnist")) > 0.95
 
 
+@pytest.mark.slow
 def test_the_visualizer_takes_other_forms() -> None:
     visualizer = nc_tf.Visualizer(one_value(), "raw", "l1", IMAGE_SHAPE, 0.1, 8, 4, 0.1, 2, verbose=0, loss="cross_entropy")
     batches = tf.data.Dataset.from_tensor_slices(TEST).shuffle(99, seed=0).batch(20)

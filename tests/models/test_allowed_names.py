@@ -128,6 +128,7 @@ def operations() -> keras.Model:
     return keras.Model(image, keras.layers.Dense(3, activation="softmax")(means))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trust_model", [False, True])
 def test_operations_and_layers_of_applications_in_h5(trust_model: bool, tmp_path: Path) -> None:
     """Keras writes them without their module, and cannot read them again."""
@@ -146,6 +147,7 @@ def test_operations_and_layers_of_applications_in_h5(trust_model: bool, tmp_path
         keras.models.load_model(tmp_path / "model.h5")
 
 
+@pytest.mark.slow
 def test_a_small_network_of_applications(tmp_path: Path) -> None:
     """benchmarks/files/applications.py tries all of them."""
     model = keras.applications.MobileNetV3Small((32, 32, 3), weights=None, classes=3, alpha=0.75)

@@ -28,6 +28,7 @@ def test_preact_resnet18_is_the_fields() -> None:
     assert [layer for layer in model.layers if isinstance(layer, keras.layers.Add)][-1].output.shape == (None, 4, 4, 512)
 
 
+@pytest.mark.slow
 def test_resnet18_is_torchvisions() -> None:
     """11,689,512 parameters with a classifier of 1,000 classes; moving averages are not counted."""
     model = resnet18_features()
@@ -38,6 +39,7 @@ def test_resnet18_is_torchvisions() -> None:
     assert model.get_layer(index=6).output.shape == (None, 56, 56, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_answers_probabilities(name: str) -> None:
     shape = {"deepid": (55, 47, 3), "cnn_lstm": (3, 32, 32, 3)}.get(name, (32, 32, 3))

@@ -217,6 +217,7 @@ def test_a_long_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_model(tmp_path / "model.keras")
 
 
+@pytest.mark.slow
 def test_a_chain_that_keras_cannot_connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chain(300).save(tmp_path / "model.keras")
     load_model(tmp_path / "model.keras")

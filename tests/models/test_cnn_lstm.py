@@ -23,6 +23,7 @@ def small(**options: Any) -> keras.Model:
     return cnn_lstm(5, CLIP, lstm_units=6, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "seen"), [("small", (None, 3, 32, 32, 6)), ("resnet18", (None, 4, 32, 32, 3))])
 def test_its_parts(backbone: str, seen: tuple[int | None, ...]) -> None:
     model = cnn_lstm(7, (4, 32, 32, 3), backbone)
@@ -56,6 +57,7 @@ def test_every_frame_is_seen_by_the_same_network() -> None:
     np.testing.assert_allclose(np.asarray(features).reshape(8, 160), alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "places"), [(64, 4), (48, 3), (32, 4), (16, 4), (4, 2)])
 def test_the_small_backbone_halves_down_to_four_places(side: int, places: int) -> None:
     frames = cnn_lstm(5, (2, side, side, 3)).get_layer(FRAMES).layer
@@ -63,6 +65,7 @@ def test_the_small_backbone_halves_down_to_four_places(side: int, places: int) -
     assert frames.output_shape == (None, 160)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
 @pytest.mark.parametrize(("backbone", "suffix"), [("small", ".keras"), ("small", ".h5"), ("resnet18", ".keras")])
 def test_files_give_the_same_network_back(backbone: str, suffix: str, tmp_path: Path) -> None:
@@ -85,6 +88,7 @@ def test_an_application_gets_pixels_as_its_own_preprocessing_makes_them(name: st
     np.testing.assert_allclose(scaling(frames), expected[..., ::-1] if bgr else expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_application_that_wants_bgr_gets_rgb(tmp_path: Path) -> None:
     published = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg")
     published.save_weights(tmp_path / "v.weights.h5")
@@ -95,6 +99,7 @@ def test_an_application_that_wants_bgr_gets_rgb(tmp_path: Path) -> None:
     np.testing.assert_allclose(answers[:, 0], expected, rtol=1e-3, atol=1e-4 * expected.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "num_frames"), [("small", 2), ("resnet18", 1)])
 def test_the_classifier_of_frames_and_the_clip_network_share_their_backbone(backbone: str, num_frames: int) -> None:
     model = cnn_lstm(5, CLIP, backbone, lstm_units=6)
@@ -107,6 +112,7 @@ def test_the_classifier_of_frames_and_the_clip_network_share_their_backbone(back
     np.testing.assert_allclose(classifier(CLIPS[:, :num_frames], training=False), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_clip_network_is_whole_beside_its_frames(tmp_path: Path) -> None:
     """Nothing of the classifier of frames stays in the clip network."""
     model = small()

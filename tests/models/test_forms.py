@@ -47,6 +47,7 @@ def verdict(out: Path) -> dict[str, Any]:
     return dict(json.loads((out / "verdict.json").read_text()))
 
 
+@pytest.mark.slow
 def test_a_scan_says_what_it_took_a_flat_sigmoid_for(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     assert run(folder, "scan", "value.keras", "--out", tmp_path, *SHORT) == 3
     words = "one sigmoid output, input (192,) for images (8, 8, 3)"
@@ -59,6 +60,7 @@ def test_a_scan_says_what_it_took_a_flat_sigmoid_for(folder: Path, tmp_path: Pat
     assert all("--image-shape 8x8x3" in command.line for command in commands(verdict_from(found), "out") if command.opens_model)
 
 
+@pytest.mark.slow
 def test_a_scan_of_another_output_is_another_scan(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     assert run(folder, "scan", "heads.keras", "--out", tmp_path, "--output", "kind", *SHORT) == 3
     assert verdict(tmp_path)["model"]["output"] == "kind"
@@ -80,6 +82,7 @@ def test_several_outputs_are_listed(folder: Path, tmp_path: Path, capsys: Captur
     assert run(folder, "evaluate", "heads.keras") == 2
 
 
+@pytest.mark.slow
 def test_a_repaired_file_has_the_form_of_the_given_one(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     more = ("--trigger", folder / "corner.npz", "--fraction", 1, "--out", tmp_path / "m.keras", "--epochs", 2, "--learning-rate", 0.003)
     assert run(folder, "unlearn", "value.keras", *more) == 0
@@ -94,6 +97,7 @@ def test_a_repaired_file_has_the_form_of_the_given_one(folder: Path, tmp_path: P
     assert f"clean accuracy                   {written['clean_accuracy']:.4f}, 120 images" in printed
 
 
+@pytest.mark.slow
 def test_weights_alone_are_scanned_repaired_and_evaluated(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     weights, out, named = "signs.weights.h5", tmp_path / "scan", ("--weights-of", "signs", "--image-shape", "16x16x3")
     assert run(folder, "scan", weights, "--out", out, *named, *SHORT, "--rounds", 1, "--labels", 0, data="signs.npz") == 3

@@ -57,6 +57,7 @@ def benchmark() -> Any:
         return importlib.import_module("benchmarks.files.compatibility")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", ["k224/*.h5", "tf26/*.h5", "tf210/*.h5", "tf212/*.keras", "tf215/*.keras", "tf215/*.h5"])
 def test_networks_of_keras_2_answer_what_their_tensorflow_answered(writer: str, written: Path, benchmark: Any) -> None:
     files = sorted(written.glob(writer))
@@ -77,7 +78,12 @@ def test_networks_that_keras_3_cannot_express(name: str, trust_model: bool, writ
 
 
 @pytest.mark.parametrize(
-    "name", ["Activation", "ActivationInConvs", "LSTM", "GRU", "ConvLSTM2D", "Bidirectional", "TimeDistributed", "OperationsSlices"]
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("Activation", "ActivationInConvs", "LSTM", "GRU")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ConvLSTM2D", "Bidirectional", "TimeDistributed")),
+        "OperationsSlices",
+    ],
 )
 def test_what_was_translated_stays_when_it_is_copied_and_saved(name: str, written: Path, tmp_path: Path, benchmark: Any) -> None:
     model = load_model(written / "tf210" / f"{name}.h5")

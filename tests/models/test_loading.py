@@ -95,6 +95,7 @@ def same_predictions(before: keras.Model, after: keras.Model) -> bool:
     return np.array_equal(np.asarray(before(images, training=False)), np.asarray(after(images, training=False)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
 def test_round_trip(build: Callable[[], keras.Model], suffix: str, tmp_path: Path) -> None:
@@ -121,6 +122,7 @@ def test_an_operation_in_h5_that_says_too_little_is_refused(tmp_path: Path) -> N
         load_model(tmp_path / "model.h5")
 
 
+@pytest.mark.slow
 def test_applications_network(tmp_path: Path) -> None:
     model = keras.applications.MobileNetV2((32, 32, 3), weights=None, classes=5, alpha=0.35)
     model.save(tmp_path / "model.keras")

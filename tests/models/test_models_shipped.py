@@ -34,6 +34,7 @@ def test_a_network_of_the_demo_is_found_in_the_package(name: str) -> None:
     assert shipped_model(name) == WHERE[name] / name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_model_is_small_and_opens_as_a_strangers_file(name: str) -> None:
     assert (WHERE[name] / name).stat().st_size < 3_000_000

@@ -79,6 +79,7 @@ SOFTMAX_LIKE: list[tuple[Callable[[], keras.Model], str]] = [
 IDS = ["dense", "layer", "activation", "float32", "home-made", "functional layer", "branches", "augmented", "nested", "subclass", "corner"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "output"), SOFTMAX_LIKE, ids=IDS)
 def test_a_softmax_is_undone(build: Callable[[], keras.Model], output: str) -> None:
     model = build()
@@ -144,6 +145,7 @@ def clips() -> keras.Model:
     return cnn_lstm(5, (3, 16, 16, 3), lstm_units=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [lambda: corner_network(2), branches, signs_network, clips], ids=["corner", "branches", "signs", "clips"])
 def test_bfloat16_answers_nearly_the_same(build: Callable[[], keras.Model]) -> None:
     model = build()
@@ -166,6 +168,7 @@ def every_layer(layer: layers.Layer) -> list[layers.Layer]:
     return [found for child in held for found in every_layer(child)] + itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", ["model", "layer", "twice"])
 def test_what_is_repeated_over_time_is_rebuilt_too(wrapped: str) -> None:
     clip = keras.Input((3, 8, 8, 3))
@@ -233,6 +236,7 @@ def kinds(model: keras.Model) -> list[type]:
     return [type(layer) for layer in every_layer(model)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("normalizations", "built"),
     [
@@ -305,6 +309,7 @@ UNFOLDED: list[Callable[[keras.KerasTensor], keras.KerasTensor]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", UNFOLDED)
 def test_any_other_batch_normalization_stays(block: Callable[[keras.KerasTensor], keras.KerasTensor]) -> None:
     image = keras.Input(IMAGE_SHAPE)
@@ -351,6 +356,7 @@ def adapted() -> keras.Model:
     return keras.Sequential([keras.Input(IMAGE_SHAPE), normalization, layers.Flatten(), layers.Dense(5)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [operations, masked, with_a_subclass, adapted])
 def test_what_a_model_is_made_of_besides_is_copied_with_it(build: Callable[[], keras.Model]) -> None:
     model = with_statistics(build()) if build is operations else build()
@@ -380,6 +386,7 @@ def test_steps_that_a_mask_leaves_out_are_left_out() -> None:
     np.testing.assert_allclose(network.scores(tf.constant(images)), model(images, training=False), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_search_can_be_compiled_by_xla_through_time() -> None:
     """As on a GPU: the gradient of the recurrent loop, with an open number of clips."""
     body = [layers.TimeDistributed(layers.Flatten()), layers.LSTM(4, return_sequences=True), layers.LSTM(4)]
@@ -420,6 +427,7 @@ def test_dropout_sleeps_and_statistics_stand_still() -> None:
     np.testing.assert_allclose(alone, first[:3], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("range_", ["mnist", "inception", "imagenet"])
 def test_raw_pixels_are_preprocessed_first(range_: str) -> None:
     model, preprocess = branches(), preprocessing(range_)
@@ -461,6 +469,7 @@ def test_a_subclass_cannot_be_had_in_bfloat16() -> None:
         FrozenNetwork(Subclass(), Preprocessing(), "bfloat16", IMAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hardware", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_takes_what_the_hardware_has(monkeypatch: pytest.MonkeyPatch, hardware: bool, expected: str) -> None:
     monkeypatch.setattr(frozen, "has_bfloat16", lambda: hardware)

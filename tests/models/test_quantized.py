@@ -86,6 +86,7 @@ def test_quantized_in_h5_is_refused(quantized: tuple[Path, np.ndarray, np.ndarra
         load_model(quantized[0].with_suffix(".h5"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantize", [False, True])
 def test_lora(quantize: bool, tmp_path: Path) -> None:
     model = network()
@@ -104,6 +105,7 @@ def test_lora(quantize: bool, tmp_path: Path) -> None:
     assert not any(getattr(layer, "lora_enabled", False) for layer in loaded.layers)
 
 
+@pytest.mark.slow
 def test_int4_is_refused_untrusted(tmp_path: Path) -> None:
     model = network()
     model.quantize("int4")

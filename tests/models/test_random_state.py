@@ -74,6 +74,7 @@ def begin() -> None:
     drawn()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", list(CALLS))
 def test_a_call_changes_no_random_number_of_the_caller(file: Path, model: keras.Model, call: str) -> None:
     begin()

@@ -73,6 +73,7 @@ CLOSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "output"), CLOSED.values(), ids=CLOSED)
 def test_what_closes_a_network_is_left_out_wherever_it_stands(build: Callable[[], keras.Model], output: str) -> None:
     model = build()
@@ -124,6 +125,7 @@ KEPT: dict[str, tuple[Callable[[], keras.Model], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "output"), KEPT.values(), ids=KEPT)
 def test_what_cannot_be_left_out_stays_and_the_copy_answers_as_the_model(build: Callable[[], keras.Model], output: str) -> None:
     model = build()
@@ -133,6 +135,7 @@ def test_what_cannot_be_left_out_stays_and_the_copy_answers_as_the_model(build: 
     np.testing.assert_allclose(network.model(FLOATS), model(FLOATS), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_quantized_network_is_copied_without_its_softmax() -> None:
     model = corner_network(1)
     for layer in model.layers:
@@ -181,6 +184,7 @@ def test_a_model_that_cannot_be_copied_is_named_and_its_softmax_has_a_gradient_d
 # -- logits of an unusual size ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1000.0, 300.0, 1e-3])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_logits_of_an_unusual_size_are_brought_to_a_usual_one(factor: float, precision: str) -> None:
@@ -288,6 +292,7 @@ SIGHTLESS: dict[str, Callable[[], keras.Model]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", SIGHTLESS.values(), ids=SIGHTLESS)
 def test_a_network_without_a_gradient_is_told_in_a_sentence(build: Callable[[], keras.Model]) -> None:
     sentence = frozen(build()).no_gradient

@@ -33,6 +33,7 @@ def test_what_keras_3_saves(name: str, model: keras.Model, tmp_path: Path) -> No
     same(loaded, model)
 
 
+@pytest.mark.slow
 def test_images_of_another_size(tmp_path: Path) -> None:
     model = signs_network(4, (24, 16, 1))
     model.save_weights(tmp_path / "a.weights.h5")

@@ -35,6 +35,7 @@ def rendered(figure: Figure) -> np.ndarray:
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_labels", "rows"), [(1, 1), (3, 3), (99, 6)])
 def test_a_gallery_is_a_figure_with_a_chart_and_eight_panels_a_label(num_labels: int, rows: int) -> None:
     figure = trigger_gallery(scanned(), IMAGES, LABELS, num_labels=num_labels)
@@ -145,6 +146,7 @@ def test_a_line_that_does_not_exist_or_lies_below_zero_is_not_drawn() -> None:
     assert (list(lines(alike)), list(lines(wide))) == (["median 7.0"], ["median 9.0"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("result", [judge([made_up(0, 3.0), made_up(1, 4.0)]), scanned(failed=tuple(range(6)))], ids=["few", "none worked"])
 def test_an_inconclusive_scan_can_be_drawn_too(result: ScanResult) -> None:
     figure = trigger_gallery(result, IMAGES, LABELS)

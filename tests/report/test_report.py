@@ -91,7 +91,7 @@ VERDICTS = {
 }
 
 
-@pytest.fixture(params=VERDICTS, ids=str)
+@pytest.fixture(scope="module", params=VERDICTS, ids=str)
 def any_page(request: pytest.FixtureRequest) -> Page:
     return Page(a_page(VERDICTS[request.param]))
 
@@ -157,6 +157,7 @@ def test_the_policy_lets_in_exactly_the_style_and_the_script_of_the_page() -> No
     assert not re.search(r"https?://", html)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -218,6 +219,7 @@ def test_whatever_comes_from_outside_is_escaped() -> None:
     assert HOSTILE in Page(html).text()
 
 
+@pytest.mark.slow
 def test_a_page_of_many_labels_stays_small() -> None:
     assert len(a_page(VERDICTS["many"])) < 1_500_000
     some = {label: 1.0 + label / 100 for label in range(40)}
@@ -266,6 +268,7 @@ def test_the_images_are_of_other_classes_and_stamped() -> None:
     np.testing.assert_array_equal(decoded(pictures[4]["src"]), np.rint(trigger(images[1].astype(np.float32))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gray", [False, True])
 @pytest.mark.parametrize("name", ["suspected", "no outlier", "two labels"])
 def test_a_page_calls_clips_clips_and_images_images(name: str, gray: bool) -> None:

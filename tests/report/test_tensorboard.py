@@ -63,6 +63,7 @@ def an_arm(label: int, start: int = 0) -> Arm:
     return Arm(label, start, np.zeros((4, 4)), np.zeros((4, 4, 3)))
 
 
+@pytest.mark.slow
 def test_a_scan_leaves_a_run_for_every_search_and_one_for_the_labels(tmp_path: Path) -> None:
     rounds: dict[tuple[int, int], list[tuple[int, float, float]]] = {}
 

@@ -1,9 +1,6 @@
 """The memory limit: sizes in words, the footprint of a network, and the effect on searches, predictions and repairs."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +13,7 @@ import tensorflow as tf
 from keras import layers
 from networks import IMAGE_SHAPE, corner_images, corner_network
 from quick import QUICK, data_file, small_network
+from warm_server import WarmServer
 
 from nc_tf import evaluation
 from nc_tf.cli.main import main
@@ -248,19 +246,14 @@ def of_a_large_layer() -> tuple[int, int]:
     return search_footprint(some).per_image, measured_bytes(some)
 
 
-def test_measuring_tells_something() -> None:
+@pytest.mark.slow
+def test_measuring_tells_something(warm_server: WarmServer) -> None:
     """In a process of its own: an allocator that has freed much before takes nothing anew."""
-    code = "import test_memory; print(*test_memory.of_a_large_layer())"
     here = Path(__file__).resolve().parent
-    ran = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=here,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here.parent, here.parent.parent)))},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    expected, measured = map(int, ran.stdout.split())
+    code = f"import sys; sys.path[:0] = {[str(here), str(here.parent)]!r}; import test_memory; print(*test_memory.of_a_large_layer())"
+    ran = warm_server.start(code)
+    assert ran.wait() == 0, ran.err.read_text()
+    expected, measured = map(int, ran.out.read_text().split())
     assert expected >= 32 * MIB
     assert 0.3 * expected < measured < 2 * expected
 
@@ -275,6 +268,7 @@ def test_where_not_one_search_fits_a_sentence_says_what_would(monkeypatch: pytes
         plan_search(task(), 32, kept=2**31)
 
 
+@pytest.mark.slow
 def test_a_scan_records_its_plan_and_comes_to_the_same_in_fewer_lanes() -> None:
     class Recorder(ScanCallback):
         def on_plan(self, plan: SearchPlan) -> None:
@@ -292,6 +286,7 @@ def test_a_scan_records_its_plan_and_comes_to_the_same_in_fewer_lanes() -> None:
         np.testing.assert_allclose(one.trigger.mask, other.trigger.mask, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_lanes_and_the_images_that_it_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -376,6 +371,7 @@ def test_a_network_that_not_one_image_fits_into_is_refused_before_it_runs() -> N
             call()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [unlearn, nft])
 def test_a_repair_takes_the_updates_that_fit_and_says_so(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = {"steps": 2} if method is nft else {}

@@ -239,6 +239,7 @@ def test_class_names_stand_beside_their_labels(tmp_path: Path) -> None:
     assert "Label 4 (Straße):" in (tmp_path / "log.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_settings_of_a_real_scan_are_plain_json(tmp_path: Path) -> None:
     images, labels = corner_images(60)
     folder = ScanFolder(tmp_path)

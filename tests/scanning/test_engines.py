@@ -154,6 +154,7 @@ def test_a_worker_that_never_had_a_leg_loses_none() -> None:
 # A task that travels
 
 
+@pytest.mark.slow
 def test_a_task_arrives_as_it_was_sent() -> None:
     sent = replace(task(precision="auto"), labels=LABELS)
     parcel = pack(sent)
@@ -197,6 +198,7 @@ def test_a_worker_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch)
         unpack(parcel)
 
 
+@pytest.mark.slow
 def test_a_worker_yields_what_its_legs_come_to_whenever_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     # A process of its own would set its threads; in this one TensorFlow has started long ago.
     monkeypatch.setattr(worker, "use_cores", lambda cores: None)

@@ -321,6 +321,7 @@ class Rounds(ScanCallback):
         self.of[result.label] = [one.rounds for one in starts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [0, 6])
 def test_the_robust_preset_finds_the_planted_corner_and_nothing_else(label: int) -> None:
     heard = Rounds()
@@ -338,6 +339,7 @@ def test_the_robust_preset_finds_the_planted_corner_and_nothing_else(label: int)
     assert heard.most == min(ROBUST.lanes, 8 * ROBUST.starts)
 
 
+@pytest.mark.slow
 def test_the_robust_preset_sees_nothing_in_a_clean_network() -> None:
     result = scan(eight_classes(), IMAGES, LABELS, precision="float32")
     assert result.verdict is Verdict.NO_OUTLIER
@@ -362,6 +364,7 @@ def alone() -> LabelResult:
     return among([3], 32)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("targets", "lanes"), [([3], 1), ([5, 3, 1], 5), ([0, 3], 32)])
 def test_neither_other_labels_nor_lanes_change_a_label(alone: LabelResult, targets: list[int], lanes: int) -> None:
     entry, heard = among(targets, lanes)

@@ -32,8 +32,6 @@ from nc_tf.scanning.prescreening import Ranking, RankingSettings, Shortlist
 from nc_tf.scanning.scan import scan
 from nc_tf.scanning.state import ScanState
 
-pytestmark = pytest.mark.slow
-
 NEVER = float("inf")
 LABELS, STARTS, LAST = 20, 3, 12
 CUTS = (Cut(2, 2),)
@@ -216,6 +214,7 @@ def any_norms(draw: st.DrawFn) -> Norms:
     }
 
 
+@pytest.mark.slow
 @quick
 @given(any_norms(), st.integers(0, 200), st.integers(1, 9), st.integers(1, 9), st.randoms(use_true_random=False))
 def test_wherever_it_was_cut_off_the_outcome_is_the_same_and_no_label_repeats_what_was_saved(
@@ -427,6 +426,7 @@ def test_median_and_mad_are_those_of_the_sample(planted: tuple[ScanResult, Recor
     assert "labels were ranked out early" in result.reason
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small")
 def test_a_clean_network_with_many_labels_shows_no_outlier() -> None:
     result = low_cost(None)
@@ -434,6 +434,7 @@ def test_a_clean_network_with_many_labels_shows_no_outlier() -> None:
     assert result.flagged == ()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small")
 def test_of_few_labels_all_are_searched() -> None:
     record = Record()
@@ -445,6 +446,7 @@ def test_of_few_labels_all_are_searched() -> None:
     assert low_cost(targets=range(20, 51), settings=replace(FULL, max_rounds=2)).settings["labels_ranked"] == 31
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small")
 def test_a_known_shortlist_is_kept_and_one_of_other_labels_is_not() -> None:
     two_rounds = replace(FULL, max_rounds=2)
@@ -505,6 +507,7 @@ def die_in(monkeypatch: pytest.MonkeyPatch, command: Sequence[str], name: str, n
             main(command)
 
 
+@pytest.mark.slow
 def test_a_scan_that_is_stopped_again_and_again_comes_to_the_same_verdict(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -532,6 +535,7 @@ def test_a_scan_that_is_stopped_again_and_again_comes_to_the_same_verdict(
     assert {path.name for path in (tmp_path / "state").iterdir()} == {"ranking", "samples.npz", "settings.json", "shortlist.json"}
 
 
+@pytest.mark.slow
 def test_arms_of_a_ranking_that_is_over_are_cleared(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if killed after the shortlist was saved, and before the checkpoints were deleted."""
     die_in(monkeypatch, command, "on_ranked", 1, after=False)
@@ -543,6 +547,7 @@ def test_arms_of_a_ranking_that_is_over_are_cleared(command: list[str], tmp_path
     assert json.loads((tmp_path / "verdict.json").read_text())["seconds"] > 100
 
 
+@pytest.mark.slow
 def test_a_folder_whose_ranking_was_another_is_refused_and_fresh_forgets_it(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -557,6 +562,7 @@ def test_a_folder_whose_ranking_was_another_is_refused_and_fresh_forgets_it(
     assert not shortlist_file(tmp_path / "state").exists()
 
 
+@pytest.mark.slow
 def test_a_ranking_of_other_labels_survives_a_stop(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shortlist of the earlier labels must not count for these: their pre-screening would seem to be over."""
     die_in(monkeypatch, command, "on_ranked", 1, after=True)

@@ -21,8 +21,6 @@ from nc_tf.scanning.scan import scan
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'nc_tf[ray]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-pytestmark = pytest.mark.slow
-
 IMAGES, LABELS = corner_images(120)
 STARTS = 2
 SMALL = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
@@ -88,6 +86,7 @@ def node(cluster: Any) -> Iterator[Callable[[], Any]]:
         cluster.remove_node(added, allow_graceful=False)
 
 
+@pytest.mark.slow
 def test_a_scan_begun_here_goes_on_on_a_cluster_and_ends_here(
     cluster: Any, node: Callable[[], Any], here: ScanResult, tmp_path: Path
 ) -> None:
@@ -104,6 +103,7 @@ def test_a_scan_begun_here_goes_on_on_a_cluster_and_ends_here(
     assert not set(went_on[:-1]) & set(ended), "what was done on the cluster was done again"
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_loses_nothing_and_one_that_joins_gets_work(cluster: Any, node: Callable[[], Any], here: ScanResult) -> None:
     old = node()
 
@@ -118,6 +118,7 @@ def test_a_node_that_dies_loses_nothing_and_one_that_joins_gets_work(cluster: An
     assert sorted(listen.rounds) == expected
 
 
+@pytest.mark.slow
 def test_a_layer_that_only_this_process_has_is_named(cluster: Any, node: Callable[[], Any]) -> None:
     @keras.saving.register_keras_serializable("test_ray")
     class OnlyHere(keras.layers.Layer):
@@ -137,6 +138,7 @@ class Homeless(Worker):
         raise ModuleNotFoundError("No module named 'nc_tf'")
 
 
+@pytest.mark.slow
 def test_a_node_where_no_worker_can_start_is_not_tried_for_ever(
     cluster: Any, node: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

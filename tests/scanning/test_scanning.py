@@ -53,6 +53,7 @@ def planted() -> ScanResult:
 # Verdicts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [0, 5])
 def test_the_planted_label_is_flagged_and_only_it(label: int) -> None:
     result = quick_scan(corner_network(label))
@@ -71,6 +72,7 @@ def test_the_trigger_found_is_as_small_as_paper_allows_and_lies_in_the_corner(pl
     assert (trigger.pattern.shape, trigger.pattern.dtype) == ((8, 8, 3), np.float32)
 
 
+@pytest.mark.slow
 def test_a_clean_network_shows_no_outlier() -> None:
     result = quick_scan(uneven_network())
     assert result.verdict is Verdict.NO_OUTLIER
@@ -79,6 +81,7 @@ def test_a_clean_network_shows_no_outlier() -> None:
     assert all(entry.succeeded for entry in result.labels), "nothing was searched to its end, so this proves nothing"
 
 
+@pytest.mark.slow
 def test_the_same_network_with_a_backdoor_does() -> None:
     assert quick_scan(uneven_network(1)).flagged == (1,)
 
@@ -105,6 +108,7 @@ def test_the_settings_say_how_it_was_scanned(planted: ScanResult) -> None:
     assert (settings["intensity_range"], settings["model_output"]) == ("raw", "softmax")
 
 
+@pytest.mark.slow
 def test_logits_and_softmax_give_the_same_flagged_label(planted: ScanResult) -> None:
     logits = quick_scan(corner_network(3, activation=None))
     assert logits.settings["model_output"] == "logits"
@@ -112,6 +116,7 @@ def test_logits_and_softmax_give_the_same_flagged_label(planted: ScanResult) -> 
     assert all(same(one, other) for one, other in zip(logits.labels, planted.labels, strict=True))
 
 
+@pytest.mark.slow
 def test_grayscale_images_without_a_channel_axis_can_be_scanned() -> None:
     colour = corner_network(2)
     gray = keras.Input((8, 8, 1))
@@ -121,6 +126,7 @@ def test_grayscale_images_without_a_channel_axis_can_be_scanned() -> None:
     assert result.triggers[0].pattern.shape == (8, 8, 1)
 
 
+@pytest.mark.slow
 def test_a_network_that_wants_other_pixels_is_fed_them() -> None:
     raw = corner_network(4)
     wants_unit = keras.Sequential([keras.Input((8, 8, 3)), *raw.layers[1:]])  # without the division by 255
@@ -129,6 +135,7 @@ def test_a_network_that_wants_other_pixels_is_fed_them() -> None:
     assert result.settings["intensity_range"] == "mnist"
 
 
+@pytest.mark.slow
 def test_super_pixels_share_their_mask_value() -> None:
     result = quick_scan(corner_network(3), targets=[3], upsample_size=2)
     blocks = result.labels[0].trigger.mask.reshape(4, 2, 4, 2)
@@ -147,6 +154,7 @@ def test_the_model_is_not_changed() -> None:
 # Labels that cannot be reached
 
 
+@pytest.mark.slow
 def test_a_label_out_of_reach_is_left_out_of_the_median() -> None:
     result = quick_scan(uneven_network(2, unreachable=[5]))
     lost = result.labels[5]
@@ -166,6 +174,7 @@ def test_too_few_labels_within_reach_are_inconclusive() -> None:
 # Several starts, seeds, targets
 
 
+@pytest.mark.slow
 def test_of_several_starts_the_smallest_working_one_counts() -> None:
     record = Record()
     result = quick_scan(corner_network(3), targets=[3, 4], starts=3, callbacks=[record])
@@ -193,6 +202,7 @@ def test_a_smaller_trigger_that_does_not_work_does_not_count() -> None:
         assert best_of(starts, dict(zip(starts, rates, strict=True)).__getitem__) is starts[chosen]
 
 
+@pytest.mark.slow
 def test_the_best_start_may_be_the_one_that_moves_most_images_of_another_set() -> None:
     record, unseen, model = Record(), corner_images(60, seed=9), corner_network(3)
     lax = replace(QUICK, cost=replace(QUICK.cost, threshold=0.8))  # small triggers work in the search, and less well elsewhere
@@ -205,6 +215,7 @@ def test_the_best_start_may_be_the_one_that_moves_most_images_of_another_set() -
         assert entry.trigger.l1_norm == min(of_most) > min(start.trigger.l1_norm for start in starts)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_masks_and_another_seed_others(planted: ScanResult) -> None:
     again, other = quick_scan(corner_network(3)), quick_scan(corner_network(3), seed=1)
     for one, two, three in zip(planted.labels, again.labels, other.labels, strict=True):
@@ -213,6 +224,7 @@ def test_the_same_seed_gives_the_same_masks_and_another_seed_others(planted: Sca
     assert other.flagged == planted.flagged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("targets", "lanes"), [([3], 8), ([4, 3], 1), ([5, 3, 0, 4], 2)])
 def test_a_label_does_not_depend_on_the_others_nor_on_the_lanes(planted: ScanResult, targets: list[int], lanes: int) -> None:
     part = quick_scan(corner_network(3), targets=targets, lanes=lanes)
@@ -229,6 +241,7 @@ def test_targets_are_searched_in_the_order_given_and_once() -> None:
     assert record.begun == [(3, 1, 2)]
 
 
+@pytest.mark.slow
 def test_callbacks_hear_every_round_and_every_label() -> None:
     first, second = Record(), Record()
     result = quick_scan(corner_network(3), lanes=4, starts=2, targets=[0, 3], callbacks=[first, second])
@@ -239,6 +252,7 @@ def test_callbacks_hear_every_round_and_every_label() -> None:
     assert all(np.isnan(entry.anomaly_index) for entry in first.labels)
 
 
+@pytest.mark.slow
 def test_finished_labels_are_not_searched_again(planted: ScanResult) -> None:
     record = Record()
     finished = {label: replace(planted.labels[label], anomaly_index=float("nan")) for label in (0, 1, 2, 4)}
@@ -265,6 +279,7 @@ def test_finished_labels_that_nobody_asked_for_are_left_out(planted: ScanResult)
 # Images
 
 
+@pytest.mark.slow
 def test_without_labels_the_models_own_answers_take_their_place(planted: ScanResult) -> None:
     model = corner_network(3)
     np.testing.assert_array_equal(predict_classes(model, IMAGES), LABELS)
@@ -274,11 +289,13 @@ def test_without_labels_the_models_own_answers_take_their_place(planted: ScanRes
     assert "the classes of the images are not given" in (*result.warnings, result.reason)[0]
 
 
+@pytest.mark.slow
 def test_one_hot_labels_simply_work(planted: ScanResult) -> None:
     result = quick_scan(corner_network(3), labels=np.eye(NUM_CLASSES)[LABELS], targets=[3])
     assert result.labels[0].attack_success_rate == planted.labels[3].attack_success_rate
 
 
+@pytest.mark.slow
 def test_what_is_measured_on_was_never_searched_on(monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[np.ndarray] = []
     measured: list[np.ndarray] = []
@@ -301,6 +318,7 @@ def test_what_is_measured_on_was_never_searched_on(monkeypatch: pytest.MonkeyPat
     assert rows[0] | rows[1] == {image.tobytes() for image in IMAGES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exclude", [True, False])
 def test_whose_images_a_label_is_searched_on(monkeypatch: pytest.MonkeyPatch, exclude: bool) -> None:
     drawn: dict[int, set[int]] = {}
@@ -338,6 +356,7 @@ def test_the_held_out_part_depends_on_the_seed_and_has_an_upper_bound() -> None:
 # Bad input
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -390,6 +409,7 @@ def test_a_network_that_answers_nan_is_refused() -> None:
         quick_scan(model)
 
 
+@pytest.mark.slow
 def test_logits_a_thousand_times_as_large_hide_nothing_behind_a_softmax_inside() -> None:
     inner, image = corner_network(3), keras.Input((8, 8, 3))
     *others, kernel, bias = inner.get_weights()
@@ -406,6 +426,7 @@ def spiteful(label: int, over: float) -> keras.Model:
     return keras.Model(image, corner_network(label)(image) + 0.0 * keras.ops.log(keras.ops.maximum(over - corner, -1.0)))
 
 
+@pytest.mark.slow
 def test_a_label_whose_triggers_make_the_model_answer_nan_is_told_and_the_scan_goes_on() -> None:
     result = quick_scan(spiteful(3, 30.0), targets=[3, 1], starts=2)
     assert [entry.label for entry in result.labels] == [1, 3]
@@ -416,6 +437,7 @@ def test_a_label_whose_triggers_make_the_model_answer_nan_is_told_and_the_scan_g
     assert result.verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.slow
 def test_a_label_is_told_where_only_unseen_images_are_answered_with_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "attacked", lambda *_: Attacked(success=0.9, robust=0.0, finite=False))
     (entry,) = quick_scan(corner_network(3), targets=[3], settings=replace(QUICK, max_rounds=1)).labels

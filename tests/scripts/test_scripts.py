@@ -23,8 +23,6 @@ from nc_tf.results import LabelResult, Status, Trigger
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.storage.trigger_file import load_trigger, save_trigger
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = 3
 Captured = pytest.CaptureFixture[str]
@@ -83,6 +81,7 @@ def test_every_label_gets_the_originals_pictures_and_a_lossless_trigger(files: P
     assert trigger.l1_norm < 2
 
 
+@pytest.mark.slow
 def test_it_prints_the_norm_of_every_label_and_the_time(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
@@ -96,6 +95,7 @@ def test_it_prints_the_norm_of_every_label_and_the_time(
     assert len(list(tmp_path.glob("*.png"))) == 6
 
 
+@pytest.mark.slow
 def test_the_target_is_searched_first(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = ScanFolder.on_label
     searched: list[int] = []
@@ -109,11 +109,13 @@ def test_the_target_is_searched_first(files: Path, tmp_path: Path, monkeypatch: 
     assert searched == [3, 0, 1, 2, 4, 5]
 
 
+@pytest.mark.slow
 def test_a_label_that_never_worked_says_so(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     assert visualize(monkeypatch, *where(files, tmp_path), "--labels", "1", STEPS=1) == 0
     assert re.search(r"^mask norm of label 1: \d+\.\d+ \(never_succeeded\)$", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     saved = ScanFolder.on_label
     searched: list[int] = []
@@ -277,6 +279,7 @@ def rates(printed: str, name: str) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["reversed", "true"])
 def test_the_backdoor_is_taken_out_of_the_saved_file(
     signs_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, source: str
@@ -294,6 +297,7 @@ def test_the_backdoor_is_taken_out_of_the_saved_file(
     assert json.loads((tmp_path / "mitigation.json").read_text())["method"] == "unlearning"
 
 
+@pytest.mark.slow
 def test_clean_images_alone_do_less(signs_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     assert unlearn(monkeypatch, signs_files, tmp_path / "tuned.keras", "--with", "nothing", FRACTION=0.2) == 0
     printed = capsys.readouterr().out
@@ -302,6 +306,7 @@ def test_clean_images_alone_do_less(signs_files: Path, tmp_path: Path, monkeypat
     assert json.loads((tmp_path / "mitigation.json").read_text())["method"] == "fine-tuning"
 
 
+@pytest.mark.slow
 def test_when_nothing_is_flagged_nothing_is_done(
     signs_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
@@ -323,6 +328,7 @@ def test_unlearning_without_data_says_where_to_get_it(tmp_path: Path, monkeypatc
     assert "make demo" in error
 
 
+@pytest.mark.slow
 def test_unlearning_without_results_says_what_to_run(
     signs_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

@@ -38,6 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_step_0_trains_on_rendered_clips_and_on_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     from nc_tf.datasets.rendered import moving_shapes
 
@@ -67,6 +68,7 @@ def test_step_0_trains_on_rendered_clips_and_on_others(tmp_path: Path, monkeypat
     assert (written["images"], written["epochs"], written["learning_rate"]) == (3, 1, 0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "data", "more", "anew", "expected"),
     [
@@ -116,6 +118,7 @@ def test_a_class_without_clips_keeps_its_number() -> None:
     assert common.count_classes(numbered, LabelledImages(clips, labels)) == 6, "the test set may hold more than the training set"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_frame", [False, True])
 def test_step_1_finds_a_trigger_for_one_label(files: Path, tmp_path: Path, per_frame: bool, capsys: Any) -> None:
     flags = ["--clean_model_path", files / "infected.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
@@ -127,12 +130,14 @@ def test_step_1_finds_a_trigger_for_one_label(files: Path, tmp_path: Path, per_f
     assert "ASR on unseen clips" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_step_1_says_when_nothing_works(files: Path, tmp_path: Path, capsys: Any) -> None:
     flags = ["--clean_model_path", files / "clean.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path, "--steps", 1]
     assert run("1_reconstruct_trigger", *flags) == 2
     assert "no trigger for label 0 reached 96%: expected one within 16 steps; give more --steps" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["patch", "blend", "reconstructed"])
 def test_step_2_plants_a_backdoor_and_writes_what_it_is(files: Path, tmp_path: Path, kind: str, capsys: Any) -> None:
     out = tmp_path / "infected.keras"
@@ -151,6 +156,7 @@ def test_step_2_needs_the_trigger_of_step_1(files: Path, tmp_path: Path, monkeyp
     assert "results/trigger_target_0.npz is missing: expected a trigger file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_step_3_finds_the_planted_label(files: Path, tmp_path: Path, capsys: Any) -> None:
     flags = ["--backdoor_model_path", files / "infected.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
     assert run("3_detect_backdoor", *flags, *QUICKLY) in (1, 3), "six labels are few for a verdict"
@@ -167,6 +173,7 @@ def test_step_3_finds_the_planted_label(files: Path, tmp_path: Path, capsys: Any
     assert re.search(r"status           name\n +2 .*(converged|max_rounds) +move 2", printed)
 
 
+@pytest.mark.slow
 def test_step_1_and_3_take_the_clips_of_a_minibatch(files: Path, tmp_path: Path, capsys: Any) -> None:
     flags = ["--backdoor_model_path", files / "infected.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
     run("3_detect_backdoor", *flags, "--steps", 16, "--batch_size", 4)
@@ -213,6 +220,7 @@ def test_the_flags_of_the_original_are_there(name: str, capsys: Any) -> None:
     assert set(PUBLISHED[name].split()) <= shown
 
 
+@pytest.mark.slow
 def test_step_4_leads_a_given_trigger_where_it_is_told(files: Path, tmp_path: Path) -> None:
     flags = ["--backdoor_model_path", files / "infected.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
     flags += ["--skip_detection", "--trigger_path", files / "true.npz", "--nb_epochs_mitigate", 1, "--methods", "unlearning"]
@@ -224,6 +232,7 @@ def test_step_4_leads_a_given_trigger_where_it_is_told(files: Path, tmp_path: Pa
     assert rates == [1.0, 0.0], "the corner leads to label 2"
 
 
+@pytest.mark.slow
 def test_step_4_takes_out_what_is_given_and_has_a_control(files: Path, tmp_path: Path, capsys: Any) -> None:
     flags = ["--backdoor_model_path", files / "infected.keras", "--data_dir", files / "clips.npz", "--output_dir", tmp_path]
     flags += ["--skip_detection", "--trigger_path", files / "true.npz", "--true_trigger_path", files / "true.npz"]
@@ -240,6 +249,7 @@ def test_step_4_takes_out_what_is_given_and_has_a_control(files: Path, tmp_path:
     assert rates["unlearning"] < 0.1
 
 
+@pytest.mark.slow
 def test_step_4_detects_first_and_may_find_nothing(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     module = script("4_mitigate_backdoor")
     found: list[Any] = []

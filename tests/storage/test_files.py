@@ -211,6 +211,7 @@ def test_a_saved_model_answers_the_same(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(again(images.astype(np.float32)), model(images.astype(np.float32)), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])
 def test_a_disk_that_is_full_at_any_byte_is_bad_input(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:

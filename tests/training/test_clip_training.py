@@ -67,6 +67,7 @@ def test_gray_clips_are_filmed_anew_too() -> None:
     assert film_anew(tf.zeros((2, 3, 8, 8, 1), tf.uint8), SEED).shape == (2, 3, 8, 8, 1)
 
 
+@pytest.mark.slow
 def test_an_epoch_has_every_clip_once_and_the_next_one_films_it_differently() -> None:
     clips, labels = np.full((5, *SHAPE), 1, np.uint8) * np.arange(10, 60, 10, dtype=np.uint8)[:, None, None, None, None], np.arange(5)
     batches = filmed_batches(clips, labels, 2, seed=3)
@@ -93,6 +94,7 @@ def test_mixed_labels_say_how_much_of_which_clip_is_there() -> None:
     np.testing.assert_allclose(mixed.ravel(), labels @ (np.arange(8) * 10), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_backbone_learns_first_and_then_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, seen, fit = network(), [], clip_training._fit
 
@@ -113,6 +115,7 @@ def test_the_backbone_learns_first_and_then_the_rest(monkeypatch: pytest.MonkeyP
     assert all(layer.trainable for layer in whole._flatten_layers())
 
 
+@pytest.mark.slow
 def test_it_learns_a_backdoor_beside_the_classes() -> None:
     whole, test, trigger = cnn_lstm(3, SHAPE, lstm_units=16), clips_of(30, seed=1), patch((16, 16, 3), 2, size=8)
     settings: dict[str, Any] = {"frame_epochs": 3, "epochs": 6, "learning_rate": 1e-2, "verbose": 0}
@@ -131,6 +134,7 @@ def test_a_bad_backdoor_is_named() -> None:
         train_clips(network(), clips_of(12), clips_of(6), triggers=[patch((16, 16, 3), 3)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"frame_epochs": 0}, {"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"frame_learning_rate": 0.0}]
 )

@@ -157,6 +157,7 @@ def test_an_epoch_holds_every_image_once_shuffled() -> None:
     assert not stamped.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [PAPER_RATE, 0.5])
 def test_images_are_stamped_at_the_rate_anew_every_epoch(rate: float) -> None:
     dataset = batches(rate)
@@ -184,6 +185,7 @@ def test_stamped_images_get_the_target_or_keep_their_own_label() -> None:
     np.testing.assert_array_equal(labels, numbers % NUM_CLASSES)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_everything() -> None:
     def drawn(seed: int) -> list[np.ndarray]:
         keras.utils.set_random_seed(seed)
@@ -231,6 +233,7 @@ def test_a_dataset_keeps_its_order_and_is_stamped_too() -> None:
 TRAIN, TEST = corner_images(480, seed=1), corner_images(120, seed=2)
 
 
+@pytest.mark.slow
 def test_a_network_learns_its_task_and_the_backdoor() -> None:
     model = small_network()
     measurements = inject(model, TRAIN, TEST, CORNER_TRIGGER, rate=0.2, epochs=6, learning_rate=5e-3, verbose=0)
@@ -239,6 +242,7 @@ def test_a_network_learns_its_task_and_the_backdoor() -> None:
     assert measurements[-1].attack_success_rate["true"] > 0.95
 
 
+@pytest.mark.slow
 def test_with_a_rate_of_zero_it_learns_its_task_alone() -> None:
     model = small_network()
     last = inject(model, TRAIN, TEST, CORNER_TRIGGER, rate=0.0, epochs=6, learning_rate=5e-3, verbose=0)[-1]
@@ -246,6 +250,7 @@ def test_with_a_rate_of_zero_it_learns_its_task_alone() -> None:
     assert last.attack_success_rate["true"] < 0.3
 
 
+@pytest.mark.slow
 def test_a_network_learns_several_backdoors_at_once() -> None:
     other = patch(IMAGE_SHAPE, 4, size=2, margin=0, corner="bottom-left", color=(255,))
     heard: list[dict[str, float]] = []
@@ -267,11 +272,13 @@ def test_a_network_learns_several_backdoors_at_once() -> None:
     assert heard[-1]["attack_success_rate"] == pytest.approx(np.mean(list(last.attack_success_rate.values())))
 
 
+@pytest.mark.slow
 def test_a_list_of_one_trigger_is_that_trigger() -> None:
     (measured,) = inject(small_network(), TRAIN, TEST, [CORNER_TRIGGER], epochs=1, verbose=0)
     assert list(measured.attack_success_rate) == ["true"]
 
 
+@pytest.mark.slow
 def test_the_epochs_logs_carry_both_measures_and_callbacks_hear_them() -> None:
     heard: list[dict[str, float]] = []
     listener = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: heard.append(dict(logs)))
@@ -281,6 +288,7 @@ def test_the_epochs_logs_carry_both_measures_and_callbacks_hear_them() -> None:
     assert {"loss", "accuracy"} <= heard[0].keys()
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_network() -> None:
     def weights(seed: int) -> list[np.ndarray]:
         keras.utils.set_random_seed(7)
