@@ -11,7 +11,7 @@ import tensorflow as tf
 from nc_tf.errors import InputError
 from nc_tf.inversion.cost_schedule import CostSchedule
 from nc_tf.inversion.loop import search
-from nc_tf.inversion.restart import Arm
+from nc_tf.inversion.restart import Restart
 from nc_tf.inversion.step import Inversion, Loss, RoundLog, Run, SearchSettings
 from nc_tf.inversion.trigger_space import EPSILON, TriggerSpace
 from nc_tf.models.adapting import adapt_to
@@ -43,7 +43,7 @@ class Visualizer:
         attack_succ_threshold: success rate that makes a round good.
         patience: rounds in a row that move the cost.
         cost_multiplier: factor up; down is its 1.5th power.
-        reset_cost_to_zero: start without the norm, and arm it after `patience` good rounds.
+        reset_cost_to_zero: start without the norm, and restart it after `patience` good rounds.
         mask_min: lower bound that the starting mask is clipped to.
         mask_max: upper bound that the starting mask is clipped to.
         color_min: lower bound that the starting pattern is clipped to.
@@ -151,7 +151,7 @@ class Visualizer:
         """
         if not 0 <= y_target < self.num_classes:
             raise InputError(f"y_target {y_target}: expected 0 to {self.num_classes - 1}; choose one of the model's classes")
-        arm = Arm(int(y_target), 0, np.clip(mask_init, *self.mask_range), np.clip(pattern_init, *self.color_range))
+        restart = Restart(int(y_target), 0, np.clip(mask_init, *self.mask_range), np.clip(pattern_init, *self.color_range))
         reverse = None if self.raw_input_flag else self.preprocess
         stream = _Stream(_batches(gen, self.inversion.space.image_shape), self.mini_batch, self.batch_size, reverse)
         if not self.inspected:  # before the search is compiled
@@ -159,12 +159,12 @@ class Visualizer:
             self.inspected = True
         if self.network.no_gradient:
             raise InputError(f"{self.network.no_gradient}: expected a differentiable classifier; search the network it was made from")
-        (result,) = search(self.inversion, [arm], stream, lanes=1, on_round=self._report)
+        (result,) = search(self.inversion, [restart], stream, lanes=1, on_round=self._report)
         logs = [(int(row[0]), *map(float, row[1:])) for row in result.history]
         found = result.trigger.pattern, result.coarse_mask, result.trigger.mask
         return (*found, logs) if self.return_logs else found
 
-    def _report(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+    def _report(self, restarts: Sequence[Restart], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         """Print the original's lines, and write its intermediate masks."""
         step = rounds[0]
         if self.verbose >= 2 or (self.verbose and step % max(1, self.steps // 10) == 0):
@@ -215,8 +215,8 @@ class _Stream:
     def _raw(self, images: np.ndarray) -> np.ndarray:
         return images if self.reverse is None else self.reverse.reverse(images.astype(np.float32))
 
-    def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
-        del arms, rounds  # one arm, and the generator has its own position
+    def __call__(self, restarts: Sequence[Restart], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
+        del restarts, rounds  # one restart, and the generator has its own position
         first = self._next()
         needed = self.mini_batch * self.batch_size
         parts, count = [first], len(first)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nc_tf.inversion.restart import Arm, ArmResult
+from nc_tf.inversion.restart import Restart, RestartResult
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import LabelResult
@@ -16,7 +16,7 @@ class Record(ScanCallback):
         self.resumed: list[LabelResult] = []
         self.rounds: list[list[tuple[int, int]]] = []
         self.labels: list[LabelResult] = []
-        self.starts: list[Sequence[ArmResult]] = []
+        self.starts: list[Sequence[RestartResult]] = []
 
     def on_resume(self, finished: Sequence[LabelResult]) -> None:
         self.resumed = list(finished)
@@ -25,10 +25,10 @@ class Record(ScanCallback):
         self.begun.append((num_labels, starts, max_rounds))
         self.in_flight = in_flight
 
-    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
-        assert len(log.cost) == len(arms) == len(run.updates)
-        self.rounds.append([(arm.label, arm.start) for arm in arms])
+    def on_round(self, restarts: Sequence[Restart], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+        assert len(log.cost) == len(restarts) == len(run.updates)
+        self.rounds.append([(restart.label, restart.start) for restart in restarts])
 
-    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         self.labels.append(result)
         self.starts.append(starts)

@@ -8,14 +8,14 @@ import tensorflow as tf
 
 from benchmarks.harness.record import ROOT
 from benchmarks.harness.work import COST, LEARNING_RATE, Work
-from nc_tf.inversion.restart import Arm
+from nc_tf.inversion.restart import Restart
 from nc_tf.inversion.step import LINEAR_SCALE, SearchSettings
 from nc_tf.inversion.trigger_space import EPSILON, TriggerSpace
 from nc_tf.models.loading.load import load_model
 from nc_tf.models.networks.architectures import gtsrb_network
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.scanning.engines.task import Task
-from nc_tf.scanning.halving import random_arm
+from nc_tf.scanning.halving import random_restart
 
 MODEL = ROOT / "models" / "gtsrb_bottom_right_white_4_target_33.h5"
 
@@ -34,7 +34,7 @@ def network_for(work: Work) -> keras.Model:
 class OurSearch:
     """`Inversion`, fed as `nc_tf.inversion.loop` feeds it: one compiled call and one host read a round, all arms in it."""
 
-    def __init__(self, task: Task, arms: Sequence[Arm]) -> None:
+    def __init__(self, task: Task, arms: Sequence[Restart]) -> None:
         self.task, self.arms = task, arms
         self.run = task.inversion.start([arm.mask for arm in arms], [arm.pattern for arm in arms])
         self.targets = tf.constant([arm.label for arm in arms], tf.int32)
@@ -54,7 +54,7 @@ def our_search(work: Work, model: keras.Model, settings: SearchSettings, arms: i
     Where there are fewer labels than arms, the rest are further starts of the same labels.
     """
     task = Task(model, Preprocessing(), precision, work.images, settings, 1, work.seed)
-    return OurSearch(task, [random_arm(task.space, arm % work.labels, arm // work.labels, work.seed) for arm in range(arms)])
+    return OurSearch(task, [random_restart(task.space, arm % work.labels, arm // work.labels, work.seed) for arm in range(arms)])
 
 
 def paper_search(work: Work, arms: int, precision: str) -> OurSearch:

@@ -49,7 +49,7 @@ class Work:
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mask (H, W) and pattern (H, W, 3) of the first start.
 
-        They are those of label 0, as `nc_tf.scanning.halving.random_arm` draws them.
+        They are those of label 0, as `nc_tf.scanning.halving.random_restart` draws them.
         """
         rng = np.random.default_rng([self.seed, 0, 0])
         return rng.random(self.image_shape[:2]), rng.random(self.image_shape) * 255.0

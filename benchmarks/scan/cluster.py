@@ -127,7 +127,7 @@ def search(engine: str, labels: Sequence[int], rounds: int) -> dict[str, float]:
     from nc_tf.preprocessing import preprocessing
     from nc_tf.scanning.engines.choice import engine_named
     from nc_tf.scanning.engines.task import Task
-    from nc_tf.scanning.halving import Race, random_arm
+    from nc_tf.scanning.halving import SuccessiveHalving, random_restart
 
     _, (images, _) = signs.load_data(num_train=43, num_test=2150, seed=1)
     settings = SearchSettings(
@@ -138,7 +138,7 @@ def search(engine: str, labels: Sequence[int], rounds: int) -> dict[str, float]:
         cost=CostSchedule(early_stop=False),
     )
     task = Task(load_model(shipped_model(INFECTED)), preprocessing("raw"), "float32", images, settings, 1, SEED)
-    race = Race(labels, lambda label, start: random_arm(task.space, label, start, SEED, grey=True), 1, settings)
+    race = SuccessiveHalving(labels, lambda label, start: random_restart(task.space, label, start, SEED, grey=True), 1, settings)
     began = time.perf_counter()
     ended: list[tuple[float, int]] = []  # when, and how many rounds had been run by then
     before: dict[int, int] = {}

@@ -57,8 +57,8 @@ class Worker:
 
 
 def play(plan: Any, lanes: int, round_seconds: Callable[[int], float], label_seconds: float) -> dict[str, float]:
-    """Run a `Race` or a `Ranking` on `GPUS` workers; return its times."""
-    from nc_tf.inversion.restart import Progress
+    """Run a `SuccessiveHalving` or a `Prescreening` on `GPUS` workers; return its times."""
+    from nc_tf.inversion.restart import Checkpoint
     from nc_tf.scanning.engines.search_queue import SearchQueue
 
     rng = np.random.default_rng(0)
@@ -88,7 +88,7 @@ def play(plan: Any, lanes: int, round_seconds: Callable[[int], float], label_sec
             # Where a start stands among the others is chance here.
             before = leg.progress.history if leg.progress else np.zeros((0, 7))
             history = np.concatenate([before, rng.random((leg.until - len(before), 7))])
-            progress = Progress(leg.arm.label, leg.arm.start, (), history, False, True)  # type: ignore[arg-type]
+            progress = Checkpoint(leg.restart.label, leg.restart.start, (), history, False, True)  # type: ignore[arg-type]
             dealer.take(number, progress)
             plan.take(progress)
             work += LEG_SECONDS
@@ -102,17 +102,17 @@ def play(plan: Any, lanes: int, round_seconds: Callable[[int], float], label_sec
 
 def scan(name: str, labels: int, tflops: float, flop_an_image: float, label_seconds: float) -> dict[str, float]:
     """Return the times of all phases of a scan, start-up included."""
-    from nc_tf.inversion.restart import Arm
-    from nc_tf.scanning.halving import Race
-    from nc_tf.scanning.prescreening import Ranking
+    from nc_tf.inversion.restart import Restart
+    from nc_tf.scanning.halving import SuccessiveHalving
+    from nc_tf.scanning.prescreening import Prescreening
     from nc_tf.scanning.presets import PRESETS
 
     preset = PRESETS[name]
     nothing = np.zeros(0)
     totals = {"seconds": 0.0, "driver": 0.0, "legs": 0.0, "tflop": 0.0}
 
-    def arm(label: int, start: int) -> Arm:
-        return Arm(label, start, nothing, nothing)
+    def arm(label: int, start: int) -> Restart:
+        return Restart(label, start, nothing, nothing)
 
     def phase(plan: Any, settings: Any, lanes: int, per_label: float) -> None:
         def round_seconds(arms: int) -> float:
@@ -126,11 +126,11 @@ def scan(name: str, labels: int, tflops: float, flop_an_image: float, label_seco
 
     wanted = list(range(labels))
     if preset.ranking and preset.ranking.saves(labels):
-        plan = Ranking(wanted, arm, preset.ranking, 0)
+        plan = Prescreening(wanted, arm, preset.ranking, 0)
         phase(plan, preset.ranking.search, preset.ranking.lanes, 0.0)
         wanted = list(plan.shortlist.chosen)
     settings = replace(preset.settings, cost=replace(preset.settings.cost, early_stop=False))
-    phase(Race(wanted, arm, preset.starts, settings, cuts=preset.cuts), settings, preset.lanes, label_seconds)
+    phase(SuccessiveHalving(wanted, arm, preset.starts, settings, cuts=preset.cuts), settings, preset.lanes, label_seconds)
     return totals
 
 

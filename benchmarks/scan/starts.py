@@ -131,11 +131,11 @@ def searched(
     """Return the history of every start of a label, without cuts."""
     from nc_tf.datasets.read import read
     from nc_tf.inversion.loop import search
-    from nc_tf.inversion.restart import Arm
+    from nc_tf.inversion.restart import Restart
     from nc_tf.models.loading.load import load_model
     from nc_tf.preprocessing import Preprocessing
     from nc_tf.scanning.engines.task import Task
-    from nc_tf.scanning.halving import random_arm
+    from nc_tf.scanning.halving import random_restart
     from nc_tf.scanning.presets import PRESETS
 
     robust = PRESETS["robust"]
@@ -144,17 +144,17 @@ def searched(
     settings = replace(robust.settings, cost=cost, **rest)
     task = Task(load_model(planted.file), Preprocessing(), "auto", read(data, subset="test").images, settings, 1, seed)
 
-    def arm(number: int) -> Arm:
+    def arm(number: int) -> Restart:
         if parts == PARTS:
-            return random_arm(task.space, label, number, seed, grey=grey)
+            return random_restart(task.space, label, number, seed, grey=grey)
         rng, kind = np.random.default_rng([seed, label, number]), PARTS.index(parts[number])
         mask, pattern = task.space.grey(rng, len(PARTS) * number + kind)
         if noise:
             pattern = (np.tanh(rng.normal(0.0, 1.0, pattern.shape)) / 2.0 + 0.5) * 255.0
-        return Arm(label, number, mask, pattern)
+        return Restart(label, number, mask, pattern)
 
     found = search(task.inversion, [arm(number) for number in range(robust.starts)], task.minibatches, lanes=robust.starts)
-    return {result.arm.start: result.history for result in found}
+    return {result.restart.start: result.history for result in found}
 
 
 def race(histories: dict[int, np.ndarray]) -> float:

@@ -7,8 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nc_tf.inversion.restart import Arm, ArmResult
-from nc_tf.inversion.restart import Progress as Reached
+from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import LabelResult
@@ -79,7 +78,7 @@ class ScanProgress(ScanCallback):
         self.usual, self.num_labels = starts * min(USUAL_ROUNDS, max_rounds), num_labels
         self.task = self.bar.add_task("first round", total=num_labels)
 
-    def on_ranking(self, progress: Reached, share: float) -> None:
+    def on_ranking(self, progress: Checkpoint, share: float) -> None:
         """Move the bar during pre-screening."""
         description = f"ranking: label {progress.label} round {progress.rounds}"
         self.bar.update(self.task, completed=share * self.num_labels, description=description)
@@ -93,13 +92,13 @@ class ScanProgress(ScanCallback):
         )
         self.bar.reset(self.task, total=self.num_labels)
 
-    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+    def on_round(self, restarts: Sequence[Restart], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         """Show the first search of a round."""
-        for arm, number in zip(arms, rounds, strict=True):
-            self.rounds[arm.label][arm.start] = number + 1
-        self._show(f"label {arms[0].label} round {rounds[0] + 1} cost {log.cost[0]:.1e} ASR {log.success[0]:.3f} norm {log.reg[0]:.1f}")
+        for restart, number in zip(restarts, rounds, strict=True):
+            self.rounds[restart.label][restart.start] = number + 1
+        self._show(f"label {restarts[0].label} round {rounds[0] + 1} cost {log.cost[0]:.1e} ASR {log.success[0]:.3f} norm {log.reg[0]:.1f}")
 
-    def on_leg(self, progress: Reached) -> None:
+    def on_leg(self, progress: Checkpoint) -> None:
         """Show a search that came back from a worker."""
         self.rounds[progress.label][progress.start] = progress.rounds
         self._show(f"label {progress.label} round {progress.rounds}")
@@ -109,7 +108,7 @@ class ScanProgress(ScanCallback):
         in_progress = sum(min(sum(starts.values()) / usual, 0.95) for starts in self.rounds.values())
         self.bar.update(self.task, completed=len(self.found) + in_progress, description=description)
 
-    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         """Print the line of a finished label."""
         self.found.append(result)
         self.rounds.pop(result.label, None)

@@ -7,18 +7,18 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from nc_tf.inversion.restart import Arm
+from nc_tf.inversion.restart import Restart
 from nc_tf.inversion.step import SearchSettings
 
 
 class Minibatches(Protocol):
     """Source of the images of a round."""
 
-    def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
+    def __call__(self, restarts: Sequence[Restart], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
         """Return the images of the next round, and each minibatch's rows.
 
         Args:
-            arms: the A restarts in flight.
+            restarts: the A restarts in flight.
             rounds: number of each restart's next round, from 0.
 
         Returns:
@@ -76,17 +76,17 @@ class ResidentImages:
     def _shuffle(self, label: int, start: int, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, label, start, epoch]).permutation(self._drawn(label)).astype(np.int32)
 
-    def _rows(self, arm: Arm, round_: int) -> np.ndarray:
+    def _rows(self, restart: Restart, round_: int) -> np.ndarray:
         steps, batch = self.settings.batches_per_round, self.settings.batch_size
-        needed, there = steps * batch, len(self._drawn(arm.label))
+        needed, there = steps * batch, len(self._drawn(restart.label))
         epoch, offset = divmod(round_ * needed, there)
         last = (round_ * needed + needed - 1) // there
-        order = np.concatenate([self._epoch(arm.label, arm.start, number) for number in range(epoch, last + 1)])
+        order = np.concatenate([self._epoch(restart.label, restart.start, number) for number in range(epoch, last + 1)])
         return order[offset : offset + needed].reshape(steps, batch)
 
-    def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
+    def __call__(self, restarts: Sequence[Restart], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
         """Return images and rows of the next round; see `Minibatches`."""
-        rows = np.stack([self._rows(arm, round_) for arm, round_ in zip(arms, rounds, strict=True)], axis=1)
+        rows = np.stack([self._rows(restart, round_) for restart, round_ in zip(restarts, rounds, strict=True)], axis=1)
         if rows.size >= len(self.images) or "_all" in vars(self):  # already on the device, from a round with more restarts
             return self._all, rows
         return tf.constant(self.images[rows.ravel()]), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)

@@ -1,8 +1,8 @@
 """Loop over rounds of several restarts.
 
-Restarts enter free lanes, are advanced together, and leave at the end of their task.
+Restarts enter free lanes, are advanced together, and leave at the end of their segment.
 
-A task is some rounds of one restart, run in one go. The package has no other loop of searches. Printing, saving and progress belong to
+A segment is some rounds of one restart, run in one go. The package has no other loop of searches. Printing, saving and progress belong to
 the caller: each checkpoint is yielded at once, and `on_round` is called after every round.
 """
 
@@ -14,84 +14,86 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.inversion.batches import Minibatches
-from nc_tf.inversion.restart import Arm, ArmResult, Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult, Segment
 from nc_tf.inversion.step import Inversion, RoundLog, Run
 from nc_tf.results import Status, Trigger
 
-OnRound = Callable[[Sequence[Arm], Sequence[int], Run, RoundLog], None]
+OnRound = Callable[[Sequence[Restart], Sequence[int], Run, RoundLog], None]
 
 
 @dataclass
 class _Lane:
-    leg: Leg
+    segment: Segment
     history: list[tuple[float, ...]]
 
 
 def search(
     inversion: Inversion,
-    arms: Iterable[Arm],
+    restarts: Iterable[Restart],
     minibatches: Minibatches,
     *,
     lanes: int = 8,
-    on_round: OnRound = lambda arms, rounds, run, log: None,
-) -> Iterator[ArmResult]:
+    on_round: OnRound = lambda restarts, rounds, run, log: None,
+) -> Iterator[RestartResult]:
     """Yield the result of every restart, as soon as it ends.
 
     Args:
         inversion: the compiled search.
-        arms: restarts; each runs to its end.
+        restarts: restarts; each runs to its end.
         minibatches: images of each round.
         lanes: restarts advanced together.
         on_round: see `advance`.
     """
-    under_way: dict[tuple[int, int], Arm] = {}
+    under_way: dict[tuple[int, int], Restart] = {}
 
-    def legs() -> Iterator[Leg]:
-        for arm in arms:
-            under_way[arm.label, arm.start] = arm
-            yield Leg(arm, inversion.settings.max_rounds)
+    def segments() -> Iterator[Segment]:
+        for restart in restarts:
+            under_way[restart.label, restart.start] = restart
+            yield Segment(restart, inversion.settings.max_rounds)
 
-    for progress in advance(inversion, legs(), minibatches, lanes=lanes, on_round=on_round):
+    for progress in advance(inversion, segments(), minibatches, lanes=lanes, on_round=on_round):
         yield result_of(inversion, under_way.pop((progress.label, progress.start)), progress)
 
 
 def advance(
     inversion: Inversion,
-    legs: Iterable[Leg],
+    segments: Iterable[Segment],
     minibatches: Minibatches,
     *,
     lanes: int = 8,
-    on_round: OnRound = lambda arms, rounds, run, log: None,
-) -> Iterator[Progress]:
-    """Yield the checkpoint at the end of every task.
+    on_round: OnRound = lambda restarts, rounds, run, log: None,
+) -> Iterator[Checkpoint]:
+    """Yield the checkpoint at the end of every segment.
 
     Args:
         inversion: the compiled search.
-        legs: tasks. The iterator is asked whenever a lane is free, so that memory is bounded by the lanes. It may raise StopIteration
-            while results are pending, and go on after they were yielded.
+        segments: what to run. The iterator is asked whenever a lane is free, so that memory is bounded by the lanes. It may raise
+            StopIteration while results are pending, and go on when they have come in.
         minibatches: images of each round.
         lanes: restarts advanced together.
         on_round: called after every round with the restarts, the number of the round that each has ended (from 0), state and log.
     """
-    waiting = iter(legs)
+    waiting = iter(segments)
     active: list[_Lane] = []
     run: Run | None = None
     while True:
         entering = list(islice(waiting, lanes - len(active)))
         if entering:
-            states = ([run] if active else []) + [_state(inversion, leg) for leg in entering]
+            states = ([run] if active else []) + [_state(inversion, segment) for segment in entering]
             run = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *states)
-            active += [_Lane(leg, [] if leg.progress is None else [tuple(row) for row in leg.progress.history]) for leg in entering]
+            active += [
+                _Lane(segment, [] if segment.progress is None else [tuple(row) for row in segment.progress.history]) for segment in entering
+            ]
         if not active:
             return
-        arms = [lane.leg.arm for lane in active]
-        labels, rounds = tf.constant([arm.label for arm in arms], tf.int32), [len(lane.history) for lane in active]
+        restarts = [lane.segment.restart for lane in active]
+        labels, rounds = tf.constant([restart.label for restart in restarts], tf.int32), [len(lane.history) for lane in active]
         # No name holds the round's images, so that they are freed before the next ones come.
-        run, report = inversion.advance(run, labels, *minibatches(arms, rounds))
+        run, report = inversion.advance(run, labels, *minibatches(restarts, rounds))
         log = RoundLog(*report.numpy())
         for position, lane in enumerate(active):
             lane.history.append((len(lane.history), *(float(column[position]) for column in log[:6])))
-        on_round(arms, [len(lane.history) - 1 for lane in active], run, log)
+        on_round(restarts, [len(lane.history) - 1 for lane in active], run, log)
         leaving = {p: _progress(run, log, p, lane) for p, lane in enumerate(active) if _is_done(log, p, lane)}
         if leaving:
             yield from leaving.values()
@@ -101,21 +103,21 @@ def advance(
             run = tf.nest.map_structure(lambda part, keep=rows_kept: tf.gather(part, keep), run)
 
 
-def _state(inversion: Inversion, leg: Leg) -> Run:
-    return inversion.start([leg.arm.mask], [leg.arm.pattern]) if leg.progress is None else leg.progress.run
+def _state(inversion: Inversion, segment: Segment) -> Run:
+    return inversion.start([segment.restart.mask], [segment.restart.pattern]) if segment.progress is None else segment.progress.run
 
 
 def _is_done(log: RoundLog, position: int, lane: _Lane) -> bool:
-    return bool(log.stopped[position]) or not log.finite[position] or len(lane.history) >= lane.leg.until
+    return bool(log.stopped[position]) or not log.finite[position] or len(lane.history) >= lane.segment.until
 
 
-def _progress(run: Run, log: RoundLog, position: int, lane: _Lane) -> Progress:
+def _progress(run: Run, log: RoundLog, position: int, lane: _Lane) -> Checkpoint:
     state = tf.nest.map_structure(lambda part: part[position : position + 1].numpy(), run)
-    arm, history = lane.leg.arm, np.array(lane.history)
-    return Progress(arm.label, arm.start, state, history, bool(log.stopped[position]), bool(log.finite[position]))
+    restart, history = lane.segment.restart, np.array(lane.history)
+    return Checkpoint(restart.label, restart.start, state, history, bool(log.stopped[position]), bool(log.finite[position]))
 
 
-def result_of(inversion: Inversion, arm: Arm, progress: Progress) -> ArmResult:
+def result_of(inversion: Inversion, restart: Restart, progress: Checkpoint) -> RestartResult:
     """Return the result of a restart at a checkpoint."""
     z, best, reg_best = progress.run.z, progress.run.best, progress.run.cost.reg_best[0]
     found = bool(np.isfinite(reg_best))
@@ -132,4 +134,4 @@ def result_of(inversion: Inversion, arm: Arm, progress: Progress) -> ArmResult:
     mask = np.clip(inversion.space.masks(z_mask)[0, ..., 0].numpy(), 0.0, 1.0)
     pattern = np.clip(inversion.space.patterns(z_pattern)[0].numpy(), 0.0, 255.0)
     step = inversion.space.upsample_size
-    return ArmResult(arm, Trigger(arm.label, mask, pattern), mask[..., ::step, ::step], status, progress.history)
+    return RestartResult(restart, Trigger(restart.label, mask, pattern), mask[..., ::step, ::step], status, progress.history)

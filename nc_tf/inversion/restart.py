@@ -1,4 +1,4 @@
-"""Restarts of a search, as values: beginning, task, checkpoint, result."""
+"""Restarts of a search, as values: beginning, segment, checkpoint, result."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from nc_tf.results import Status, Trigger
 
 
 @dataclass(frozen=True, eq=False)
-class Arm:
+class Restart:
     """One restart: a label, and where its search begins.
 
     Attributes:
@@ -26,7 +26,7 @@ class Arm:
 
 
 @dataclass(frozen=True, eq=False)
-class Progress:
+class Checkpoint:
     """Checkpoint of a restart, from which it goes on, on this machine or another.
 
     Attributes:
@@ -56,33 +56,33 @@ class Progress:
 
 
 @dataclass(frozen=True, eq=False)
-class Leg:
+class Segment:
     """Task: some rounds of one restart, to run in one go.
 
     Attributes:
-        arm: the restart.
-        until: number of its rounds at the end of the task, from the beginning of its search.
+        restart: the restart.
+        until: number of its rounds at the end of the segment, from the beginning of its search.
         progress: its checkpoint; None where it begins.
     """
 
-    arm: Arm
+    restart: Restart
     until: int
-    progress: Progress | None = None
+    progress: Checkpoint | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class ArmResult:
+class RestartResult:
     """Result of one restart.
 
     Attributes:
-        arm: the restart.
+        restart: the restart.
         trigger: the smallest working one; where none worked, the last one. It is always finite.
         coarse_mask: (h, w) float32 in [0, 1], the trigger's mask before upsampling.
         status: how the search ended.
         history: (rounds, 7) float64, one row a round, columns `nc_tf.results.HISTORY_COLUMNS`.
     """
 
-    arm: Arm
+    restart: Restart
     trigger: Trigger
     coarse_mask: np.ndarray
     status: Status

@@ -2,7 +2,7 @@
 
 The search optimises unbounded variables, `z_mask` and `z_pattern`, which tanh maps into range (paper section V-A, the original's
 visualizer.py).
-All tensors carry the arms on the leading axis.
+All tensors carry the restarts on the leading axis.
 """
 
 from dataclasses import dataclass
@@ -151,7 +151,7 @@ class TriggerSpace:
         return tf.reduce_mean(norms, axis=1) if self.per_frame else norms
 
     def stamp(self, images: tf.Tensor, masks: tf.Tensor, patterns: tf.Tensor) -> tf.Tensor:
-        """Return raw images (A, B, ..., H, W, C), stamped with each arm's trigger.
+        """Return raw images (A, B, ..., H, W, C), stamped with each restart's trigger.
 
         Args:
             images: (A, B, H, W, C), of clips (A, B, T, H, W, C).

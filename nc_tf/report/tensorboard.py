@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.restart import Arm, ArmResult
+from nc_tf.inversion.restart import Restart, RestartResult
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.results import LabelResult, Trigger
@@ -49,10 +49,10 @@ class TensorBoardLog(ScanCallback):
         self._writers: dict[tuple[int, int], tf.summary.SummaryWriter] = {}
         self._labels: tf.summary.SummaryWriter | None = None
 
-    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
-        """Write the curves of the arms in flight, and sometimes their triggers."""
-        names = [(arm.label, arm.start) for arm in arms]
-        # An arm out of flight may come back, into another file of the same run. An open file for each would be too many.
+    def on_round(self, restarts: Sequence[Restart], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+        """Write the curves of the restarts in flight, and sometimes their triggers."""
+        names = [(restart.label, restart.start) for restart in restarts]
+        # An restart out of flight may come back, into another file of the same run. An open file for each would be too many.
         for name in self._writers.keys() - set(names):
             self._writers.pop(name).close()
         due = [position for position, round_ in enumerate(rounds) if round_ % self.every == 0]
@@ -65,7 +65,7 @@ class TensorBoardLog(ScanCallback):
                     _images(forming[position])
                     self._writer(name).flush()
 
-    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         """Write the result of a label, and close its files."""
         if self._labels is None:
             self._labels = tf.summary.create_file_writer(str(self.folder / "labels"))
@@ -84,7 +84,7 @@ class TensorBoardLog(ScanCallback):
         return self._writers[name]
 
     def _triggers(self, run: Run, due: Sequence[int], names: Sequence[tuple[int, int]]) -> list[Trigger]:
-        """Return the present triggers of the arms at these positions."""
+        """Return the present triggers of the restarts at these positions."""
         z_mask, z_pattern = (tf.gather(part, due) for part in run.z)
         shape = tuple(z_pattern.shape[1:])
         space = TriggerSpace(shape, self.upsample_size, per_frame=len(shape) == 4)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from nc_tf.errors import InputError, quote
-from nc_tf.inversion.restart import ArmResult, Progress
+from nc_tf.inversion.restart import Checkpoint, RestartResult
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import LabelResult, ScanResult, Trigger
 from nc_tf.scan_folder.label_files import load_label, save_label
@@ -184,7 +184,7 @@ class ScanFolder(ScanCallback):
             _write_text(self._record, json.dumps(self._asked, indent=1))
         self._asked, self._fresh = None, False
 
-    def on_ranking(self, progress: Progress, share: float) -> None:
+    def on_ranking(self, progress: Checkpoint, share: float) -> None:
         """Save a checkpoint of pre-screening.
 
         A shortlist in the folder is then of other labels, and is deleted.
@@ -197,11 +197,11 @@ class ScanFolder(ScanCallback):
         save_shortlist(self._state, shortlist, self.seconds)
         forget_progress(self._ranking)
 
-    def on_leg(self, progress: Progress) -> None:
+    def on_leg(self, progress: Checkpoint) -> None:
         """Save a checkpoint of a restart."""
         save_progress(self._state, progress, self.seconds)
 
-    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         """Save a label's trigger, its pictures and its best restart's history."""
         label, trigger = result.label, result.trigger
         history = next((restart.history for restart in starts if restart.trigger is trigger), starts[0].history)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.inversion.cost_schedule import ScheduleState
-from nc_tf.inversion.restart import Progress
+from nc_tf.inversion.restart import Checkpoint
 from nc_tf.inversion.step import Run
 from nc_tf.scanning.prescreening import Shortlist
 from nc_tf.storage.files import delete, plain, whole_file
@@ -35,7 +35,7 @@ def arm_file(folder: Path, label: int, start: int) -> Path:
     return folder / f"arm_{label}_{start}.npz"
 
 
-def save_progress(folder: Path, progress: Progress, seconds: float) -> None:
+def save_progress(folder: Path, progress: Checkpoint, seconds: float) -> None:
     """Write a checkpoint of a restart, and the scan's `seconds` so far."""
     arrays = {f"state_{number}": part for number, part in enumerate(tf.nest.flatten(progress.run))}
     with whole_file(arm_file(folder, progress.label, progress.start), durable=False) as temporary:
@@ -52,17 +52,17 @@ def save_progress(folder: Path, progress: Progress, seconds: float) -> None:
         )
 
 
-def load_progress(folder: Path) -> tuple[list[Progress], float]:
+def load_progress(folder: Path) -> tuple[list[Checkpoint], float]:
     """Return every readable checkpoint, and the scan's seconds so far."""
     found = [saved for path in sorted(folder.glob("arm_*_*.npz")) if (saved := _read(path)) is not None]
     return [progress for progress, _ in found], max((seconds for _, seconds in found), default=0.0)
 
 
-def _read(path: Path) -> tuple[Progress, float] | None:
+def _read(path: Path) -> tuple[Checkpoint, float] | None:
     try:
         with npz_arrays(plain(path)) as (_, load):
             state = [load(f"state_{number}") for number in range(len(tf.nest.flatten(_SHAPE)))]
-            progress = Progress(
+            progress = Checkpoint(
                 whole_number(load("label")),
                 whole_number(load("start")),
                 tf.nest.pack_sequence_as(_SHAPE, state),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from nc_tf.inversion.restart import Arm, ArmResult, Progress
+from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import LabelResult
@@ -28,7 +28,7 @@ class ScanCallback:
         `in_flight` images, or frames of clips, will be in the network at once; they take most of the memory.
         """
 
-    def on_ranking(self, progress: Progress, share: float) -> None:
+    def on_ranking(self, progress: Checkpoint, share: float) -> None:
         """Receive the best restart of a label that pre-screening has compared.
 
         Args:
@@ -42,16 +42,16 @@ class ScanCallback:
         `on_begin` has counted all labels.
         """
 
-    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+    def on_round(self, restarts: Sequence[Restart], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         """Receive the restarts in flight after every round.
 
         A cluster never calls this hook, because its rounds end in other processes; `on_leg` is called by both engines.
         """
 
-    def on_leg(self, progress: Progress) -> None:
+    def on_leg(self, progress: Checkpoint) -> None:
         """Receive a checkpoint of a restart, from which it could go on."""
 
-    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         """Receive a finished label; its anomaly index is not known yet."""
 
 
@@ -77,7 +77,7 @@ class CallbackList(ScanCallback):
         for callback in self.callbacks:
             callback.on_begin(network, num_labels, starts, max_rounds, in_flight)
 
-    def on_ranking(self, progress: Progress, share: float) -> None:
+    def on_ranking(self, progress: Checkpoint, share: float) -> None:
         """Call every `on_ranking`."""
         for callback in self.callbacks:
             callback.on_ranking(progress, share)
@@ -87,17 +87,17 @@ class CallbackList(ScanCallback):
         for callback in self.callbacks:
             callback.on_ranked(shortlist)
 
-    def on_round(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+    def on_round(self, restarts: Sequence[Restart], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         """Call every `on_round`."""
         for callback in self.callbacks:
-            callback.on_round(arms, rounds, run, log)
+            callback.on_round(restarts, rounds, run, log)
 
-    def on_leg(self, progress: Progress) -> None:
+    def on_leg(self, progress: Checkpoint) -> None:
         """Call every `on_leg`."""
         for callback in self.callbacks:
             callback.on_leg(progress)
 
-    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         """Call every `on_label`."""
         for callback in self.callbacks:
             callback.on_label(result, starts)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nc_tf.inversion.restart import Arm, Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Restart, Segment
 from nc_tf.inversion.step import SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.results import HISTORY_COLUMNS
@@ -33,7 +33,7 @@ class Cut:
     keep: int
 
 
-def random_arm(space: TriggerSpace, label: int, start: int, seed: int, *, grey: bool = False) -> Arm:
+def random_restart(space: TriggerSpace, label: int, start: int, seed: int, *, grey: bool = False) -> Restart:
     """Return a restart that depends on seed, label and number alone.
 
     Args:
@@ -44,10 +44,10 @@ def random_arm(space: TriggerSpace, label: int, start: int, seed: int, *, grey: 
         grey: whether it begins at `TriggerSpace.grey` instead of `TriggerSpace.random`.
     """
     rng = np.random.default_rng([seed, label, start])
-    return Arm(label, start, *(space.grey(rng, start) if grey else space.random(rng)))
+    return Restart(label, start, *(space.grey(rng, start) if grey else space.random(rng)))
 
 
-def standing(progress: Progress, rounds: int) -> tuple[float, float]:
+def standing(progress: Checkpoint, rounds: int) -> tuple[float, float]:
     """Return the sort key of a restart; the smallest is the best.
 
     The key holds for that round, or for the last one of a restart that ended before. A cut therefore comes out the same whenever it is
@@ -66,40 +66,40 @@ def standing(progress: Progress, rounds: int) -> tuple[float, float]:
     return float(row[REG_BEST]), float(row[CE])
 
 
-class Race(Iterator[Leg]):
+class SuccessiveHalving(Iterator[Segment]):
     """Tasks of a scan under successive halving.
 
-    Labels follow each other: the next task is of the earliest label that has one.
+    Labels follow each other: the next segment is of the earliest label that has one.
 
-    A task is a part of a restart: some rounds in one go. The iterator raises StopIteration while results are pending, and goes on after
+    A segment is a part of a restart: some rounds in one go. The iterator raises StopIteration while results are pending, and goes on after
     `take` has received them.
     """
 
     def __init__(
         self,
         labels: Iterable[int],
-        arm: Callable[[int, int], Arm],
+        restart: Callable[[int, int], Restart],
         starts: int,
         settings: SearchSettings,
         *,
         cuts: Sequence[Cut] = (),
-        leg: int = 8,
-        known: Iterable[Progress] = (),
+        segment: int = 8,
+        known: Iterable[Checkpoint] = (),
     ) -> None:
         """Take the checkpoints of an earlier part.
 
         Args:
             labels: labels to search, in this order.
-            arm: function that makes restart number `start` of a label from (label, start).
+            restart: function that makes restart number `start` of a label from (label, start).
             starts: number of restarts of each label.
             settings: settings of the search; `max_rounds` ends every restart.
             cuts: steps of successive halving, in the order of their rounds; those at or beyond the end are left out.
-            leg: most rounds of a task; a checkpoint is saved after each.
+            segment: most rounds of a segment; a checkpoint is saved after each.
             known: checkpoints of an earlier part that was stopped.
         """
-        self.arm, self.starts, self.settings, self.leg = arm, starts, settings, leg
+        self.restart, self.starts, self.settings, self.segment = restart, starts, settings, segment
         self.stages = [cut for cut in cuts if cut.rounds < settings.max_rounds] + [Cut(settings.max_rounds, 1)]
-        self.reached: dict[int, dict[int, Progress]] = defaultdict(dict)
+        self.reached: dict[int, dict[int, Checkpoint]] = defaultdict(dict)
         for progress in known:
             self.reached[progress.label][progress.start] = progress
         labels = list(labels)
@@ -107,8 +107,8 @@ class Race(Iterator[Leg]):
         self.waiting = iter([label for label in labels if label not in self.reached])
         self.running: set[tuple[int, int]] = set()
 
-    def __next__(self) -> Leg:
-        """Return the next task.
+    def __next__(self) -> Segment:
+        """Return the next segment.
 
         Raises:
             StopIteration: nothing is left, or results are pending.
@@ -117,7 +117,7 @@ class Race(Iterator[Leg]):
             for start, until in self._behind(label):
                 if (label, start) not in self.running:
                     self.running.add((label, start))
-                    return Leg(self.arm(label, start), until, self.reached[label].get(start))
+                    return Segment(self.restart(label, start), until, self.reached[label].get(start))
         raise StopIteration
 
     def _labels(self) -> Iterator[int]:
@@ -140,18 +140,18 @@ class Race(Iterator[Leg]):
             for start in alive:
                 rounds = reached[start].rounds if start in reached else 0
                 if rounds < stage.rounds and not (start in reached and reached[start].ended(self.settings)):
-                    behind.append((start, min(rounds + self.leg, stage.rounds)))
+                    behind.append((start, min(rounds + self.segment, stage.rounds)))
             if behind:
                 return behind
             alive = sorted(alive, key=lambda start: standing(reached[start], stage.rounds))[: stage.keep]
         return []
 
-    def take(self, progress: Progress) -> None:
-        """Receive the checkpoint at the end of a task."""
+    def take(self, progress: Checkpoint) -> None:
+        """Receive the checkpoint at the end of a segment."""
         self.running.discard((progress.label, progress.start))
         self.reached[progress.label][progress.start] = progress
 
-    def finished(self) -> Iterator[list[Progress]]:
+    def finished(self) -> Iterator[list[Checkpoint]]:
         """Yield the checkpoints of all restarts of each finished label.
 
         Each label comes once, its restarts in the order of their numbers.

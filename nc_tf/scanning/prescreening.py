@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nc_tf.inversion.restart import Arm, Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Restart, Segment
 from nc_tf.inversion.step import SearchSettings
-from nc_tf.scanning.halving import Cut, Race, standing
+from nc_tf.scanning.halving import Cut, SuccessiveHalving, standing
 
 
 @dataclass(frozen=True)
-class RankingSettings:
+class PrescreeningSettings:
     """Settings of pre-screening, which compares all labels at certain rounds, the looks.
 
     Attributes:
@@ -79,12 +79,12 @@ class Shortlist:
         return {*self.chosen, *self.ranked_out} == set(labels)
 
 
-class Ranking(Iterator[Leg]):
+class Prescreening(Iterator[Segment]):
     """Tasks of pre-screening.
 
     Successive halving leads to the first look. The best restart of every label then goes on from look to look.
 
-    A task is a part of a restart: some rounds in one go. The iterator raises StopIteration while results are pending, and goes on after
+    A segment is a part of a restart: some rounds in one go. The iterator raises StopIteration while results are pending, and goes on after
     `take` has received them.
 
     One checkpoint a label is kept from look to look. For colour images of 32x32 pixels it takes 64 KiB, so 84 MB for 1,283 labels.
@@ -97,22 +97,22 @@ class Ranking(Iterator[Leg]):
     def __init__(
         self,
         labels: Iterable[int],
-        arm: Callable[[int, int], Arm],
-        settings: RankingSettings,
+        restart: Callable[[int, int], Restart],
+        settings: PrescreeningSettings,
         seed: int,
         *,
-        known: Iterable[Progress] = (),
+        known: Iterable[Checkpoint] = (),
     ) -> None:
         """Draw the random sample, and take the checkpoints of an earlier part.
 
         Args:
             labels: labels to compare; more than `settings.lowest` and `settings.sample` together.
-            arm: function that makes restart number `start` of a label from (label, start).
+            restart: function that makes restart number `start` of a label from (label, start).
             settings: settings of pre-screening.
             seed: seed of the random sample.
             known: checkpoints that `take` returned before pre-screening was stopped; those of other labels are ignored.
         """
-        self.labels, self.arm, self.settings = sorted(labels), arm, settings
+        self.labels, self.restart, self.settings = sorted(labels), restart, settings
         drawn = np.random.default_rng([seed, len(self.labels)]).choice(self.labels, settings.sample, replace=False)
         self.sample = tuple(sorted(drawn.tolist()))
         self.over, self.until = False, settings.looks[0]
@@ -122,7 +122,7 @@ class Ranking(Iterator[Leg]):
         self.best = {progress.label: progress for progress in known if progress.label in asked and self._is_there(progress)}
         self.rounds = sum(self._rounds(progress.rounds) for progress in self.best.values())
         others = [label for label in self.labels if label not in self.best]
-        self.race = Race(others, arm, settings.starts, replace(settings.search, max_rounds=self.until), cuts=settings.cuts)
+        self.race = SuccessiveHalving(others, restart, settings.starts, replace(settings.search, max_rounds=self.until), cuts=settings.cuts)
         self.waiting: deque[int] = deque()
         self.running: set[int] = set()
         self._look()
@@ -142,23 +142,23 @@ class Ranking(Iterator[Leg]):
         out = tuple(sorted({*self.labels} - {*self.lowest, *self.sample}))
         return Shortlist(self.lowest, self.sample, out, self.rounds)
 
-    def __next__(self) -> Leg:
-        """Return the next task.
+    def __next__(self) -> Segment:
+        """Return the next segment.
 
         Raises:
             StopIteration: nothing is left, or results are pending.
         """
-        leg = next(self.race, None)
-        if leg is not None:
-            return leg
+        segment = next(self.race, None)
+        if segment is not None:
+            return segment
         if not self.waiting:
             raise StopIteration
         label = self.waiting.popleft()
         self.running.add(label)
-        return Leg(self.arm(label, self.best[label].start), self.until, self.best[label])
+        return Segment(self.restart(label, self.best[label].start), self.until, self.best[label])
 
-    def take(self, progress: Progress) -> Progress | None:
-        """Receive the checkpoint at the end of a task.
+    def take(self, progress: Checkpoint) -> Checkpoint | None:
+        """Receive the checkpoint at the end of a segment.
 
         Args:
             progress: the checkpoint.
@@ -166,7 +166,7 @@ class Ranking(Iterator[Leg]):
         Returns:
             The checkpoint of the label's best restart, if the label has now come to a look; otherwise None.
         """
-        reached: Progress | None = progress
+        reached: Checkpoint | None = progress
         if progress.label in self.best:
             self.running.discard(progress.label)
             self.rounds += progress.rounds - self.best[progress.label].rounds
@@ -177,13 +177,13 @@ class Ranking(Iterator[Leg]):
         self._look()
         return reached
 
-    def _choose(self, starts: list[Progress]) -> Progress:
+    def _choose(self, starts: list[Checkpoint]) -> Checkpoint:
         best = min(starts, key=lambda progress: (not self._is_there(progress), standing(progress, self.until), progress.start))
         self.best[best.label] = best
         self.rounds += self._rounds(best.rounds)
         return best
 
-    def _is_there(self, progress: Progress) -> bool:
+    def _is_there(self, progress: Checkpoint) -> bool:
         return progress.rounds >= self.until or progress.ended(self.settings.search)
 
     def _look(self) -> None:

@@ -8,7 +8,7 @@ from nc_tf.inversion.cost_schedule import CostSchedule
 from nc_tf.inversion.step import Loss, SearchSettings
 from nc_tf.results import Unit
 from nc_tf.scanning.halving import Cut
-from nc_tf.scanning.prescreening import RankingSettings
+from nc_tf.scanning.prescreening import PrescreeningSettings
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Preset:
     cuts: tuple[Cut, ...] = ()
     rule: str = "paper"
     held_out: int = 2000
-    ranking: RankingSettings | None = None
+    ranking: PrescreeningSettings | None = None
     clips: SearchSettings | None = None
     patches: bool = False
 
@@ -100,7 +100,7 @@ PRESETS = {
 # order matters (docs/results/many-labels.md).
 PRESETS["low-cost"] = replace(
     PRESETS["robust"],
-    ranking=RankingSettings(
+    ranking=PrescreeningSettings(
         search=SearchSettings(
             loss=Loss.CROSS_ENTROPY,
             learning_rate=0.15,

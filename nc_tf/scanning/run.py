@@ -11,13 +11,13 @@ from nc_tf.detection.inconclusive import WORTH_TELLING, Limit, limit_of_patch
 from nc_tf.detection.patches import probe
 from nc_tf.evaluation import Attacked, attacked, predict_classes, share
 from nc_tf.inversion.loop import result_of
-from nc_tf.inversion.restart import Arm, ArmResult, Progress
+from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
 from nc_tf.results import LabelResult, Status, Trigger
 from nc_tf.scanning.callbacks import ScanCallback
-from nc_tf.scanning.halving import Race, random_arm
+from nc_tf.scanning.halving import SuccessiveHalving, random_restart
 from nc_tf.scanning.memory_plan import SearchPlan
 from nc_tf.scanning.plan import ScanPlan
-from nc_tf.scanning.prescreening import Ranking, RankingSettings, Shortlist
+from nc_tf.scanning.prescreening import Prescreening, PrescreeningSettings, Shortlist
 from nc_tf.scanning.state import ScanState, fitting
 
 
@@ -97,14 +97,14 @@ class ScanRun:
         labels = self.shortlist.chosen if self.shortlist else self.plan.targets
         return [label for label in labels if label not in self.done]
 
-    def _arm(self, label: int, start: int) -> Arm:
-        return random_arm(self.plan.task.space, label, start, self.plan.options.seed, grey=self.plan.preset.grey)
+    def _arm(self, label: int, start: int) -> Restart:
+        return random_restart(self.plan.task.space, label, start, self.plan.options.seed, grey=self.plan.preset.grey)
 
-    def _prescreen(self, settings: RankingSettings, memory: SearchPlan) -> Shortlist:
+    def _prescreen(self, settings: PrescreeningSettings, memory: SearchPlan) -> Shortlist:
         """Search every label a little, and return the shortlist."""
         plan = self.plan
         lanes = max(1, min(settings.lanes // plan.frames, memory.in_flight // (settings.search.batch_size * plan.frames)))
-        ranking = Ranking(plan.targets, self._arm, settings, plan.options.seed, known=self._before.ranking)
+        ranking = Prescreening(plan.targets, self._arm, settings, plan.options.seed, known=self._before.ranking)
         task = replace(plan.task, settings=settings.search)
         with closing(plan.engine(task, ranking, lanes=lanes, on_round=lambda *_: None)) as reached:
             for progress in reached:
@@ -117,7 +117,7 @@ class ScanRun:
         """Search labels to the end, by successive halving of their restarts."""
         plan = self.plan
         known = [progress for progress in self._before.under_way if progress.label in labels]
-        race = Race(labels, self._arm, plan.preset.starts, plan.task.settings, cuts=plan.preset.cuts, known=known)
+        race = SuccessiveHalving(labels, self._arm, plan.preset.starts, plan.task.settings, cuts=plan.preset.cuts, known=known)
         # An earlier part may have searched a label to its end without saving the result.
         for restarts in race.finished():
             self._settle(restarts)
@@ -128,12 +128,12 @@ class ScanRun:
                 for restarts in race.finished():
                     self._settle(restarts)
 
-    def _settle(self, restarts: Sequence[Progress]) -> None:
+    def _settle(self, restarts: Sequence[Checkpoint]) -> None:
         """Measure a finished label's best trigger on held-out images, and report it."""
         plan = self.plan
         tried = [result_of(plan.task.inversion, self._arm(one.label, one.start), one) for one in restarts]
         chosen = best_of(tried, self._success if plan.options.best == "success" else None)
-        label, status, trigger = chosen.arm.label, chosen.status, chosen.trigger
+        label, status, trigger = chosen.restart.label, chosen.status, chosen.trigger
         measured = self._attacked(trigger)
         patch = self._smaller_patch(label, chosen)
         if patch is not None:
@@ -154,7 +154,7 @@ class ScanRun:
         self.done[label] = result
         self.callback.on_label(result, tried)
 
-    def _smaller_patch(self, label: int, found: ArmResult) -> tuple[Trigger, Attacked] | None:
+    def _smaller_patch(self, label: int, found: RestartResult) -> tuple[Trigger, Attacked] | None:
         """Return the patch of a label that is better than its trigger.
 
         It is smaller than the trigger found, and works on held-out images.
@@ -197,11 +197,11 @@ class ScanRun:
         task, held_out = self.plan.task, self.plan.held_out
         return attacked(task.model, held_out.images, held_out.labels, trigger, task.preprocess)
 
-    def _success(self, result: ArmResult) -> float:
+    def _success(self, result: RestartResult) -> float:
         return self._attacked(result.trigger).success
 
 
-def best_of(starts: Sequence[ArmResult], success: Callable[[ArmResult], float] | None = None) -> ArmResult:
+def best_of(starts: Sequence[RestartResult], success: Callable[[RestartResult], float] | None = None) -> RestartResult:
     """Return the restart whose trigger counts for its label.
 
     Args:
@@ -213,7 +213,7 @@ def best_of(starts: Sequence[ArmResult], success: Callable[[ArmResult], float] |
     """
     working = [result for result in starts if result.succeeded]
     if not working:
-        return min(starts, key=lambda result: result.arm.start)
+        return min(starts, key=lambda result: result.restart.start)
     return min(working, key=lambda result: (-success(result) if success else 0.0, result.trigger.l1_norm))
 
 

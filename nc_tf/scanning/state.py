@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.restart import Progress
+from nc_tf.inversion.restart import Checkpoint
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.results import LabelResult
-from nc_tf.scanning.prescreening import RankingSettings, Shortlist
+from nc_tf.scanning.prescreening import PrescreeningSettings, Shortlist
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +26,13 @@ class ScanState:
     """
 
     finished: Mapping[int, LabelResult] = field(default_factory=dict)
-    under_way: tuple[Progress, ...] = ()
-    ranking: tuple[Progress, ...] = ()
+    under_way: tuple[Checkpoint, ...] = ()
+    ranking: tuple[Checkpoint, ...] = ()
     shortlist: Shortlist | None = None
 
 
 def fitting(
-    state: ScanState, space: TriggerSpace, settings: SearchSettings, starts: int, classes: np.ndarray, ranking: RankingSettings | None
+    state: ScanState, space: TriggerSpace, settings: SearchSettings, starts: int, classes: np.ndarray, ranking: PrescreeningSettings | None
 ) -> ScanState:
     """Return the part of a state that this scan can have reached.
 
@@ -78,7 +78,7 @@ def _difference(result: LabelResult, space: TriggerSpace, starts: int, *, measur
     return None
 
 
-def _fits(progress: Progress, space: TriggerSpace, settings: SearchSettings, starts: int) -> bool:
+def _fits(progress: Checkpoint, space: TriggerSpace, settings: SearchSettings, starts: int) -> bool:
     """Return whether a search with these settings can have reached this checkpoint."""
     return _has_shapes(progress.run, space) and progress.start < starts and _is_sound(progress, settings)
 
@@ -89,7 +89,7 @@ def _has_shapes(run: Run, space: TriggerSpace) -> bool:
     return [(part.shape, part.dtype) for part in tf.nest.flatten(run)] == [*z, *z, *z, ((1,), np.int32), *schedule, *z]
 
 
-def _is_sound(progress: Progress, settings: SearchSettings) -> bool:
+def _is_sound(progress: Checkpoint, settings: SearchSettings) -> bool:
     """Return whether state and history are consistent and in range."""
     run, rounds = progress.run, progress.rounds
     if not 1 <= rounds <= settings.max_rounds:

@@ -29,7 +29,7 @@ from nc_tf.datasets.read import read_both
 from nc_tf.datasets.rendered import moving_shapes, signs
 from nc_tf.detection.verdict import judge
 from nc_tf.evaluation import measure
-from nc_tf.inversion.restart import ArmResult
+from nc_tf.inversion.restart import RestartResult
 from nc_tf.models.loading.load import load_model
 from nc_tf.models.networks.architectures import NETWORKS
 from nc_tf.results import LabelResult
@@ -59,7 +59,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _armed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The paper's schedule arms the cost late; there is no option for that, and forty rounds are what a test has."""
+    """The paper's schedule restarts the cost late; there is no option for that, and forty rounds are what a test has."""
     preset = presets.PRESETS["paper"]
     quick = replace(preset, settings=replace(preset.settings, cost=QUICK.cost))
     monkeypatch.setitem(presets.PRESETS, "paper", quick)
@@ -284,7 +284,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     saved = ScanFolder.on_label
     count = 0
 
-    def on_label(self: ScanFolder, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self: ScanFolder, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         nonlocal count
         saved(self, result, starts)
         count += 1
@@ -309,7 +309,7 @@ def test_a_stopped_scan_goes_on_where_it_was(files: Path, tmp_path: Path, monkey
     searched: list[int] = []
     saved = ScanFolder.on_label
 
-    def on_label(self: ScanFolder, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self: ScanFolder, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         searched.append(result.label)
         saved(self, result, starts)
 

@@ -9,8 +9,8 @@ from quick import made_up
 
 from nc_tf.cli.progress import ScanProgress
 from nc_tf.errors import InputError
-from nc_tf.inversion.restart import Arm
-from nc_tf.inversion.restart import Progress as Reached
+from nc_tf.inversion.restart import Checkpoint as Reached
+from nc_tf.inversion.restart import Restart
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import Status
@@ -20,8 +20,8 @@ NETWORK = cast(FrozenNetwork, SimpleNamespace(output="logits", precision="float3
 LOG = RoundLog(*np.ones((8, 4)))
 
 
-def arms(*pairs: tuple[int, int]) -> list[Arm]:
-    return [Arm(label, start, np.zeros((1, 1)), np.zeros((1, 1, 1))) for label, start in pairs]
+def restarts(*pairs: tuple[int, int]) -> list[Restart]:
+    return [Restart(label, start, np.zeros((1, 1)), np.zeros((1, 1, 1))) for label, start in pairs]
 
 
 def reached(label: int, start: int, rounds: int) -> Reached:
@@ -38,17 +38,17 @@ def test_the_bar_moves_with_the_rounds_of_the_labels_under_way_and_ends_full(cap
         progress.on_begin(NETWORK, num_labels=2, starts=2, max_rounds=20, in_flight=64)
         seen = [completed(progress)]
         for number in (0, 4):
-            progress.on_round(arms((5, 0), (5, 1), (6, 0)), [number, number, 0], run, LOG)
+            progress.on_round(restarts((5, 0), (5, 1), (6, 0)), [number, number, 0], run, LOG)
             seen.append(completed(progress))
         # One of the two starts is cut: what it has run still counts.
-        progress.on_round(arms((5, 0), (6, 0)), [9, 5], run, LOG)
+        progress.on_round(restarts((5, 0), (6, 0)), [9, 5], run, LOG)
         seen.append(completed(progress))
         assert seen == sorted(set(seen))
         assert seen[-1] == pytest.approx((10 + 5) / 40 + 6 / 40)
         progress.on_label(made_up(5, 3.0), [])  # 30 rounds, so 30 are expected of the other
-        progress.on_round(arms((6, 0)), [14], run, LOG)
+        progress.on_round(restarts((6, 0)), [14], run, LOG)
         assert completed(progress) == pytest.approx(1.5)
-        progress.on_round(arms((6, 0)), [99], run, LOG)
+        progress.on_round(restarts((6, 0)), [99], run, LOG)
         assert completed(progress) == pytest.approx(1.95), "a label that takes longer than usual is not done before it is"
         progress.on_label(made_up(6, 4.0), [])
         progress.bar.refresh()

@@ -23,7 +23,7 @@ from nc_tf.cli import guard
 from nc_tf.cli.guard import guarded, interruptible
 from nc_tf.cli.main import main
 from nc_tf.errors import InputError
-from nc_tf.inversion.restart import Progress
+from nc_tf.inversion.restart import Checkpoint
 from nc_tf.results import Trigger
 from nc_tf.scan_folder import folder as scan_folder
 from nc_tf.scan_folder.folder import ScanFolder
@@ -59,17 +59,17 @@ def triggers(out: Path) -> dict[int, Trigger]:
     return {label: result.trigger for label, result in ScanFolder(out).label_results().items()}
 
 
-def legs_run(monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
-    """A list that every leg which is saved from now on comes into."""
-    legs: list[Progress] = []
+def legs_run(monkeypatch: pytest.MonkeyPatch) -> list[Checkpoint]:
+    """A list that every segment which is saved from now on comes into."""
+    segments: list[Checkpoint] = []
     saved = ScanFolder.on_leg
 
-    def on_leg(self: ScanFolder, progress: Progress) -> None:
-        legs.append(progress)
+    def on_leg(self: ScanFolder, progress: Checkpoint) -> None:
+        segments.append(progress)
         saved(self, progress)
 
     monkeypatch.setattr(ScanFolder, "on_leg", on_leg)
-    return legs
+    return segments
 
 
 # Killed
@@ -147,7 +147,7 @@ SHORT = ("--labels", "3,4", "--rounds", "12")
 
 @pytest.fixture
 def four_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers that can be reckoned with: a label takes four legs of 5 rounds, two of 4 and one of 3."""
+    """Numbers that can be reckoned with: a label takes four segments of 5 rounds, two of 4 and one of 3."""
     robust = presets.PRESETS["robust"]
     monkeypatch.setitem(presets.PRESETS, "robust", replace(robust, starts=4, cuts=(Cut(5, 2), Cut(9, 1))))
 
@@ -160,12 +160,12 @@ def test_nothing_that_was_saved_is_run_again(
 ) -> None:
     """The last case: the last label has been searched to its end, and only its trigger was not saved."""
     die_in_a_scan(monkeypatch, command(files, tmp_path, *SHORT), name, number, after=after)
-    known = {(arm.label, arm.start): arm.rounds for arm in load_progress(tmp_path / "state")[0]}
+    known = {(restart.label, restart.start): restart.rounds for restart in load_progress(tmp_path / "state")[0]}
     assert known
-    legs = legs_run(monkeypatch)
+    segments = legs_run(monkeypatch)
     assert main(command(files, tmp_path, *SHORT)) == 3
-    assert all(leg.rounds > known.get((leg.label, leg.start), 0) for leg in legs)
-    assert (not legs) == (name == "on_label")
+    assert all(segment.rounds > known.get((segment.label, segment.start), 0) for segment in segments)
+    assert (not segments) == (name == "on_label")
     rows = verdict(tmp_path)["labels"]
     assert [(row["label"], row["rounds"]) for row in rows] == [(label, 5 + 5 + 9 + 12) for label in (3, 4)]
     assert not list(tmp_path.glob("state/arm_*"))
@@ -174,10 +174,10 @@ def test_nothing_that_was_saved_is_run_again(
 @pytest.mark.slow
 def test_what_a_killed_process_left_is_cleared_when_the_scan_goes_on(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     die_in_a_scan(monkeypatch, command(files, tmp_path, *SHORT), "on_label", 1)
-    # As if killed between the saving of that label and the forgetting of its arms, and while writing each kind of file.
+    # As if killed between the saving of that label and the forgetting of its restarts, and while writing each kind of file.
     (done,) = ScanFolder(tmp_path).label_results()
-    (arm, *_), _ = load_progress(tmp_path / "state")
-    save_progress(tmp_path / "state", replace(arm, label=done), 0.0)
+    (restart, *_), _ = load_progress(tmp_path / "state")
+    save_progress(tmp_path / "state", replace(restart, label=done), 0.0)
     for folder, suffix in (("triggers", "npz"), (".", "json"), ("state", "npz"), (".", "png")):
         (tmp_path / folder / f".nc_tf-0123456789abcdef.part.{suffix}").write_bytes(b"half")
     (tmp_path / ".holiday.2024.part2.mp4").write_bytes(b"precious")
@@ -193,8 +193,8 @@ def test_the_seconds_are_those_of_all_parts(files: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(scan_folder.time, "perf_counter", lambda: clock[0])
     saved = ScanFolder.on_leg
 
-    def on_leg(self: ScanFolder, progress: Progress) -> None:
-        clock[0] += 10.0  # a leg takes ten seconds
+    def on_leg(self: ScanFolder, progress: Checkpoint) -> None:
+        clock[0] += 10.0  # a segment takes ten seconds
         saved(self, progress)
 
     monkeypatch.setattr(ScanFolder, "on_leg", on_leg)
@@ -203,7 +203,7 @@ def test_the_seconds_are_those_of_all_parts(files: Path, tmp_path: Path, monkeyp
         clock[0] += 5000.0  # nobody waits for it
     clock[0] = 7.0  # another process, another clock
     assert main(command(files, tmp_path, *SHORT)) == 3
-    # Two labels of seven legs.
+    # Two labels of seven segments.
     assert verdict(tmp_path)["seconds"] == 140.0
     clock[0] += 5.0
     assert main(command(files, tmp_path, *SHORT)) == 3
@@ -280,7 +280,7 @@ def test_ctrl_c_ends_a_scan_within_two_seconds_though_tensorflow_is_busy(
         assert so_far == f"2 labels done, 6 to go; smallest norms so far: {smallest}"
     what = "finished labels are kept, and the same command, without --fresh, goes on with the others"
     assert how_to_go_on == f"{which.split()[0]}: stopped; {what}"
-    assert {arm.label for arm in load_progress(tmp_path / "state")[0]}.isdisjoint(found)
+    assert {restart.label for restart in load_progress(tmp_path / "state")[0]}.isdisjoint(found)
     if not classic:
         assert main(command(files, tmp_path, "--rounds", "12")) in (0, 1, 3)
         again = {label: trigger.l1_norm for label, trigger in triggers(tmp_path).items()}
@@ -397,11 +397,11 @@ def test_a_file_that_cannot_be_written_is_one_line_and_the_scan_goes_on_from_wha
     assert "Traceback" not in "".join(error_lines)
     assert kills.broken_files(tmp_path) == kills.leftovers(tmp_path) == []
     assert not (tmp_path / "verdict.json").exists()
-    known = {(arm.label, arm.start): arm.rounds for arm in load_progress(tmp_path / "state")[0]}
+    known = {(restart.label, restart.start): restart.rounds for restart in load_progress(tmp_path / "state")[0]}
     done = set(triggers(tmp_path))
-    legs = legs_run(monkeypatch)
+    segments = legs_run(monkeypatch)
     assert main(command(files, tmp_path, *SHORT)) == 3
-    assert all(leg.rounds > known.get((leg.label, leg.start), 0) and leg.label not in done for leg in legs)
+    assert all(segment.rounds > known.get((segment.label, segment.start), 0) and segment.label not in done for segment in segments)
     assert [row["label"] for row in verdict(tmp_path)["labels"]] == [3, 4]
     assert not list(tmp_path.glob("state/arm_*"))
 

@@ -117,7 +117,7 @@ def test_no_norm_stands_out_where_nothing_is_planted() -> None:
 def test_clips_take_no_more_memory_than_images(lanes: int | None, expected: int) -> None:
     record = Record()
     clip_scan(2, targets=range(6), lanes=lanes, callbacks=[record])
-    assert max(len(arms) for arms in record.rounds) == expected
+    assert max(len(restarts) for restarts in record.rounds) == expected
     assert record.in_flight == expected * QUICK.batch_size * FRAMES
 
 
@@ -175,8 +175,8 @@ def test_a_shared_trigger_space_stamps_every_frame_alike() -> None:
     masks = rng.random((2, *IMAGE_SHAPE[:2], 1)).astype(np.float32)
     patterns = rng.uniform(0, 255, (2, *IMAGE_SHAPE)).astype(np.float32)
     stamped = space.stamp(clips, masks, patterns).numpy()
-    for arm in range(2):
-        np.testing.assert_allclose(stamped[arm], Trigger(0, masks[arm, ..., 0], patterns[arm])(clips[arm]), rtol=1e-5)
+    for restart in range(2):
+        np.testing.assert_allclose(stamped[restart], Trigger(0, masks[restart, ..., 0], patterns[restart])(clips[restart]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("regularization", ["l1", "l2", None])

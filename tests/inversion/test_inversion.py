@@ -16,7 +16,7 @@ from nc_tf.evaluation import accuracy, attack_success_rate
 from nc_tf.inversion.batches import ResidentImages
 from nc_tf.inversion.cost_schedule import CostSchedule
 from nc_tf.inversion.loop import search
-from nc_tf.inversion.restart import Arm, ArmResult
+from nc_tf.inversion.restart import Restart, RestartResult
 from nc_tf.inversion.step import LINEAR_SCALE, Inversion, RoundLog, Run, SearchSettings
 from nc_tf.inversion.trigger_space import EPSILON, TriggerSpace
 from nc_tf.models.frozen import FrozenNetwork
@@ -28,16 +28,16 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 ROUND_STEADY = CostSchedule(init_cost=0.05, reset_cost_to_zero=False, patience=1000)
 
 
-def arms_of(space: TriggerSpace, *pairs: tuple[int, int]) -> list[Arm]:
+def arms_of(space: TriggerSpace, *pairs: tuple[int, int]) -> list[Restart]:
     """Return restarts that depend on label and number alone."""
-    return [Arm(label, start, *space.random(np.random.default_rng([label, start]))) for label, start in pairs]
+    return [Restart(label, start, *space.random(np.random.default_rng([label, start]))) for label, start in pairs]
 
 
-def by_arm(results: Sequence[ArmResult]) -> dict[tuple[int, int], ArmResult]:
-    return {(result.arm.label, result.arm.start): result for result in results}
+def by_arm(results: Sequence[RestartResult]) -> dict[tuple[int, int], RestartResult]:
+    return {(result.restart.label, result.restart.start): result for result in results}
 
 
-def assert_same(one: ArmResult, other: ArmResult) -> None:
+def assert_same(one: RestartResult, other: RestartResult) -> None:
     assert one.status == other.status
     # Not bit by bit: a matrix product rounds differently for other numbers of rows, and the search enlarges that from round to round.
     np.testing.assert_allclose(one.history, other.history, rtol=1e-4, atol=1e-4)
@@ -148,19 +148,19 @@ def test_three_updates_by_hand(loss: str, norm: str | None, step: int) -> None:
     inversion = Inversion(FrozenNetwork(model, Preprocessing(), "float32", images), space, settings)
     run = inversion.start(list(masks), list(patterns))
     plain = [ByHand(weights.astype(float), bias.astype(float), step, loss, norm, 0.05, 0.1) for _ in labels]
-    for arm, start in enumerate(zip(masks, patterns, strict=True)):
-        plain[arm].begin(*start)
+    for restart, start in enumerate(zip(masks, patterns, strict=True)):
+        plain[restart].begin(*start)
     for _ in range(3):
         rows = rng.integers(0, 9, (1, 2, batch)).astype(np.int32)
         run, report = inversion.advance(run, tf.constant(labels), tf.constant(images), tf.constant(rows))
         log = RoundLog(*report.numpy())
-        for arm, label in enumerate(labels):
-            ce, reg, total, success = plain[arm].update(images[rows[0, arm]].astype(float), label)
-            np.testing.assert_allclose([log.ce[arm], log.reg[arm], log.loss[arm]], [ce, reg, total], rtol=1e-5)
-            assert log.success[arm] == pytest.approx(success)
-            np.testing.assert_allclose(run.z[0][arm, ..., 0], plain[arm].z[0], atol=1e-5)
-            np.testing.assert_allclose(run.z[1][arm], plain[arm].z[1], atol=1e-5)
-            assert (log.cost[arm], int(run.updates[arm])) == (np.float32(0.05), plain[arm].t)
+        for restart, label in enumerate(labels):
+            ce, reg, total, success = plain[restart].update(images[rows[0, restart]].astype(float), label)
+            np.testing.assert_allclose([log.ce[restart], log.reg[restart], log.loss[restart]], [ce, reg, total], rtol=1e-5)
+            assert log.success[restart] == pytest.approx(success)
+            np.testing.assert_allclose(run.z[0][restart, ..., 0], plain[restart].z[0], atol=1e-5)
+            np.testing.assert_allclose(run.z[1][restart], plain[restart].z[1], atol=1e-5)
+            assert (log.cost[restart], int(run.updates[restart])) == (np.float32(0.05), plain[restart].t)
 
 
 @pytest.mark.slow
@@ -170,11 +170,11 @@ def test_a_round_reports_means_over_its_minibatches() -> None:
     space = TriggerSpace(IMAGE_SHAPE)
     network = FrozenNetwork(corner_network(), Preprocessing(), "float32", images)
     rows = np.random.default_rng(1).integers(0, 12, (3, 1, 4)).astype(np.int32)
-    (arm,) = arms_of(space, (0, 0))
+    (restart,) = arms_of(space, (0, 0))
 
     def report_of(batches: int) -> tuple[np.ndarray, Run]:
         inversion = Inversion(network, space, SearchSettings(batch_size=4, batches_per_round=batches, cost=ROUND_STEADY))
-        run, reports = inversion.start([arm.mask], [arm.pattern]), []
+        run, reports = inversion.start([restart.mask], [restart.pattern]), []
         for part in np.split(rows, 3 // batches):
             run, report = inversion.advance(run, tf.constant([0]), tf.constant(images), tf.constant(part))
             reports.append(report.numpy()[:4, 0])
@@ -238,7 +238,7 @@ PAIRS = [(0, 0), (3, 0), (0, 1), (5, 2), (1, 0)]
 
 
 @functools.cache
-def searched(pairs: tuple[tuple[int, int], ...], lanes: int) -> tuple[dict[tuple[int, int], ArmResult], int]:
+def searched(pairs: tuple[tuple[int, int], ...], lanes: int) -> tuple[dict[tuple[int, int], RestartResult], int]:
     """A short search, and how often it was traced."""
     images, _ = corner_images(20, seed=4)
     rules = CostSchedule(init_cost=1e-2, patience=1, multiplier=2.0, early_stop_patience=1)
@@ -284,15 +284,15 @@ def test_arms_are_read_when_there_is_room() -> None:
     inversion = Inversion(FrozenNetwork(corner_network(0), Preprocessing(), "float32", images[:2]), space, settings)
     drawn = []
 
-    def arms() -> Any:
-        for arm in arms_of(space, *((label, 0) for label in range(5))):
-            drawn.append(arm.label)
-            yield arm
+    def restarts() -> Any:
+        for restart in arms_of(space, *((label, 0) for label in range(5))):
+            drawn.append(restart.label)
+            yield restart
 
-    results = search(inversion, arms(), ResidentImages(images, settings, 0), lanes=2)
-    assert next(results).arm.label == 0
+    results = search(inversion, restarts(), ResidentImages(images, settings, 0), lanes=2)
+    assert next(results).restart.label == 0
     assert drawn == [0, 1]
-    assert [result.arm.label for result in results] == [1, 2, 3, 4]
+    assert [result.restart.label for result in results] == [1, 2, 3, 4]
     assert list(search(inversion, [], ResidentImages(images, settings, 0))) == []
 
 
@@ -300,25 +300,27 @@ def test_images_are_drawn_epoch_after_epoch() -> None:
     """Five images, six a round: every five in a row are all five, and the order is the restart's own and repeatable."""
     images = np.zeros((5, *IMAGE_SHAPE), np.uint8)
     settings = SearchSettings(batch_size=3, batches_per_round=2)
-    arms = arms_of(TriggerSpace(IMAGE_SHAPE), (0, 0), (0, 1))
-    rows = [ResidentImages(images, settings, 1)(arms, [round_] * 2)[1] for round_ in range(5)]
+    restarts = arms_of(TriggerSpace(IMAGE_SHAPE), (0, 0), (0, 1))
+    rows = [ResidentImages(images, settings, 1)(restarts, [round_] * 2)[1] for round_ in range(5)]
     assert rows[0].shape == (2, 2, 3)
-    for arm in range(2):
-        stream = np.concatenate([part[:, arm].ravel() for part in rows])
+    for restart in range(2):
+        stream = np.concatenate([part[:, restart].ravel() for part in rows])
         assert [sorted(epoch) for epoch in stream.reshape(6, 5)] == [[0, 1, 2, 3, 4]] * 6
         assert len({tuple(epoch) for epoch in stream.reshape(6, 5)}) > 1
-        np.testing.assert_array_equal(rows[3][:, arm], ResidentImages(images, settings, 1)(arms[arm : arm + 1], [3])[1][:, 0])
+        np.testing.assert_array_equal(
+            rows[3][:, restart], ResidentImages(images, settings, 1)(restarts[restart : restart + 1], [3])[1][:, 0]
+        )
     assert not np.array_equal(rows[0][:, 0], rows[0][:, 1])
-    assert not np.array_equal(rows[0], ResidentImages(images, settings, 2)(arms, [0, 0])[1])
+    assert not np.array_equal(rows[0], ResidentImages(images, settings, 2)(restarts, [0, 0])[1])
 
 
 def test_an_arm_draws_no_image_of_its_own_label_where_labels_are_given() -> None:
     images, labels = np.zeros((7, *IMAGE_SHAPE), np.uint8), np.array([0, 1, 2, 1, 0, 2, 2])
-    arms = arms_of(TriggerSpace(IMAGE_SHAPE), (1, 0), (2, 0))
+    restarts = arms_of(TriggerSpace(IMAGE_SHAPE), (1, 0), (2, 0))
     draw = ResidentImages(images, SearchSettings(batch_size=3, batches_per_round=2), 1, labels)
-    rows = [draw(arms, [round_] * 2)[1] for round_ in range(10)]
-    for arm, others in enumerate(([0, 2, 4, 5, 6], [0, 1, 3, 4])):
-        stream = np.concatenate([part[:, arm].ravel() for part in rows])
+    rows = [draw(restarts, [round_] * 2)[1] for round_ in range(10)]
+    for restart, others in enumerate(([0, 2, 4, 5, 6], [0, 1, 3, 4])):
+        stream = np.concatenate([part[:, restart].ravel() for part in rows])
         assert [sorted(epoch) for epoch in stream.reshape(-1, len(others))] == [others] * (60 // len(others))
 
 
@@ -337,12 +339,12 @@ class Gate:
         nothing = 0.0 * tf.reduce_sum(images, axis=(1, 2, 3))
         return tf.stack([nothing, nothing + 2.0 * self.open - 1.0], axis=1)  # class 1 where the gate is open
 
-    def turn(self, arms: Sequence[Arm], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
+    def turn(self, restarts: Sequence[Restart], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         self.round += 1
         self.open.assign(float(self.script[min(self.round, len(self.script) - 1)]))
 
 
-def scripted(script: Sequence[int], **options: Any) -> ArmResult:
+def scripted(script: Sequence[int], **options: Any) -> RestartResult:
     """Search label 1 while the norm alone moves the mask, which so shrinks from round to round."""
     gate, space = Gate(script), TriggerSpace(IMAGE_SHAPE)
     rules = options.pop("cost", CostSchedule(init_cost=1.0, reset_cost_to_zero=False, patience=1000, early_stop=False))
@@ -401,7 +403,7 @@ def test_a_search_that_stops_by_itself_has_converged() -> None:
 def test_adam_moves_the_mask_at_all() -> None:
     """Another toolbox zeroes the learning rate when it resets its optimiser; its masks stay where they began."""
     result = scripted([0, 0])
-    moved = np.abs(result.trigger.mask - result.arm.mask)
+    moved = np.abs(result.trigger.mask - result.restart.mask)
     assert (moved > 1e-3).mean() > 0.9
 
 
@@ -416,7 +418,7 @@ def test_an_arm_that_becomes_nan_ends_alone() -> None:
     images = np.random.default_rng(2).integers(0, 99, (12, *IMAGE_SHAPE)).astype(np.uint8)
     settings = SearchSettings("cross_entropy", "l1", 0.1, 6, 2, 8, cost=CostSchedule(init_cost=1e-2, patience=2))
     inversion = Inversion(poisoned, space, settings)
-    white = Arm(0, 7, np.ones(space.mask_shape), np.full(IMAGE_SHAPE, 255.0))
+    white = Restart(0, 7, np.ones(space.mask_shape), np.full(IMAGE_SHAPE, 255.0))
     good = arms_of(space, (0, 0), (1, 0))
     sources = ResidentImages(images, settings, 0)
     alone = by_arm(list(search(inversion, good, sources)))
@@ -460,7 +462,7 @@ def test_a_success_whose_update_is_nan_is_not_the_best() -> None:
     images = ResidentImages(np.zeros((4, *IMAGE_SHAPE), np.uint8), settings, 0)
     (result,) = search(Inversion(steep, space, settings), arms_of(space, (1, 0)), images)
     assert (result.status, result.rounds) == (Status.NONFINITE, 1)
-    np.testing.assert_allclose(result.trigger.mask, result.arm.mask, atol=1e-5)
+    np.testing.assert_allclose(result.trigger.mask, result.restart.mask, atol=1e-5)
 
 
 @pytest.mark.slow

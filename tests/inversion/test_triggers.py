@@ -104,11 +104,11 @@ def test_a_size_that_does_not_divide_is_cropped() -> None:
 
 @quick
 @given(SHAPES, st.integers(0, 999), st.integers(1, 3), st.integers(1, 3))
-def test_stamping_laws(shape: tuple[int, int, int], seed: int, arms: int, batch: int) -> None:
+def test_stamping_laws(shape: tuple[int, int, int], seed: int, restarts: int, batch: int) -> None:
     space, rng = TriggerSpace(shape), rng_of(seed)
-    first, second = (rng.uniform(0, 255, (arms, batch, *shape)).astype(np.float32) for _ in range(2))
-    masks = rng.random((arms, *shape[:2], 1)).astype(np.float32)
-    patterns = rng.uniform(0, 255, (arms, *shape)).astype(np.float32)
+    first, second = (rng.uniform(0, 255, (restarts, batch, *shape)).astype(np.float32) for _ in range(2))
+    masks = rng.random((restarts, *shape[:2], 1)).astype(np.float32)
+    patterns = rng.uniform(0, 255, (restarts, *shape)).astype(np.float32)
 
     nothing, everything = np.zeros_like(masks), np.ones_like(masks)
     np.testing.assert_array_equal(space.stamp(first, nothing, patterns), first)
@@ -120,9 +120,9 @@ def test_stamping_laws(shape: tuple[int, int, int], seed: int, arms: int, batch:
     halfway = np.asarray(space.stamp((first + second) / 2, masks, patterns))
     np.testing.assert_allclose(halfway, (stamped + np.asarray(space.stamp(second, masks, patterns))) / 2, atol=1e-3)
     np.testing.assert_allclose(space.stamp(stamped, nothing, patterns), stamped)
-    for arm in range(arms):  # each restart has its own stamp: alone it is the same, pixel by pixel
-        own = first[arm] * (1 - masks[arm]) + masks[arm] * patterns[arm]
-        np.testing.assert_allclose(stamped[arm], own, rtol=1e-6, atol=1e-4)
+    for restart in range(restarts):  # each restart has its own stamp: alone it is the same, pixel by pixel
+        own = first[restart] * (1 - masks[restart]) + masks[restart] * patterns[restart]
+        np.testing.assert_allclose(stamped[restart], own, rtol=1e-6, atol=1e-4)
 
 
 def test_the_random_start_is_the_originals() -> None:

@@ -14,7 +14,7 @@ from quick import QUICK, made_up
 
 from nc_tf.errors import InputError
 from nc_tf.inversion.cost_schedule import CostSchedule, init
-from nc_tf.inversion.restart import Arm
+from nc_tf.inversion.restart import Restart
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.report.tensorboard import TensorBoardLog
@@ -47,7 +47,7 @@ def images(run: Path, tag: str) -> list[tuple[int, np.ndarray]]:
 
 
 def a_run(masks: np.ndarray, patterns: np.ndarray, space: TriggerSpace) -> Run:
-    """The state of arms with these masks (A, h, w) and patterns (A, H, W, C)."""
+    """The state of restarts with these masks (A, h, w) and patterns (A, H, W, C)."""
     encoded = [space.encode(*pair) for pair in zip(masks, patterns, strict=True)]
     z_mask, z_pattern = (tf.constant(np.stack(part)) for part in zip(*encoded, strict=True))
     z = (z_mask, z_pattern)
@@ -55,12 +55,12 @@ def a_run(masks: np.ndarray, patterns: np.ndarray, space: TriggerSpace) -> Run:
 
 
 def a_log(count: int, **columns: Any) -> RoundLog:
-    """The log of one round of several arms; columns that are not given are .5."""
+    """The log of one round of several restarts; columns that are not given are .5."""
     return RoundLog(**{name: np.asarray(columns.get(name, [0.5] * count), np.float32) for name in RoundLog._fields})
 
 
-def an_arm(label: int, start: int = 0) -> Arm:
-    return Arm(label, start, np.zeros((4, 4)), np.zeros((4, 4, 3)))
+def an_arm(label: int, start: int = 0) -> Restart:
+    return Restart(label, start, np.zeros((4, 4)), np.zeros((4, 4, 3)))
 
 
 @pytest.mark.slow
@@ -68,9 +68,9 @@ def test_a_scan_leaves_a_run_for_every_search_and_one_for_the_labels(tmp_path: P
     rounds: dict[tuple[int, int], list[tuple[int, float, float]]] = {}
 
     class Recorder(ScanCallback):
-        def on_round(self, arms: Any, numbers: Any, run: Run, log: RoundLog) -> None:
-            for arm, number, success, norm in zip(arms, numbers, log.success, log.reg, strict=True):
-                rounds.setdefault((arm.label, arm.start), []).append((number, float(success), float(norm)))
+        def on_round(self, restarts: Any, numbers: Any, run: Run, log: RoundLog) -> None:
+            for restart, number, success, norm in zip(restarts, numbers, log.success, log.reg, strict=True):
+                rounds.setdefault((restart.label, restart.start), []).append((number, float(success), float(norm)))
 
     watched: list[Any] = [Recorder(), TensorBoardLog(tmp_path, every=4)]
     x, y = corner_images(120)
@@ -120,7 +120,7 @@ def test_triggers_are_shown_as_they_form(tmp_path: Path, channels: int, upsample
         ((step, pixels),) = images(tmp_path / "label_0" / "start_0", tag)
         assert step == 5
         np.testing.assert_allclose(pixels, expected, atol=0.51)
-    # Arm 1 has ended round 6, and pictures come every five.
+    # Restart 1 has ended round 6, and pictures come every five.
     assert set(events(tmp_path / "label_1" / "start_0").Tags()["tensors"]) == SCALARS
 
 
@@ -141,10 +141,10 @@ def test_curves_are_those_of_the_log_also_where_they_are_no_numbers(tmp_path: Pa
 
 def test_only_the_arms_in_flight_keep_a_file_open(tmp_path: Path) -> None:
     space, log = TriggerSpace((4, 4, 3)), TensorBoardLog(tmp_path)
-    for number, arms in enumerate(([an_arm(0), an_arm(1)], [an_arm(1)], [an_arm(0), an_arm(1)])):
-        masks, patterns = np.full((len(arms), 4, 4), 0.5), np.full((len(arms), 4, 4, 3), 9.0)
-        log.on_round(arms, [number] * len(arms), a_run(masks, patterns, space), a_log(len(arms)))
-        assert set(log._writers) == {(arm.label, arm.start) for arm in arms}
+    for number, restarts in enumerate(([an_arm(0), an_arm(1)], [an_arm(1)], [an_arm(0), an_arm(1)])):
+        masks, patterns = np.full((len(restarts), 4, 4), 0.5), np.full((len(restarts), 4, 4, 3), 9.0)
+        log.on_round(restarts, [number] * len(restarts), a_run(masks, patterns, space), a_log(len(restarts)))
+        assert set(log._writers) == {(restart.label, restart.start) for restart in restarts}
     for label in (0, 1):
         log.on_label(made_up(label, 1.0), [])
     assert not log._writers

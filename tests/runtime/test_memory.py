@@ -20,7 +20,7 @@ from nc_tf.cli.main import main
 from nc_tf.errors import InputError
 from nc_tf.evaluation import BATCH_SIZE, HIDDEN_BATCH, evaluation_batch, predict_classes
 from nc_tf.inversion.batches import ResidentImages
-from nc_tf.inversion.restart import Arm
+from nc_tf.inversion.restart import Restart
 from nc_tf.mitigation.nft import nft
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.mitigation.updates import images_an_update
@@ -311,16 +311,16 @@ def test_the_command_takes_the_lanes_and_the_images_that_it_may(
 def test_a_round_brings_its_images_where_these_are_fewer_than_all() -> None:
     settings = replace(QUICK, batch_size=3, batches_per_round=2)
     few, all_ = (ResidentImages(IMAGES[:number], settings, 0, rows=np.arange(5, number)) for number in (60, 8))
-    arms = [Arm(label, 0, np.zeros(IMAGE_SHAPE[:2]), np.zeros(IMAGE_SHAPE)) for label in (1, 2)]
-    images, rows = few(arms, [0, 4])
+    restarts = [Restart(label, 0, np.zeros(IMAGE_SHAPE[:2]), np.zeros(IMAGE_SHAPE)) for label in (1, 2)]
+    images, rows = few(restarts, [0, 4])
     assert (len(images), rows.shape) == (12, (2, 2, 3))
-    expected = np.stack([few._rows(arm, round_) for arm, round_ in zip(arms, (0, 4), strict=True)], axis=1)
+    expected = np.stack([few._rows(restart, round_) for restart, round_ in zip(restarts, (0, 4), strict=True)], axis=1)
     np.testing.assert_array_equal(images.numpy()[rows], IMAGES[expected])
     assert expected.min() >= 5, "only rows to search on"
     assert few.bytes_on_device(2) == 12 * IMAGES[0].nbytes
-    images, rows = all_(arms, [0, 0])
+    images, rows = all_(restarts, [0, 0])
     assert len(images) == 8
-    assert len(all_(arms[:1], [1])[0]) == 8, "once there, they stay"
+    assert len(all_(restarts[:1], [1])[0]) == 8, "once there, they stay"
     assert all_.bytes_on_device(2) == 8 * IMAGES[0].nbytes
 
 

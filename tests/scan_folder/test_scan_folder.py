@@ -20,7 +20,7 @@ from quick import QUICK, made_up
 from nc_tf import __version__
 from nc_tf.detection.verdict import judge
 from nc_tf.errors import InputError
-from nc_tf.inversion.restart import Arm, ArmResult
+from nc_tf.inversion.restart import Restart, RestartResult
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import HISTORY_COLUMNS, LabelResult, ScanResult, Status, Trigger, Verdict
@@ -39,9 +39,11 @@ DATA = {"path": "signs.npz", "num_images": 120}
 NORMS = (10.0, 11.0, 12.0, 13.0, 1.0)
 
 
-def tried(result: LabelResult, start: int = 0) -> ArmResult:
+def tried(result: LabelResult, start: int = 0) -> RestartResult:
     trigger = result.trigger
-    return ArmResult(Arm(result.label, start, trigger.mask, trigger.pattern), trigger, trigger.mask, result.status, np.full((3, 7), start))
+    return RestartResult(
+        Restart(result.label, start, trigger.mask, trigger.pattern), trigger, trigger.mask, result.status, np.full((3, 7), start)
+    )
 
 
 def begun(path: Path, settings: dict[str, Any] = SETTINGS, name: str = "model", *, fresh: bool = False) -> ScanFolder:

@@ -17,7 +17,7 @@ from quick import made_up
 from nc_tf.errors import InputError
 from nc_tf.inversion.batches import ResidentImages
 from nc_tf.inversion.loop import advance
-from nc_tf.inversion.restart import Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Segment
 from nc_tf.inversion.step import Inversion, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.models.frozen import FrozenNetwork
@@ -32,8 +32,8 @@ from nc_tf.scan_folder.state_files import (
     save_shortlist,
     shortlist_file,
 )
-from nc_tf.scanning.halving import random_arm
-from nc_tf.scanning.prescreening import RankingSettings, Shortlist
+from nc_tf.scanning.halving import random_restart
+from nc_tf.scanning.prescreening import PrescreeningSettings, Shortlist
 from nc_tf.scanning.state import ScanState, fitting
 
 IMAGES, _ = corner_images(60)
@@ -46,18 +46,18 @@ def inversion() -> Inversion:
     return Inversion(FrozenNetwork(corner_network(3), Preprocessing(), "float32", IMAGES), SPACE, SETTINGS)
 
 
-def run(inversion: Inversion, *legs: Leg) -> list[Progress]:
-    return list(advance(inversion, legs, ResidentImages(IMAGES, SETTINGS, 0)))
+def run(inversion: Inversion, *segments: Segment) -> list[Checkpoint]:
+    return list(advance(inversion, segments, ResidentImages(IMAGES, SETTINGS, 0)))
 
 
 @pytest.fixture(scope="module")
-def reached(inversion: Inversion) -> list[Progress]:
+def reached(inversion: Inversion) -> list[Checkpoint]:
     """Return three restarts after two rounds; the last pretends to be of label 33, whose files are not those of label 3."""
-    *two, last = run(inversion, *(Leg(random_arm(SPACE, label, start, 0), 2) for label, start in ((3, 0), (3, 1), (5, 0))))
+    *two, last = run(inversion, *(Segment(random_restart(SPACE, label, start, 0), 2) for label, start in ((3, 0), (3, 1), (5, 0))))
     return [*two, replace(last, label=33)]
 
 
-def same(one: Progress, other: Progress) -> None:
+def same(one: Checkpoint, other: Checkpoint) -> None:
     for name in ("label", "start", "rounds", "stopped", "finite"):
         assert (getattr(one, name), type(getattr(one, name))) == (getattr(other, name), type(getattr(other, name)))
     tf.nest.assert_same_structure(one.run, other.run)
@@ -67,7 +67,7 @@ def same(one: Progress, other: Progress) -> None:
         assert mine.tobytes() == theirs.tobytes()
 
 
-def test_what_is_read_is_bit_for_bit_what_was_saved(tmp_path: Path, reached: list[Progress]) -> None:
+def test_what_is_read_is_bit_for_bit_what_was_saved(tmp_path: Path, reached: list[Checkpoint]) -> None:
     for number, progress in enumerate(reached):
         save_progress(tmp_path, progress, float(number))
     read, seconds = load_progress(tmp_path)
@@ -78,30 +78,30 @@ def test_what_is_read_is_bit_for_bit_what_was_saved(tmp_path: Path, reached: lis
     assert sorted(os.listdir(tmp_path)) == ["arm_33_0.npz", "arm_3_0.npz", "arm_3_1.npz"]
 
 
-def test_an_arm_that_has_ended_is_known_to_have(tmp_path: Path, reached: list[Progress]) -> None:
+def test_an_arm_that_has_ended_is_known_to_have(tmp_path: Path, reached: list[Checkpoint]) -> None:
     first = reached[0]
-    ended = Progress(0, 7, first.run, first.history, stopped=True, finite=False)
+    ended = Checkpoint(0, 7, first.run, first.history, stopped=True, finite=False)
     save_progress(tmp_path, ended, 1.0)
     ((read,), _) = load_progress(tmp_path)
     same(read, ended)
     assert read.ended(SETTINGS)
 
 
-def test_an_arm_goes_on_from_the_disk_as_if_it_had_never_stopped(tmp_path: Path, inversion: Inversion, reached: list[Progress]) -> None:
-    arm = random_arm(SPACE, 3, 0, 0)
-    (whole,) = run(inversion, Leg(arm, 5))
+def test_an_arm_goes_on_from_the_disk_as_if_it_had_never_stopped(tmp_path: Path, inversion: Inversion, reached: list[Checkpoint]) -> None:
+    restart = random_restart(SPACE, 3, 0, 0)
+    (whole,) = run(inversion, Segment(restart, 5))
     save_progress(tmp_path, reached[0], 0.0)
     (half,), _ = load_progress(tmp_path)
-    (continued,) = run(inversion, Leg(arm, 5, half))
+    (continued,) = run(inversion, Segment(restart, 5, half))
     assert continued.rounds == whole.rounds == 5
     np.testing.assert_allclose(continued.history, whole.history, rtol=1e-5)
     for one, other in zip(tf.nest.flatten(continued.run), tf.nest.flatten(whole.run), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_a_later_leg_takes_the_place_of_the_earlier(tmp_path: Path, inversion: Inversion, reached: list[Progress]) -> None:
+def test_a_later_leg_takes_the_place_of_the_earlier(tmp_path: Path, inversion: Inversion, reached: list[Checkpoint]) -> None:
     save_progress(tmp_path, reached[0], 1.0)
-    (later,) = run(inversion, Leg(random_arm(SPACE, 3, 0, 0), 4, reached[0]))
+    (later,) = run(inversion, Segment(random_restart(SPACE, 3, 0, 0), 4, reached[0]))
     save_progress(tmp_path, later, 2.0)
     ((read,), seconds) = load_progress(tmp_path)
     assert (read.rounds, seconds) == (4, 2.0)
@@ -161,7 +161,7 @@ def rewritten(**change: Any) -> Callable[[Path], None]:
         "two flags",
     ],
 )
-def test_a_broken_file_is_as_good_as_none(tmp_path: Path, reached: list[Progress], breaker: Callable[[Path], None]) -> None:
+def test_a_broken_file_is_as_good_as_none(tmp_path: Path, reached: list[Checkpoint], breaker: Callable[[Path], None]) -> None:
     for progress in reached[:2]:
         save_progress(tmp_path, progress, 3.0)
     breaker(arm_file(tmp_path, 3, 0))
@@ -170,7 +170,7 @@ def test_a_broken_file_is_as_good_as_none(tmp_path: Path, reached: list[Progress
     assert seconds == 3.0
 
 
-def test_a_link_or_a_pipe_is_as_good_as_none(tmp_path: Path, reached: list[Progress]) -> None:
+def test_a_link_or_a_pipe_is_as_good_as_none(tmp_path: Path, reached: list[Checkpoint]) -> None:
     save_progress(tmp_path / "elsewhere", reached[0], 3.0)
     arm_file(tmp_path, 3, 0).symlink_to(arm_file(tmp_path / "elsewhere", 3, 0))
     os.mkfifo(arm_file(tmp_path, 5, 0))
@@ -180,7 +180,7 @@ def test_a_link_or_a_pipe_is_as_good_as_none(tmp_path: Path, reached: list[Progr
 NAN = np.float32(np.nan)
 
 
-def changed(progress: Progress, **change: Any) -> Progress:
+def changed(progress: Checkpoint, **change: Any) -> Checkpoint:
     """The same with fields of it, of its run or of its schedule's state changed; `column` is what to put into one of the history."""
     history = progress.history.copy()
     for number, value in change.pop("column", {}).items():
@@ -193,9 +193,9 @@ def changed(progress: Progress, **change: Any) -> Progress:
 
 
 # Changes of a checkpoint, after which a search with `SETTINGS` and two restarts cannot have reached it.
-IMPOSSIBLE: dict[str, Callable[[Progress], Progress]] = {
+IMPOSSIBLE: dict[str, Callable[[Checkpoint], Checkpoint]] = {
     "another mask": lambda p: changed(p, z=(np.zeros((1, 7, 7, 1), np.float32), p.run.z[1])),
-    "two arms": lambda p: changed(p, z=tuple(np.repeat(part, 2, 0) for part in p.run.z)),
+    "two restarts": lambda p: changed(p, z=tuple(np.repeat(part, 2, 0) for part in p.run.z)),
     "float64": lambda p: changed(p, best=tuple(part.astype(float) for part in p.run.best)),
     "a NaN": lambda p: changed(p, z=(p.run.z[0] * NAN, p.run.z[1])),
     "NaN moments": lambda p: changed(p, first_moment=tuple(part * NAN for part in p.run.first_moment)),
@@ -219,25 +219,25 @@ IMPOSSIBLE: dict[str, Callable[[Progress], Progress]] = {
 
 
 @pytest.mark.parametrize("name", list(IMPOSSIBLE))
-def test_an_arm_that_this_scan_cannot_have_come_to_is_as_good_as_none(reached: list[Progress], name: str) -> None:
+def test_an_arm_that_this_scan_cannot_have_come_to_is_as_good_as_none(reached: list[Checkpoint], name: str) -> None:
     good, other = reached[:2]
     state = ScanState(under_way=(IMPOSSIBLE[name](good), other), ranking=(good,))
     found = fitting(state, SPACE, SETTINGS, 2, np.arange(6), None)
-    assert [(arm.label, arm.start) for arm in found.under_way] == [(3, 1)]
+    assert [(restart.label, restart.start) for restart in found.under_way] == [(3, 1)]
     assert found.ranking == (), "this scan ranks nothing"
 
 
-def test_what_searches_come_to_fits(inversion: Inversion, reached: list[Progress]) -> None:
-    arms = [*reached, *run(inversion, *(Leg(random_arm(SPACE, label, 0, 0), 6) for label in (1, 2)))]
+def test_what_searches_come_to_fits(inversion: Inversion, reached: list[Checkpoint]) -> None:
+    restarts = [*reached, *run(inversion, *(Segment(random_restart(SPACE, label, 0, 0), 6) for label in (1, 2)))]
     nan = changed(reached[0], z=(reached[0].run.z[0] * NAN, reached[0].run.z[1]), column={1: np.nan, 3: np.nan})
-    arms.append(replace(nan, finite=False))
-    assert fitting(ScanState(under_way=tuple(arms)), SPACE, SETTINGS, 2, np.arange(6), None).under_way == tuple(arms)
+    restarts.append(replace(nan, finite=False))
+    assert fitting(ScanState(under_way=tuple(restarts)), SPACE, SETTINGS, 2, np.arange(6), None).under_way == tuple(restarts)
 
 
-RANKING = RankingSettings(SETTINGS, 2, (), 8, first=2, every=2, lowest=2, sample=1, settled=0.8)
+RANKING = PrescreeningSettings(SETTINGS, 2, (), 8, first=2, every=2, lowest=2, sample=1, settled=0.8)
 
 
-def test_a_ranking_has_settings_of_its_own(reached: list[Progress]) -> None:
+def test_a_ranking_has_settings_of_its_own(reached: list[Checkpoint]) -> None:
     shortlist = Shortlist((3, 1), (1,), (0, 2, 4, 5), 12)
     state = ScanState(ranking=(reached[0], replace(reached[1], start=2)), shortlist=shortlist)
     found = fitting(state, SPACE, replace(SETTINGS, max_rounds=1), 1, np.arange(6), RANKING)
@@ -274,7 +274,7 @@ def test_a_finished_label_that_is_none_of_this_scan_is_refused(change: dict[str,
         fitting(ScanState({3: replace(good, **change)}), SPACE, SETTINGS, 1, np.arange(6), None)
 
 
-def test_a_rate_that_could_not_be_measured_fits(reached: list[Progress]) -> None:
+def test_a_rate_that_could_not_be_measured_fits(reached: list[Checkpoint]) -> None:
     unknown = replace(made_up(3, 2.0), attack_success_rate=float("nan"), zero_trigger_rate=float("nan"))
     for classes in (np.array([3, 3]), np.array([], int)):
         assert fitting(ScanState({3: unknown}), SPACE, SETTINGS, 1, classes, None).finished == {3: unknown}
@@ -285,7 +285,7 @@ def test_where_nothing_lies_nothing_is_known(tmp_path: Path) -> None:
     forget_progress(tmp_path / "none")
 
 
-def test_a_label_is_forgotten_and_no_other(tmp_path: Path, reached: list[Progress]) -> None:
+def test_a_label_is_forgotten_and_no_other(tmp_path: Path, reached: list[Checkpoint]) -> None:
     for progress in reached:
         save_progress(tmp_path, progress, 1.0)
     (tmp_path / "settings.json").write_text("{}")
@@ -295,7 +295,7 @@ def test_a_label_is_forgotten_and_no_other(tmp_path: Path, reached: list[Progres
     assert os.listdir(tmp_path) == ["settings.json"]
 
 
-def test_a_state_that_was_being_written_when_the_process_was_killed_is_not_read(tmp_path: Path, reached: list[Progress]) -> None:
+def test_a_state_that_was_being_written_when_the_process_was_killed_is_not_read(tmp_path: Path, reached: list[Checkpoint]) -> None:
     save_progress(tmp_path, reached[0], 1.0)
     arm_file(tmp_path, 3, 0).rename(tmp_path / ".nc_tf-0123456789abcdef.part.npz")
     assert load_progress(tmp_path) == ([], 0.0)

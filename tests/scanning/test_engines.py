@@ -13,30 +13,30 @@ from quick import QUICK
 
 from nc_tf.errors import InputError
 from nc_tf.inversion.loop import advance
-from nc_tf.inversion.restart import Arm, Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Restart, Segment
 from nc_tf.preprocessing import preprocessing
 from nc_tf.scanning.engines import local, worker
 from nc_tf.scanning.engines.choice import engine_named
 from nc_tf.scanning.engines.search_queue import MOST_LOSSES, SearchQueue
 from nc_tf.scanning.engines.task import Task
 from nc_tf.scanning.engines.worker import Worker, pack, unpack
-from nc_tf.scanning.halving import random_arm
+from nc_tf.scanning.halving import random_restart
 from nc_tf.scanning.scan import scan
 
 IMAGES, LABELS = corner_images(64)
 
 
-def legs(number: int, until: int = 8) -> list[Leg]:
+def segments(number: int, until: int = 8) -> list[Segment]:
     mask, pattern = np.zeros(IMAGE_SHAPE[:2]), np.zeros(IMAGE_SHAPE)
-    return [Leg(Arm(label, 0, mask, pattern), until) for label in range(number)]
+    return [Segment(Restart(label, 0, mask, pattern), until) for label in range(number)]
 
 
-def ended(leg: Leg) -> Progress:
-    return Progress(leg.arm.label, leg.arm.start, (), np.zeros((leg.until, 7)), False, True)  # type: ignore[arg-type]
+def ended(segment: Segment) -> Checkpoint:
+    return Checkpoint(segment.restart.label, segment.restart.start, (), np.zeros((segment.until, 7)), False, True)  # type: ignore[arg-type]
 
 
-def numbers(dealt: dict[str, list[Leg]]) -> dict[str, list[int]]:
-    return {name: [leg.arm.label for leg in some] for name, some in dealt.items()}
+def numbers(dealt: dict[str, list[Segment]]) -> dict[str, list[int]]:
+    return {name: [segment.restart.label for segment in some] for name, some in dealt.items()}
 
 
 def task(model: keras.Model | None = None, precision: str = "float32") -> Task:
@@ -68,21 +68,21 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
 
 def test_lanes_are_filled_and_a_quarter_more() -> None:
-    queue: SearchQueue[str] = SearchQueue(legs(30), lanes=8)
+    queue: SearchQueue[str] = SearchQueue(segments(30), lanes=8)
     queue.add_worker("a")
     assert numbers(queue.assign()) == {"a": list(range(10))}
     assert queue.assign() == {}
 
 
 def test_few_legs_are_spread_evenly_over_the_workers() -> None:
-    queue: SearchQueue[str] = SearchQueue(legs(7), lanes=8)
+    queue: SearchQueue[str] = SearchQueue(segments(7), lanes=8)
     for name in "abc":
         queue.add_worker(name)
     assert numbers(queue.assign()) == {"a": [0, 3, 6], "b": [1, 4], "c": [2, 5]}
 
 
 def test_a_worker_that_joins_late_is_served_first() -> None:
-    everything = legs(12)
+    everything = segments(12)
     queue: SearchQueue[str] = SearchQueue(everything, lanes=4)
     queue.add_worker("a")
     assert numbers(queue.assign()) == {"a": [0, 1, 2, 3, 4]}
@@ -93,18 +93,18 @@ def test_a_worker_that_joins_late_is_served_first() -> None:
 
 
 def test_legs_that_run_dry_are_asked_again_until_none_is_held() -> None:
-    class Pair(Iterator[Leg]):
+    class Pair(Iterator[Segment]):
         """The second task appears only when the first has been taken back."""
 
         def __init__(self) -> None:
-            self.ready = legs(2)[:1]
+            self.ready = segments(2)[:1]
 
-        def __next__(self) -> Leg:
+        def __next__(self) -> Segment:
             if not self.ready:
                 raise StopIteration
             return self.ready.pop()
 
-    first, second = legs(2)
+    first, second = segments(2)
     pair = Pair()
     queue: SearchQueue[str] = SearchQueue(pair, lanes=4)
     assert queue.unfinished()
@@ -121,7 +121,7 @@ def test_legs_that_run_dry_are_asked_again_until_none_is_held() -> None:
 
 
 def test_the_legs_of_a_dead_worker_are_dealt_next_and_from_where_they_began() -> None:
-    everything = legs(4)
+    everything = segments(4)
     queue: SearchQueue[str] = SearchQueue(everything, lanes=2)
     queue.add_worker("a")
     queue.assign()
@@ -134,14 +134,14 @@ def test_the_legs_of_a_dead_worker_are_dealt_next_and_from_where_they_began() ->
 
 
 def test_a_leg_that_no_worker_survives_ends_the_scan() -> None:
-    queue: SearchQueue[int] = SearchQueue(legs(1), lanes=2)
+    queue: SearchQueue[int] = SearchQueue(segments(1), lanes=2)
     for number in range(MOST_LOSSES - 1):
         queue.add_worker(number)
         assert list(queue.assign()) == [number]
         queue.remove_worker(number)
     queue.add_worker(9)
     queue.assign()
-    with pytest.raises(InputError, match="label 0, restart 0: 3 workers died in this task, expected one to survive; give the nodes"):
+    with pytest.raises(InputError, match="label 0, restart 0: 3 workers died with it: expected one to survive; give the nodes"):
         queue.remove_worker(9)
 
 
@@ -167,8 +167,8 @@ def test_a_task_arrives_as_it_was_sent() -> None:
         np.testing.assert_array_equal(one.history, other.history)
 
 
-def runs(made: Task) -> list[Progress]:
-    some = [Leg(random_arm(made.space, label, 0, made.seed), 3) for label in range(2)]
+def runs(made: Task) -> list[Checkpoint]:
+    some = [Segment(random_restart(made.space, label, 0, made.seed), 3) for label in range(2)]
     return list(advance(made.inversion, some, made.minibatches))
 
 
@@ -203,7 +203,7 @@ def test_a_worker_yields_what_its_legs_come_to_whenever_they_are_given(monkeypat
     # A process of its own would set its threads; in this one TensorFlow has started long ago.
     monkeypatch.setattr(worker, "use_cores", lambda cores: None)
     sent = task()
-    some = [Leg(random_arm(sent.space, label, 0, sent.seed), 3) for label in range(4)]
+    some = [Segment(random_restart(sent.space, label, 0, sent.seed), 3) for label in range(4)]
     hand = Worker(cores=1)
     said = hand.search(pack(sent), lanes=2)
     assert next(said) is None

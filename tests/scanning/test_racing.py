@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from networks import CORNER, IMAGE_SHAPE, corner_images
 from quick import eight_classes
 
-from nc_tf.inversion.restart import Arm, ArmResult, Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult, Segment
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.results import HISTORY_COLUMNS, LabelResult, Verdict
 from nc_tf.scanning.callbacks import ScanCallback
-from nc_tf.scanning.halving import CE, REG_BEST, Cut, Race, random_arm, standing
+from nc_tf.scanning.halving import CE, REG_BEST, Cut, SuccessiveHalving, random_restart, standing
 from nc_tf.scanning.presets import PRESETS
 from nc_tf.scanning.scan import scan
 
@@ -35,12 +35,12 @@ class Script:
     stops: int | None = None
     breaks: int | None = None
 
-    def after(self, label: int, start: int, rounds: int) -> Progress:
+    def after(self, label: int, start: int, rounds: int) -> Checkpoint:
         """Return the checkpoint after `rounds` rounds."""
         rounds = min(rounds, *(end for end in (self.stops, self.breaks, END) if end is not None))
         history = np.zeros((rounds, len(HISTORY_COLUMNS)))
         history[:, REG_BEST], history[:, CE] = self.norms[:rounds], self.ces[:rounds]
-        return Progress(label, start, cast(Run, None), history, rounds == self.stops, rounds != self.breaks)
+        return Checkpoint(label, start, cast(Run, None), history, rounds == self.stops, rounds != self.breaks)
 
 
 Scripts = dict[tuple[int, int], Script]
@@ -50,31 +50,33 @@ def steady(norm: float = NEVER, ce: float = 1.0, **end: int) -> Script:
     return Script([norm] * END, [ce] * END, **end)
 
 
-def arm(label: int, start: int) -> Arm:
-    return Arm(label, start, np.zeros((1, 1)), np.zeros((1, 1, 1)))
+def restart(label: int, start: int) -> Restart:
+    return Restart(label, start, np.zeros((1, 1)), np.zeros((1, 1, 1)))
 
 
-def race(scripts: Scripts, *, labels: Sequence[int] | None = None, known: Sequence[Progress] = (), **options: Any) -> Race:
+def race(scripts: Scripts, *, labels: Sequence[int] | None = None, known: Sequence[Checkpoint] = (), **options: Any) -> SuccessiveHalving:
     starts = 1 + max(start for _, start in scripts)
     labels = list(dict.fromkeys(label for label, _ in scripts)) if labels is None else labels
-    return Race(labels, arm, starts, SearchSettings(max_rounds=END), known=known, **{"cuts": CUTS, **options})
+    return SuccessiveHalving(labels, restart, starts, SearchSettings(max_rounds=END), known=known, **{"cuts": CUTS, **options})
 
 
-def run_out(scripts: Scripts, running: Race, lanes: int = 3) -> tuple[list[list[Progress]], list[tuple[int, int, int]]]:
+def run_out(scripts: Scripts, running: SuccessiveHalving, lanes: int = 3) -> tuple[list[list[Checkpoint]], list[tuple[int, int, int]]]:
     """Run every task, the oldest first; return what is finished, and the tasks as (label, start, until) in order."""
-    finished, begun, active = list(running.finished()), [], list[Leg]()
+    finished, begun, active = list(running.finished()), [], list[Segment]()
     while True:
-        while len(active) < lanes and (leg := next(running, None)) is not None:
-            begun.append((leg.arm.label, leg.arm.start, leg.until))
-            active.append(leg)
+        while len(active) < lanes and (segment := next(running, None)) is not None:
+            begun.append((segment.restart.label, segment.restart.start, segment.until))
+            active.append(segment)
         if not active:
             return finished, begun
-        leg = active.pop(0)
-        running.take(scripts[leg.arm.label, leg.arm.start].after(leg.arm.label, leg.arm.start, leg.until))
+        segment = active.pop(0)
+        running.take(
+            scripts[segment.restart.label, segment.restart.start].after(segment.restart.label, segment.restart.start, segment.until)
+        )
         finished += running.finished()
 
 
-def rounds_of(finished: Sequence[Sequence[Progress]]) -> dict[int, list[int]]:
+def rounds_of(finished: Sequence[Sequence[Checkpoint]]) -> dict[int, list[int]]:
     return {starts[0].label: [progress.rounds for progress in starts] for starts in finished}
 
 
@@ -154,19 +156,19 @@ def test_without_cuts_every_start_is_run_to_its_end() -> None:
 
 def test_legs_are_no_longer_than_asked_and_stop_at_the_cuts() -> None:
     scripts = {(0, start): steady(start + 1.0) for start in range(4)}
-    _, legs = run_out(scripts, race(scripts, leg=3), lanes=1)
-    ends = {start: [until for _, which, until in legs if which == start] for start in range(4)}
+    _, segments = run_out(scripts, race(scripts, segment=3), lanes=1)
+    ends = {start: [until for _, which, until in segments if which == start] for start in range(4)}
     assert ends == {0: [3, 5, 8, 9, 12, 15, 18, 21, 24], 1: [3, 5, 8, 9], 2: [3, 5], 3: [3, 5]}
-    assert all(leg == 5 for *_, leg in run_out(scripts, race(scripts), lanes=1)[1][:4])
+    assert all(segment == 5 for *_, segment in run_out(scripts, race(scripts), lanes=1)[1][:4])
 
 
 def test_a_label_under_way_comes_before_a_new_one() -> None:
     scripts = {(label, start): steady(start + 1.0) for label in (5, 3) for start in range(2)}
-    _, legs = run_out(scripts, race(scripts, cuts=(Cut(5, 1),)), lanes=1)
-    assert [label for label, *_ in legs] == [5] * 5 + [3] * 5
+    _, segments = run_out(scripts, race(scripts, cuts=(Cut(5, 1),)), lanes=1)
+    assert [label for label, *_ in segments] == [5] * 5 + [3] * 5
     # With room for both the second label begins while the first one runs, and neither waits for the other.
     running = race(scripts, cuts=(Cut(5, 1),))
-    assert [(leg.arm.label, leg.arm.start) for leg in running] == [(5, 0), (5, 1), (3, 0), (3, 1)]
+    assert [(segment.restart.label, segment.restart.start) for segment in running] == [(5, 0), (5, 1), (3, 0), (3, 1)]
 
 
 def test_it_runs_dry_and_has_more_once_it_has_been_told() -> None:
@@ -178,7 +180,7 @@ def test_it_runs_dry_and_has_more_once_it_has_been_told() -> None:
     assert next(running, None) is None, "nothing can be decided before the other start has come as far"
     running.take(scripts[0, 0].after(0, 0, first.until))
     third = next(running)
-    assert (third.arm.start, third.until) == (0, 9)
+    assert (third.restart.start, third.until) == (0, 9)
     assert third.progress is not None
     assert third.progress.rounds == 5
 
@@ -186,9 +188,9 @@ def test_it_runs_dry_and_has_more_once_it_has_been_told() -> None:
 def test_a_label_is_finished_once_and_then_forgotten() -> None:
     scripts = {(label, 0): steady(1.0, stops=3) for label in (0, 1)}
     running = race(scripts)
-    leg = next(running)
+    segment = next(running)
     assert list(running.finished()) == []
-    running.take(scripts[0, 0].after(0, 0, leg.until))
+    running.take(scripts[0, 0].after(0, 0, segment.until))
     assert [starts[0].label for starts in running.finished()] == [0]
     assert list(running.finished()) == []
     assert 0 not in running.reached
@@ -200,10 +202,10 @@ def test_a_label_is_finished_once_and_then_forgotten() -> None:
 def test_labels_under_way_come_first_when_a_scan_goes_on() -> None:
     scripts = {(label, start): steady(start + 1.0) for label in (0, 1, 2) for start in range(2)}
     known = [scripts[2, 0].after(2, 0, 5), scripts[1, 1].after(1, 1, 3)]
-    _, legs = run_out(scripts, race(scripts, known=known), lanes=1)
-    assert list(dict.fromkeys(label for label, *_ in legs)) == [1, 2, 0]
-    assert legs[:2] == [(1, 0, 5), (1, 1, 5)]
-    assert (2, 0, 5) not in legs
+    _, segments = run_out(scripts, race(scripts, known=known), lanes=1)
+    assert list(dict.fromkeys(label for label, *_ in segments)) == [1, 2, 0]
+    assert segments[:2] == [(1, 0, 5), (1, 1, 5)]
+    assert (2, 0, 5) not in segments
 
 
 def test_a_label_that_was_run_out_but_not_saved_is_finished_at_once() -> None:
@@ -249,25 +251,25 @@ def by_the_book(scripts: Scripts, label: int) -> list[int]:
 @quick
 @given(any_scripts(), st.randoms(use_true_random=False), st.integers(1, 6), st.integers(1, 9))
 def test_whatever_the_order_and_wherever_it_was_cut_off_the_decisions_are_the_same(
-    scripts: Scripts, random: Any, lanes: int, leg: int
+    scripts: Scripts, random: Any, lanes: int, segment: int
 ) -> None:
     expected = {label: by_the_book(scripts, label) for label, _ in scripts}
-    assert rounds_of(run_out(scripts, race(scripts, leg=leg))[0]) == expected
+    assert rounds_of(run_out(scripts, race(scripts, segment=segment))[0]) == expected
 
-    saved: dict[tuple[int, int], Progress] = {}
+    saved: dict[tuple[int, int], Checkpoint] = {}
     done: dict[int, list[int]] = {}
     for patience in (*[random.randrange(12) for _ in range(3)], 10_000):
         waiting = [label for label in expected if label not in done]
-        running = race(scripts, labels=waiting, known=[p for p in saved.values() if p.label in waiting], leg=leg)
+        running = race(scripts, labels=waiting, known=[p for p in saved.values() if p.label in waiting], segment=segment)
         done |= rounds_of(list(running.finished()))
-        active: list[Leg] = []
+        active: list[Segment] = []
         for _ in range(patience):
             while len(active) < lanes and (begun := next(running, None)) is not None:
                 active.append(begun)
             if not active:
                 break
             ended = active.pop(random.randrange(len(active)))
-            label, start = ended.arm.label, ended.arm.start
+            label, start = ended.restart.label, ended.restart.start
             assert ended.progress is saved.get((label, start))
             saved[label, start] = scripts[label, start].after(label, start, ended.until)
             running.take(saved[label, start])
@@ -282,12 +284,12 @@ def test_whatever_the_order_and_wherever_it_was_cut_off_the_decisions_are_the_sa
 
 def test_a_start_depends_on_seed_label_and_number_alone() -> None:
     space = TriggerSpace(IMAGE_SHAPE)
-    one, again = random_arm(space, 3, 1, 0), random_arm(space, 3, 1, 0)
+    one, again = random_restart(space, 3, 1, 0), random_restart(space, 3, 1, 0)
     np.testing.assert_array_equal(one.mask, again.mask)
     np.testing.assert_array_equal(one.pattern, again.pattern)
-    others = [random_arm(space, 3, 2, 0), random_arm(space, 4, 1, 0), random_arm(space, 3, 1, 1)]
-    assert len({arm.mask.tobytes() for arm in (one, *others)}) == 4
-    begins_everywhere, begins_in_the_border = (random_arm(space, 3, start, 0, grey=True).mask for start in (0, 1))
+    others = [random_restart(space, 3, 2, 0), random_restart(space, 4, 1, 0), random_restart(space, 3, 1, 1)]
+    assert len({restart.mask.tobytes() for restart in (one, *others)}) == 4
+    begins_everywhere, begins_in_the_border = (random_restart(space, 3, start, 0, grey=True).mask for start in (0, 1))
     assert begins_everywhere.max() < 0.1 < one.mask.max()
     assert begins_in_the_border.max() > 0.1, "the number of the start says where it begins"
 
@@ -314,10 +316,10 @@ class Rounds(ScanCallback):
         self.of: dict[int, list[int]] = {}
         self.most = 0
 
-    def on_round(self, arms: Sequence[Arm], *_: object) -> None:
-        self.most = max(self.most, len(arms))
+    def on_round(self, restarts: Sequence[Restart], *_: object) -> None:
+        self.most = max(self.most, len(restarts))
 
-    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         self.of[result.label] = [one.rounds for one in starts]
 
 

@@ -20,7 +20,7 @@ from quick import QUICK, made_up
 from nc_tf.cli.main import main
 from nc_tf.detection.outliers import CONSISTENCY, USUAL_SPREAD, USUAL_WEIGHT, find_outliers, largest_by_chance, moderated_spread
 from nc_tf.detection.verdict import judge
-from nc_tf.inversion.restart import Arm, ArmResult, Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult, Segment
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.results import HISTORY_COLUMNS, LabelResult, ScanResult, Verdict
 from nc_tf.scan_folder.folder import ScanFolder
@@ -28,7 +28,7 @@ from nc_tf.scan_folder.state_files import load_shortlist, save_shortlist, shortl
 from nc_tf.scanning import presets
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.halving import CE, REG_BEST, Cut
-from nc_tf.scanning.prescreening import Ranking, RankingSettings, Shortlist
+from nc_tf.scanning.prescreening import Prescreening, PrescreeningSettings, Shortlist
 from nc_tf.scanning.scan import scan
 from nc_tf.scanning.state import ScanState
 
@@ -36,22 +36,24 @@ NEVER = float("inf")
 LABELS, STARTS, LAST = 20, 3, 12
 CUTS = (Cut(2, 2),)
 LOOKS = (4, 6, 8, 10, 12)
-BY = RankingSettings(SearchSettings(max_rounds=LAST), starts=STARTS, cuts=CUTS, lanes=4, first=4, every=2, lowest=5, sample=6, settled=0.8)
+BY = PrescreeningSettings(
+    SearchSettings(max_rounds=LAST), starts=STARTS, cuts=CUTS, lanes=4, first=4, every=2, lowest=5, sample=6, settled=0.8
+)
 TO_THE_FIRST_LOOK = 3 * 2 + 2 * 2  # rounds of a label
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 
 Norms = Mapping[tuple[int, int], Sequence[float]]  # of the best trigger of each (label, start), after each round
 
 
-def arm(label: int, start: int) -> Arm:
-    return Arm(label, start, np.zeros((1, 1)), np.zeros((1, 1, 1)))
+def restart(label: int, start: int) -> Restart:
+    return Restart(label, start, np.zeros((1, 1)), np.zeros((1, 1, 1)))
 
 
-def after(norms: Norms, label: int, start: int, rounds: int, breaks: int | None = None) -> Progress:
+def after(norms: Norms, label: int, start: int, rounds: int, breaks: int | None = None) -> Checkpoint:
     rounds = rounds if breaks is None else min(rounds, breaks)
     history = np.zeros((rounds, len(HISTORY_COLUMNS)))
     history[:, REG_BEST], history[:, CE] = norms[label, start][:rounds], 1.0
-    return Progress(label, start, cast(Run, None), history, False, rounds != breaks)
+    return Checkpoint(label, start, cast(Run, None), history, False, rounds != breaks)
 
 
 def in_order(norms: Norms | None = None) -> Norms:
@@ -61,18 +63,18 @@ def in_order(norms: Norms | None = None) -> Norms:
 
 
 def run_out(
-    norms: Norms, ranking: Ranking, lanes: int = 7, legs: int = 10_000, saved: dict[int, Progress] | None = None
+    norms: Norms, ranking: Prescreening, lanes: int = 7, segments: int = 10_000, saved: dict[int, Checkpoint] | None = None
 ) -> list[tuple[int, int, int]]:
-    """Run `legs` tasks, the oldest first, and return them as (label, start, until); `saved` receives checkpoints of labels."""
-    begun, active = list[tuple[int, int, int]](), list[Leg]()
-    while len(begun) < legs:
-        while len(active) < lanes and (leg := next(ranking, None)) is not None:
-            active.append(leg)
+    """Run `segments` tasks, the oldest first, and return them as (label, start, until); `saved` receives checkpoints of labels."""
+    begun, active = list[tuple[int, int, int]](), list[Segment]()
+    while len(begun) < segments:
+        while len(active) < lanes and (segment := next(ranking, None)) is not None:
+            active.append(segment)
         if not active:
             break
-        leg = active.pop(0)
-        begun.append((leg.arm.label, leg.arm.start, leg.until))
-        reached = ranking.take(after(norms, leg.arm.label, leg.arm.start, leg.until))
+        segment = active.pop(0)
+        begun.append((segment.restart.label, segment.restart.start, segment.until))
+        reached = ranking.take(after(norms, segment.restart.label, segment.restart.start, segment.until))
         if reached is not None and saved is not None:
             saved[reached.label] = reached
     return begun
@@ -82,30 +84,30 @@ def run_out(
 
 
 def test_it_ends_at_the_look_at_which_the_lowest_are_those_of_the_look_before() -> None:
-    ranking = Ranking(range(LABELS), arm, BY, 0)
-    legs = run_out(in_order(), ranking)
+    ranking = Prescreening(range(LABELS), restart, BY, 0)
+    segments = run_out(in_order(), ranking)
     assert ranking.over
     assert ranking.shortlist.lowest == (0, 1, 2, 3, 4)
-    assert max(until for *_, until in legs) == LOOKS[1], "there is nothing to compare the first look with"
+    assert max(until for *_, until in segments) == LOOKS[1], "there is nothing to compare the first look with"
 
 
 @pytest.mark.parametrize(("newcomers", "last"), [(1, 6), (2, 8)])
 def test_four_of_five_are_enough(newcomers: int, last: int) -> None:
     """After round 5, `newcomers` labels fall below all others."""
     late = {(19 - number, start): [99.0] * 5 + [0.1] * 7 for number in range(newcomers) for start in range(STARTS)}
-    ranking = Ranking(range(LABELS), arm, BY, 0)
-    legs = run_out(in_order(late), ranking)
-    assert max(until for *_, until in legs) == last
+    ranking = Prescreening(range(LABELS), restart, BY, 0)
+    segments = run_out(in_order(late), ranking)
+    assert max(until for *_, until in segments) == last
     assert set(range(20 - newcomers, 20)) < set(ranking.shortlist.lowest)
 
 
 def test_a_set_that_never_settles_ends_the_ranking_with_the_last_round() -> None:
     rng = np.random.default_rng(0)
     restless = {key: rng.random(LAST).tolist() for key in in_order()}
-    ranking = Ranking(range(LABELS), arm, replace(BY, settled=1.01), 0)
-    legs = run_out(restless, ranking)
+    ranking = Prescreening(range(LABELS), restart, replace(BY, settled=1.01), 0)
+    segments = run_out(restless, ranking)
     assert ranking.over
-    assert {until for *_, until in legs} == {2, *LOOKS}
+    assert {until for *_, until in segments} == {2, *LOOKS}
     ends = {}
     for label in range(LABELS):
         alive = sorted(range(STARTS), key=lambda start: restless[label, start][1])[:2]
@@ -117,7 +119,7 @@ def test_looks_beyond_the_last_round_are_left_out() -> None:
     assert BY.looks == list(LOOKS)
     assert replace(BY, every=3).looks == [4, 7, 10, 12]
     assert replace(BY, first=12).looks == replace(BY, first=50).looks == [12]
-    ranking = Ranking(range(LABELS), arm, replace(BY, first=50), 0)
+    ranking = Prescreening(range(LABELS), restart, replace(BY, first=50), 0)
     assert {until for *_, until in run_out(in_order(), ranking)} == {2, 10, 12}
     assert ranking.shortlist.lowest == (0, 1, 2, 3, 4)
 
@@ -127,13 +129,13 @@ def test_looks_beyond_the_last_round_are_left_out() -> None:
 
 def test_labels_race_to_the_first_look_and_then_go_on_together() -> None:
     third_is_best = {(7, 0): [50.0] * LAST, (7, 2): [2.2] * LAST}
-    ranking, saved = Ranking(range(LABELS), arm, replace(BY, settled=1.01), 0), dict[int, Progress]()
-    legs = run_out(in_order(third_is_best), ranking, saved=saved)
+    ranking, saved = Prescreening(range(LABELS), restart, replace(BY, settled=1.01), 0), dict[int, Checkpoint]()
+    segments = run_out(in_order(third_is_best), ranking, saved=saved)
     race = (STARTS + 2) * LABELS
-    assert sorted(leg for leg in legs[:race] if leg[0] == 3) == [(3, 0, 2), (3, 0, 4), (3, 1, 2), (3, 1, 4), (3, 2, 2)]
-    assert sorted(leg for leg in legs[:race] if leg[0] == 7) == [(7, 0, 2), (7, 1, 2), (7, 1, 4), (7, 2, 2), (7, 2, 4)]
+    assert sorted(segment for segment in segments[:race] if segment[0] == 3) == [(3, 0, 2), (3, 0, 4), (3, 1, 2), (3, 1, 4), (3, 2, 2)]
+    assert sorted(segment for segment in segments[:race] if segment[0] == 7) == [(7, 0, 2), (7, 1, 2), (7, 1, 4), (7, 2, 2), (7, 2, 4)]
     for number, until in enumerate(LOOKS[1:]):
-        part = legs[race + number * LABELS : race + (number + 1) * LABELS]
+        part = segments[race + number * LABELS : race + (number + 1) * LABELS]
         assert sorted(part) == [(label, 2 if label == 7 else 0, until) for label in range(LABELS)]
     assert ranking.shortlist.rounds == LABELS * (TO_THE_FIRST_LOOK + 8)
     assert {label: (progress.start, progress.rounds) for label, progress in saved.items()} == {
@@ -142,18 +144,18 @@ def test_labels_race_to_the_first_look_and_then_go_on_together() -> None:
 
 
 def test_of_each_label_one_state_is_kept_from_the_first_look_on() -> None:
-    ranking, saved = Ranking(range(LABELS), arm, BY, 0), dict[int, Progress]()
-    run_out(in_order(), ranking, saved=saved, legs=(STARTS + 2) * LABELS)
+    ranking, saved = Prescreening(range(LABELS), restart, BY, 0), dict[int, Checkpoint]()
+    run_out(in_order(), ranking, saved=saved, segments=(STARTS + 2) * LABELS)
     assert saved == ranking.best
     assert len(ranking.best) == LABELS
     assert not ranking.race.reached
 
 
 def test_the_share_grows_to_one() -> None:
-    ranking = Ranking(range(LABELS), arm, BY, 0)
+    ranking = Prescreening(range(LABELS), restart, BY, 0)
     shares = [ranking.share]
     for _ in range(200):
-        run_out(in_order(), ranking, lanes=1, legs=1)
+        run_out(in_order(), ranking, lanes=1, segments=1)
         shares.append(ranking.share)
     assert shares[0] == 0.0
     assert shares[-1] == 1.0
@@ -163,9 +165,17 @@ def test_the_share_grows_to_one() -> None:
 @pytest.mark.parametrize("breaks", [1, 2, 3, 4, 5])
 def test_a_label_that_has_become_nan_ranks_first_and_holds_nobody_up(breaks: int) -> None:
     """Nothing is known of its trigger, so that the full search is to say that it broke down."""
-    ranking = Ranking(range(LABELS), arm, replace(BY, settled=1.01), 0)
-    while (leg := next(ranking, None)) is not None:
-        ranking.take(after(in_order(), leg.arm.label, leg.arm.start, leg.until, breaks=breaks if leg.arm.label == 9 else None))
+    ranking = Prescreening(range(LABELS), restart, replace(BY, settled=1.01), 0)
+    while (segment := next(ranking, None)) is not None:
+        ranking.take(
+            after(
+                in_order(),
+                segment.restart.label,
+                segment.restart.start,
+                segment.until,
+                breaks=breaks if segment.restart.label == 9 else None,
+            )
+        )
     assert ranking.shortlist.lowest == (9, 0, 1, 2, 3)
 
 
@@ -176,7 +186,7 @@ def test_the_sample_is_drawn_by_lot_whatever_the_labels_come_to() -> None:
     backwards = {key: [100.0 - norm[0]] * LAST for key, norm in in_order().items()}
     drawn = list[int]()
     for seed in range(200):
-        one, other = Ranking(range(LABELS), arm, BY, seed), Ranking(reversed(range(LABELS)), arm, BY, seed)
+        one, other = Prescreening(range(LABELS), restart, BY, seed), Prescreening(reversed(range(LABELS)), restart, BY, seed)
         assert one.shortlist.sample == other.shortlist.sample, "the order in which labels are named must not matter"
         assert len(set(one.sample)) == BY.sample
         drawn += one.sample
@@ -192,7 +202,7 @@ def test_the_sample_is_drawn_by_lot_whatever_the_labels_come_to() -> None:
 
 
 def test_the_shortlist_tells_every_label_once() -> None:
-    ranking = Ranking(range(LABELS), arm, BY, 0)
+    ranking = Prescreening(range(LABELS), restart, BY, 0)
     run_out(in_order(), ranking)
     shortlist = ranking.shortlist
     assert set(shortlist.lowest) & set(shortlist.sample), "no label is in both, so this proves little"
@@ -218,17 +228,17 @@ def any_norms(draw: st.DrawFn) -> Norms:
 @quick
 @given(any_norms(), st.integers(0, 200), st.integers(1, 9), st.integers(1, 9), st.randoms(use_true_random=False))
 def test_wherever_it_was_cut_off_the_outcome_is_the_same_and_no_label_repeats_what_was_saved(
-    norms: Norms, legs: int, before: int, now: int, random: Any
+    norms: Norms, segments: int, before: int, now: int, random: Any
 ) -> None:
-    whole = Ranking(range(LABELS), arm, BY, 3)
+    whole = Prescreening(range(LABELS), restart, BY, 3)
     expected = run_out(norms, whole)
 
-    saved: dict[int, Progress] = {}
-    begun = run_out(norms, Ranking(range(LABELS), arm, BY, 3), lanes=before, legs=legs, saved=saved)
+    saved: dict[int, Checkpoint] = {}
+    begun = run_out(norms, Prescreening(range(LABELS), restart, BY, 3), lanes=before, segments=segments, saved=saved)
     assert set(begun) <= set(expected)
     known = list(saved.values())
     random.shuffle(known)
-    second = Ranking(range(LABELS), arm, BY, 3, known=known)
+    second = Prescreening(range(LABELS), restart, BY, 3, known=known)
     rest = run_out(norms, second, lanes=now)
     assert len(set(rest)) == len(rest)
     assert {*begun, *rest} == set(expected)
@@ -237,11 +247,11 @@ def test_wherever_it_was_cut_off_the_outcome_is_the_same_and_no_label_repeats_wh
 
 
 def test_a_ranking_that_is_known_to_its_end_is_over_at_once() -> None:
-    saved: dict[int, Progress] = {}
-    whole = Ranking(range(LABELS), arm, BY, 0)
+    saved: dict[int, Checkpoint] = {}
+    whole = Prescreening(range(LABELS), restart, BY, 0)
     run_out(in_order(), whole, saved=saved)
     other = after({(99, 0): [1.0] * LAST}, 99, 0, 4)
-    again = Ranking(range(LABELS), arm, BY, 0, known=[*saved.values(), other])
+    again = Prescreening(range(LABELS), restart, BY, 0, known=[*saved.values(), other])
     assert again.over
     assert next(again, None) is None
     assert again.shortlist == whole.shortlist
@@ -364,7 +374,7 @@ class Record(ScanCallback):
         self.calls.append("begin")
         self.num_labels.append(num_labels)
 
-    def on_ranking(self, progress: Progress, share: float) -> None:
+    def on_ranking(self, progress: Checkpoint, share: float) -> None:
         assert 0 < share <= 1
         self.calls.append("ranking")
         self.ranking_rounds[progress.label] = progress.rounds
@@ -373,10 +383,10 @@ class Record(ScanCallback):
         self.calls.append("ranked")
         self.shortlist = shortlist
 
-    def on_leg(self, progress: Progress) -> None:
-        self.calls.append("leg")
+    def on_leg(self, progress: Checkpoint) -> None:
+        self.calls.append("segment")
 
-    def on_label(self, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         self.calls.append("label")
 
 
@@ -399,7 +409,7 @@ def test_the_planted_label_is_found_at_a_fraction_of_the_price(planted: tuple[Sc
     assert [entry.label for entry in result.labels] == sorted(record.shortlist.chosen)
 
     assert [call for call, before in zip(record.calls, ["", *record.calls], strict=False) if call != before][:4] == [
-        "begin", "ranking", "ranked", "leg"
+        "begin", "ranking", "ranked", "segment"
     ]  # fmt: skip
     assert record.num_labels == [MANY]
     settings = result.settings

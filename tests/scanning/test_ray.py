@@ -11,7 +11,7 @@ from networks import IMAGE_SHAPE, corner_images, corner_network
 from quick import QUICK
 
 from nc_tf.errors import InputError
-from nc_tf.inversion.restart import Progress
+from nc_tf.inversion.restart import Checkpoint
 from nc_tf.results import ScanResult
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scanning.callbacks import ScanCallback
@@ -37,7 +37,7 @@ class Listen(ScanCallback):
         self.rounds: list[tuple[int, int, int]] = []
         self.at, self.then = at, then
 
-    def on_leg(self, progress: Progress) -> None:
+    def on_leg(self, progress: Checkpoint) -> None:
         self.rounds.append((progress.label, progress.start, progress.rounds))
         if len(self.rounds) == self.at:
             self.then()
@@ -113,7 +113,7 @@ def test_a_node_that_dies_loses_nothing_and_one_that_joins_gets_work(cluster: An
 
     listen = Listen(at=5, then=replace_the_only_node)
     assert_alike(scanned("ray", listen), here)
-    assert len(set(listen.rounds)) == len(listen.rounds), "a leg that was done was done again"
+    assert len(set(listen.rounds)) == len(listen.rounds), "a segment that was done was done again"
     expected = [(label, start, rounds) for label in range(6) for start in range(STARTS) for rounds in range(8, QUICK.max_rounds + 1, 8)]
     assert sorted(listen.rounds) == expected
 

@@ -15,7 +15,7 @@ from recording import Record
 from nc_tf.errors import InputError
 from nc_tf.evaluation import Attacked, attack_success_rate, predict_classes
 from nc_tf.inversion.batches import ResidentImages
-from nc_tf.inversion.restart import Arm, ArmResult
+from nc_tf.inversion.restart import Restart, RestartResult
 from nc_tf.results import LabelResult, ScanResult, Status, Unit, Verdict
 from nc_tf.scanning import run
 from nc_tf.scanning.engines import task
@@ -180,23 +180,23 @@ def test_of_several_starts_the_smallest_working_one_counts() -> None:
     result = quick_scan(corner_network(3), targets=[3, 4], starts=3, callbacks=[record])
     assert [len(starts) for starts in record.starts] == [3, 3]
     for entry, starts in zip(record.labels, record.starts, strict=True):
-        working = [arm for arm in starts if arm.succeeded]
-        assert entry.trigger.l1_norm == min(arm.trigger.l1_norm for arm in working)
+        working = [restart for restart in starts if restart.succeeded]
+        assert entry.trigger.l1_norm == min(restart.trigger.l1_norm for restart in working)
         assert entry.starts == 3
-        assert entry.rounds == sum(arm.rounds for arm in starts)
-        assert len({arm.trigger.l1_norm for arm in starts}) == 3, "the starts are not random"
+        assert entry.rounds == sum(restart.rounds for restart in starts)
+        assert len({restart.trigger.l1_norm for restart in starts}) == 3, "the starts are not random"
     single = quick_scan(corner_network(3), targets=[3, 4], starts=1)
     assert all(norms(result)[label] <= norms(single)[label] + 1e-4 for label in (3, 4))
 
 
 def test_a_smaller_trigger_that_does_not_work_does_not_count() -> None:
-    def arm(start: int, norm: float, status: Status) -> ArmResult:
+    def restart(start: int, norm: float, status: Status) -> RestartResult:
         made = made_up(1, norm, status).trigger
-        return ArmResult(Arm(1, start, made.mask, made.pattern), made, made.mask, status, np.zeros((1, 7)))
+        return RestartResult(Restart(1, start, made.mask, made.pattern), made, made.mask, status, np.zeros((1, 7)))
 
-    starts = [arm(2, 1.0, Status.NEVER_SUCCEEDED), arm(0, 5.0, Status.MAX_ROUNDS), arm(1, 4.0, Status.CONVERGED)]
+    starts = [restart(2, 1.0, Status.NEVER_SUCCEEDED), restart(0, 5.0, Status.MAX_ROUNDS), restart(1, 4.0, Status.CONVERGED)]
     assert best_of(starts) is starts[2]
-    failed = [arm(1, 0.5, Status.NONFINITE), arm(0, 3.0, Status.NEVER_SUCCEEDED)]
+    failed = [restart(1, 0.5, Status.NONFINITE), restart(0, 3.0, Status.NEVER_SUCCEEDED)]
     assert best_of(failed) is failed[1]  # the first start, whichever came back first
     for rates, chosen in (((1.0, 0.9, 0.8), 1), ((1.0, 0.9, 0.9), 2)):  # of equals the smaller; never the one that did not work
         assert best_of(starts, dict(zip(starts, rates, strict=True)).__getitem__) is starts[chosen]
@@ -246,7 +246,7 @@ def test_callbacks_hear_every_round_and_every_label() -> None:
     first, second = Record(), Record()
     result = quick_scan(corner_network(3), lanes=4, starts=2, targets=[0, 3], callbacks=[first, second])
     assert first.rounds == second.rounds
-    assert all(len(arms) <= 4 for arms in first.rounds)
+    assert all(len(restarts) <= 4 for restarts in first.rounds)
     assert sum(map(len, first.rounds)) == sum(entry.rounds for entry in result.labels)
     assert sorted(entry.label for entry in first.labels) == [0, 3]
     assert all(np.isnan(entry.anomaly_index) for entry in first.labels)
@@ -324,11 +324,11 @@ def test_whose_images_a_label_is_searched_on(monkeypatch: pytest.MonkeyPatch, ex
     drawn: dict[int, set[int]] = {}
 
     class Spied(ResidentImages):
-        def __call__(self, arms: Sequence[Arm], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
-            images, rows = super().__call__(arms, rounds)
-            for number, arm in enumerate(arms):
+        def __call__(self, restarts: Sequence[Restart], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
+            images, rows = super().__call__(restarts, rounds)
+            for number, restart in enumerate(restarts):
                 seen = images.numpy()[rows[:, number].ravel()]
-                drawn.setdefault(arm.label, set()).update(class_of[image.tobytes()] for image in seen)
+                drawn.setdefault(restart.label, set()).update(class_of[image.tobytes()] for image in seen)
             return images, rows
 
     class_of = {image.tobytes(): int(label) for image, label in zip(IMAGES, LABELS, strict=True)}

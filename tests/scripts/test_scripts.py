@@ -17,7 +17,7 @@ from quick import data_file, uneven_network
 from nc_tf.attacks.patch import patch
 from nc_tf.datasets.rendered.signs import render
 from nc_tf.demo import shipped_model
-from nc_tf.inversion.restart import ArmResult
+from nc_tf.inversion.restart import RestartResult
 from nc_tf.models.loading.load import load_model
 from nc_tf.results import LabelResult, Status, Trigger
 from nc_tf.scan_folder.folder import ScanFolder
@@ -100,7 +100,7 @@ def test_the_target_is_searched_first(files: Path, tmp_path: Path, monkeypatch: 
     saved = ScanFolder.on_label
     searched: list[int] = []
 
-    def on_label(self: ScanFolder, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self: ScanFolder, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         searched.append(result.label)
         saved(self, result, starts)
 
@@ -120,7 +120,7 @@ def test_a_stopped_run_goes_on(files: Path, tmp_path: Path, monkeypatch: pytest.
     saved = ScanFolder.on_label
     searched: list[int] = []
 
-    def on_label(self: ScanFolder, result: LabelResult, starts: Sequence[ArmResult]) -> None:
+    def on_label(self: ScanFolder, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         saved(self, result, starts)
         searched.append(result.label)
         if len(searched) == 2:

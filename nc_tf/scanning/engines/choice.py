@@ -5,7 +5,7 @@ from typing import Protocol
 
 from nc_tf.errors import InputError
 from nc_tf.inversion.loop import OnRound
-from nc_tf.inversion.restart import Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Segment
 from nc_tf.scanning.engines import local
 from nc_tf.scanning.engines.task import Task
 
@@ -13,19 +13,19 @@ ENGINES = ("local", "ray")
 
 
 class Engine(Protocol):
-    """Function that runs the tasks of a search problem.
+    """Function that runs the segments of a search problem.
 
-    A task is some rounds of one restart, run in one go.
+    A segment is some rounds of one restart, run in one go.
     """
 
-    def __call__(self, task: Task, legs: Iterable[Leg], *, lanes: int, on_round: OnRound) -> Generator[Progress, None, None]:
-        """Yield the checkpoint at the end of each task.
+    def __call__(self, task: Task, segments: Iterable[Segment], *, lanes: int, on_round: OnRound) -> Generator[Checkpoint, None, None]:
+        """Yield the checkpoint at the end of each segment.
 
         Closing the generator stops the search.
 
         Args:
             task: the search problem.
-            legs: tasks; see `nc_tf.inversion.loop.advance`.
+            segments: what to run; see `nc_tf.inversion.loop.advance`.
             lanes: restarts advanced together, on each machine.
             on_round: called after every round, unless rounds end in other processes.
         """

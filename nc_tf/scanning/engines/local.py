@@ -3,17 +3,17 @@
 from collections.abc import Generator, Iterable
 
 from nc_tf.inversion.loop import OnRound, advance
-from nc_tf.inversion.restart import Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Segment
 from nc_tf.scanning.engines.task import Task
 
 
-def run(task: Task, legs: Iterable[Leg], *, lanes: int, on_round: OnRound) -> Generator[Progress, None, None]:
-    """Yield the checkpoint at the end of every task; see `nc_tf.inversion.loop.advance`.
+def run(task: Task, segments: Iterable[Segment], *, lanes: int, on_round: OnRound) -> Generator[Checkpoint, None, None]:
+    """Yield the checkpoint at the end of every segment; see `nc_tf.inversion.loop.advance`.
 
     Args:
         task: the search problem.
-        legs: tasks, which are run as they come.
+        segments: what to run, which are run as they come.
         lanes: restarts advanced together.
         on_round: called after every round.
     """
-    yield from advance(task.inversion, legs, task.minibatches, lanes=lanes, on_round=on_round)
+    yield from advance(task.inversion, segments, task.minibatches, lanes=lanes, on_round=on_round)

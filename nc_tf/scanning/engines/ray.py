@@ -1,8 +1,9 @@
-"""Engine of a cluster, whose workers run the tasks that this process assigns.
+"""Engine of a cluster, whose workers run the segments that this process assigns.
 
 Workers on all nodes load the model once.
 
-The outcome of a task depends on the search problem and the task alone. A worker that dies therefore costs the rounds of its tasks only.
+The outcome of a segment depends on the search problem and the segment alone. A worker that dies therefore costs no more than the rounds
+of its segments.
 """
 
 import logging
@@ -20,19 +21,19 @@ from ray.exceptions import RayError, RayTaskError
 
 from nc_tf.errors import InputError
 from nc_tf.inversion.loop import OnRound
-from nc_tf.inversion.restart import Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Segment
 from nc_tf.scanning.engines.search_queue import SearchQueue
 from nc_tf.scanning.engines.task import Task
 from nc_tf.scanning.engines.worker import pack
 from nc_tf.scanning.engines.worker_pool import WorkerHandle, WorkerPool, answers, last_line
 
 
-def run(task: Task, legs: Iterable[Leg], *, lanes: int, on_round: OnRound) -> Generator[Progress, None, None]:
-    """Yield the checkpoint of every finished task, in order of arrival.
+def run(task: Task, segments: Iterable[Segment], *, lanes: int, on_round: OnRound) -> Generator[Checkpoint, None, None]:
+    """Yield the checkpoint of every finished segment, in order of arrival.
 
     Args:
         task: the search problem.
-        legs: tasks; see `nc_tf.inversion.loop.advance`.
+        segments: what to run; see `nc_tf.inversion.loop.advance`.
         lanes: restarts advanced together by each worker.
         on_round: never called, because rounds end in other processes and only checkpoints travel.
 
@@ -40,7 +41,7 @@ def run(task: Task, legs: Iterable[Leg], *, lanes: int, on_round: OnRound) -> Ge
         InputError: the model cannot be sent, there is no cluster where one was named, or no worker can be started or survives.
     """
     del on_round
-    queue: SearchQueue[WorkerHandle] = SearchQueue(legs, lanes)
+    queue: SearchQueue[WorkerHandle] = SearchQueue(segments, lanes)
     if not queue.unfinished():
         return
     packed = pack(task)
@@ -102,7 +103,7 @@ def _connection() -> Iterator[None]:
         ray.shutdown()  # ends a cluster that was started here, and disconnects from any other
 
 
-def _own(progress: Progress) -> Progress:
+def _own(progress: Checkpoint) -> Checkpoint:
     """Return a copy with arrays of its own.
 
     Ray's arrays lie in the store that the workers share, and fill it for as long as they are referenced.

@@ -1,4 +1,4 @@
-"""Worker of a cluster, which loads the model once and runs tasks."""
+"""Worker of a cluster, which loads the model once and runs segments."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ import tensorflow as tf
 from nc_tf._version import __version__
 from nc_tf.errors import InputError
 from nc_tf.inversion.loop import advance
-from nc_tf.inversion.restart import Leg, Progress
+from nc_tf.inversion.restart import Checkpoint, Segment
 from nc_tf.inversion.step import SearchSettings
 from nc_tf.models.loading.load import keras_reason
 from nc_tf.models.saving import save_model
@@ -109,23 +109,23 @@ def use_cores(cores: int) -> None:
         tf.config.experimental.set_memory_growth(gpu, True)  # the process that drives the scan may need some of it
 
 
-class _Inbox(Iterator[Leg]):
+class _Inbox(Iterator[Segment]):
     """Tasks that the worker was given.
 
-    The iterator waits for a task only while none is under way; otherwise it raises StopIteration.
+    The iterator waits for a segment only while none is under way; otherwise it raises StopIteration.
     """
 
     def __init__(self) -> None:
-        self.given: SimpleQueue[Leg] = SimpleQueue()
+        self.given: SimpleQueue[Segment] = SimpleQueue()
         self.under_way = 0
 
-    def __next__(self) -> Leg:
+    def __next__(self) -> Segment:
         try:
-            leg = self.given.get(block=self.under_way == 0)
+            segment = self.given.get(block=self.under_way == 0)
         except Empty:
             raise StopIteration from None
         self.under_way += 1
-        return leg
+        return segment
 
 
 class Worker:
@@ -135,17 +135,17 @@ class Worker:
     """
 
     def __init__(self, cores: int) -> None:
-        """Begin without a task, on at most `cores` cores."""
+        """Begin without a segment, on at most `cores` cores."""
         self.cores = cores
         self.inbox = _Inbox()
 
-    def give(self, legs: Sequence[Leg]) -> None:
-        """Add tasks to run."""
-        for leg in legs:
-            self.inbox.given.put(leg)
+    def give(self, segments: Sequence[Segment]) -> None:
+        """Add segments to run."""
+        for segment in segments:
+            self.inbox.given.put(segment)
 
-    def search(self, parcel: PackedTask, lanes: int) -> Iterator[Progress | None]:
-        """Yield None when the model is loaded, then each task's last checkpoint.
+    def search(self, parcel: PackedTask, lanes: int) -> Iterator[Checkpoint | None]:
+        """Yield None when the model is loaded, then each segment's last checkpoint.
 
         The generator never ends.
 

@@ -42,8 +42,8 @@ class WorkerHandle:
 
     Attributes:
         place: where it runs.
-        actor: Ray's handle, whose method `give` takes tasks.
-        stream: generator of its answers: None when it has loaded the model, then a checkpoint a task.
+        actor: Ray's handle, whose method `give` takes segments.
+        stream: generator of its answers: None when it has loaded the model, then a checkpoint a segment.
     """
 
     place: Place
