@@ -1,6 +1,7 @@
 """What every test gets: a quiet TensorFlow, no windows, fixed seeds, and the real data where there is any."""
 
 import fcntl
+import gc
 import os
 import signal
 from collections import Counter
@@ -39,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("no_cover")
             slow[item.path] += 1
     items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Take what has been imported out of the garbage collector, which Keras calls for every layer that it quantizes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
