@@ -86,7 +86,7 @@ class Backdoor(Protocol):
         """
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """Return the classes that the attacker wants images taken for.
+        """Return the classes that the attack leads images to.
 
         Args:
             labels: (N,) classes of the images.

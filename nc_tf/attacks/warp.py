@@ -60,7 +60,7 @@ class Warp(OneTarget):
 def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, strength: float = 0.5, seed: int = 0) -> Warp:
     """Return a warp by random directions.
 
-    Cubic splines spread them over the image (the paper's section 3.2). Its authors train with a noise mode: twice as many images are
+    Cubic splines spread them over the image (the paper's section 3.2). Its authors train with a noise mode: two times more images are
     warped by the field and fresh noise, and keep their label. Without it the network would learn to detect any warp. Here two other fields
     stand for the noise (`published`): `Cover(warp(..., seed=...))` with two other seeds.
 

@@ -55,7 +55,7 @@ def check_images(
     Pixels are not rescaled.
 
     Args:
-        images: (N, H, W, C) or grayscale (N, H, W); clips (N, T, H, W, C); flat (N, values) where `image_shape` has as many. Any number
+        images: (N, H, W, C) or grayscale (N, H, W); clips (N, T, H, W, C); flat (N, values) where `image_shape` is flat. Any number
             type, raw pixels in [0, 255].
         labels: (N,) or (N, 1) class numbers from 0, or (N, K) one-hot rows; any number type that holds whole numbers. None: not known.
         image_shape: the expected shape of one image, (H, W, C) or (T, H, W, C), such as a model's input shape less the batch axis;

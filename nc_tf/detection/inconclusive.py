@@ -149,7 +149,7 @@ def _needs_no_trigger(entry: LabelResult) -> bool:
 
 
 def limits_of_labels(labels: Sequence[LabelResult], rule: str, unit: Unit) -> list[Limit]:
-    """Name the labels that may have a backdoor unseen, by reason.
+    """Name the labels that may hide a backdoor, by reason.
 
     They were not searched to the end, or their norms are not compared.
     """

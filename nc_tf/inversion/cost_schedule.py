@@ -25,7 +25,7 @@ class CostSchedule:
         multiplier: factor on the way up; the way down divides by its 1.5th power.
         patience: rounds in a row that change the cost.
         threshold: success rate that makes a round good, [0, 1].
-        reset_cost_to_zero: whether to start at cost 0 and arm it later; otherwise it starts at `init_cost`.
+        reset_cost_to_zero: whether to start at cost 0, until it is armed; otherwise it starts at `init_cost`.
         early_stop: whether to stop before the rounds run out.
         early_stop_threshold: a round stalls unless the best norm falls below this share of the best one before.
         early_stop_patience: stalled rounds in a row that stop the search, once the cost has been both up and down.
@@ -57,7 +57,7 @@ class CostSchedule:
 
 
 class ScheduleState(NamedTuple):
-    """The state of the schedule, one entry an arm."""
+    """The state of the schedule, one entry a restart."""
 
     cost: tf.Tensor  # (A,) float32, weight in force in the coming round; 0 until armed
     armed: tf.Tensor  # (A,) int32, good rounds in a row while the cost is 0
@@ -90,7 +90,7 @@ def init(num_arms: int, settings: CostSchedule) -> ScheduleState:
 
 
 def update(state: ScheduleState, success: tf.Tensor, reg: tf.Tensor, settings: CostSchedule) -> tuple[ScheduleState, tf.Tensor]:
-    """Return the next state after a round, and the arms that improved.
+    """Return the next state after a round, and the restarts that improved.
 
     Args:
         state: the state before the round.
@@ -99,7 +99,7 @@ def update(state: ScheduleState, success: tf.Tensor, reg: tf.Tensor, settings: C
         settings: settings of the schedule.
 
     Returns:
-        The next state; and (A,) bool, whether the round is an arm's best so far.
+        The next state; and (A,) bool, whether the round is a restart's best so far.
     """
     ok = success >= settings.threshold
     improved = ok & (reg < state.reg_best)

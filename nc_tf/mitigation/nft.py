@@ -44,7 +44,7 @@ def nft(
     seed: int = 0,
     verbose: int | str = "auto",
 ) -> Mitigation:
-    """Return a purified copy of `model`, without knowledge of the trigger.
+    """Return a repaired copy of `model`, without knowledge of the trigger.
 
     Rates, bounds and steps are those of the authors' code. One mask value a channel multiplies the scale of every BatchNormalization. In a
     network without any it multiplies the kernels of every hidden convolution and dense layer. Only the masks are trained, with SGD on
@@ -76,7 +76,7 @@ def nft(
         verbose: as in `keras.Model.fit`; the progress is that of one epoch of `steps`.
 
     Returns:
-        The purified model, with both measurements. `details["masks"]` has the smallest and the mean mask value by layer. Its
+        The repaired model, with both measurements. `details["masks"]` has the smallest and the mean mask value by layer. Its
         `settings["batch_size"]` is the one used: see `nc_tf.runtime.memory.allow`.
 
     Raises:

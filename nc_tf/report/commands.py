@@ -79,7 +79,7 @@ def _scan_options(verdict: ScanVerdict) -> list[str]:
     settings = verdict.settings
     given: dict[str, Any] = {}
     if settings.get("preset") == "custom":
-        # The overruled preset is not written down. One preset ranks labels, though, and only two drop starts early.
+        # The overruled preset is not written down. One preset pre-screens labels, though, and only two drop starts early.
         given["--preset"] = "low-cost" if "labels_ranked" in settings else "robust" if settings.get("cuts") else "paper"
         given |= {option: settings.get(key) for key, option in _OPTIONS.items()}
         given |= {option: settings.get("cost", {}).get(key) for key, option in _COST_OPTIONS.items()}

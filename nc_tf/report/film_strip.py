@@ -12,7 +12,7 @@ from nc_tf.report.pictures import Picture, data_uri, picture
 from nc_tf.results import Trigger
 from nc_tf.storage.pixels import drawable
 
-# The pace of a playing clip, and the seconds after which it rests: nobody should have to look for a way to stop it. A GIF of real video
+# The pace of a playing clip, and the seconds after which it rests: a reader needs no way to stop it. A GIF of real video
 # packs badly, so that frames are small and few.
 MILLISECONDS_A_FRAME, SECONDS = 200, 5.0
 LARGEST_MOVING, MOST_MOVING = 96, 8

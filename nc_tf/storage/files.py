@@ -23,7 +23,7 @@ def whole_file(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     A killed process leaves the old file or the new one, never half of one. A durable file reaches the disk before the rename, so that the
     same holds after a power cut. This costs too much time for files that are written every few seconds.
     The temporary name keeps the suffix of `path`, because savers such as Keras choose the format by it. A link at `path` is replaced, not
-    followed. The temporary file exists when its path is yielded, so that nobody can plant a link there.
+    followed. The temporary file exists when its path is yielded, so that no other process can plant a link there.
 
     Args:
         path: the file.

@@ -1,6 +1,6 @@
 """Batches for `model.fit` in which a random sample of the images, redrawn every epoch, carries a trigger.
 
-Injection gives stamped images the label that the attacker wants; unlearning leaves them their own.
+Injection gives stamped images the label of the attack; unlearning leaves them their own.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ def stamped_batches(
         labels: (N,) integers; None with a dataset.
         triggers: each stamped image gets one of them, chosen at random.
         rate: probability that an image is stamped each time it is drawn, [0, 1].
-        relabel: whether a stamped image gets the label that the attacker wants; then only carriers of the trigger are stamped.
+        relabel: whether a stamped image gets the label of the attack; then only carriers of the trigger are stamped.
         batch_size: images a batch.
         seed: of order and choice.
         preprocess: applied after stamping.
@@ -68,7 +68,7 @@ def stamping(triggers: Sequence[Backdoor], rate: float, relabelled: int | None) 
     Args:
         triggers: each stamped image gets one of them, chosen by the noise.
         rate: probability that an image is stamped, [0, 1].
-        relabelled: number of classes where a stamped image gets the label that the attacker wants and only carriers of the trigger are
+        relabelled: number of classes where a stamped image gets the label of the attack and only carriers of the trigger are
             stamped; None where every image may be stamped and keeps its own label.
 
     Returns:

@@ -53,7 +53,7 @@ def read_pictures(folder: Path, files: Sequence[Path], image_shape: ImageShape |
         image_shape: (H, W, C) to resize them to. None, or None in a place: their own size, which must be the same; gray if all are.
 
     Raises:
-        InputError: too many pictures cannot be read or fit into memory, they have two sizes, or no picture has so many channels.
+        InputError: too many pictures cannot be read or fit into memory, they have two sizes, or no picture has the channels of the shape.
     """
     height, width, channels = image_shape or (None, None, None)
     if channels not in (None, 1, 3):
