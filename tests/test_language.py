@@ -15,10 +15,7 @@ PAGES = sorted(path for pattern in ("*.md", "docs/**/*.md", "models/*.md") for p
 REWRITTEN: tuple[str, ...] = (
     "scanning",
     "scan_folder",
-    "inversion/batches.py",
-    "inversion/loop.py",
-    "inversion/restart.py",
-    "inversion/step.py",
+    "inversion",
     "cli/scan.py",
     "folder_scan.py",
 )
