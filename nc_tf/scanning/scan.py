@@ -45,8 +45,8 @@ def scan(
     """Return whether a label's smallest trigger is suspiciously small (paper section IV).
 
     Args:
-        model: Keras classifier (N, H, W, C) or (N, T, H, W, C) -> (N, K), softmax or logits; or another form that `nc_tf.adapt` takes
-            without a choice. It is not changed.
+        model: Keras classifier (N, H, W, C) or (N, T, H, W, C) -> (N, K), softmax or logits. It is not changed. Other forms that
+            `nc_tf.adapt` takes without a choice are accepted.
         images: (N, H, W, C) clean raw images, or clips (N, T, H, W, C), uint8 or float32 in [0, 255].
         labels: (N,) true classes; without them the model's own answers take their place.
         unseen: held-out images and their classes, on which triggers are measured; None holds out a part of `images`.
