@@ -1,7 +1,8 @@
-"""The cost schedule: the adaptive weight of the mask's norm, and the early stop, by the original's rules.
+"""Cost schedule: the adaptive weight of the mask's norm, and the early stop.
 
-A round at or above the success threshold is good, one below is bad. The cost starts at 0 and is armed by `patience` good rounds in
-a row; after that `patience` good rounds multiply it, `patience` bad ones divide it (visualizer.py of the original, end of `visualize`).
+A round at or above the success threshold is good, one below is bad. The cost starts at 0, and `patience` good rounds in a row switch it
+on. After that, `patience` good rounds multiply it, and `patience` bad ones divide it. The rules are those of the original (visualizer.py,
+end of `visualize`).
 """
 
 import math
@@ -21,11 +22,11 @@ class CostSchedule:
     """Settings of the schedule.
 
     Attributes:
-        init_cost: weight of the mask's norm once it is armed.
+        init_cost: weight of the mask's norm when it is switched on.
         multiplier: factor on the way up; the way down divides by its 1.5th power.
         patience: rounds in a row that change the cost.
         threshold: success rate that makes a round good, [0, 1].
-        reset_cost_to_zero: whether to start at cost 0, until it is armed; otherwise it starts at `init_cost`.
+        reset_cost_to_zero: whether the cost starts at 0 and is switched on later; otherwise it starts at `init_cost`.
         early_stop: whether to stop before the rounds run out.
         early_stop_threshold: a round stalls unless the best norm falls below this share of the best one before.
         early_stop_patience: stalled rounds in a row that stop the search, once the cost has been both up and down.
@@ -57,13 +58,13 @@ class CostSchedule:
 
 
 class ScheduleState(NamedTuple):
-    """The state of the schedule, one entry a restart."""
+    """State of the schedule, one entry a restart."""
 
-    cost: tf.Tensor  # (A,) float32, weight in force in the coming round; 0 until armed
+    cost: tf.Tensor  # (A,) float32, weight in force in the next round; 0 until switched on
     armed: tf.Tensor  # (A,) int32, good rounds in a row while the cost is 0
     good: tf.Tensor  # (A,) int32, good rounds in a row
     bad: tf.Tensor  # (A,) int32, bad rounds in a row
-    went_up: tf.Tensor  # (A,) bool, since the cost was armed
+    went_up: tf.Tensor  # (A,) bool, since the cost was switched on
     went_down: tf.Tensor  # (A,) bool, likewise
     reg_best: tf.Tensor  # (A,) float32, smallest norm of a good round; infinite before the first
     stalled: tf.Tensor  # (A,) int32, rounds in a row without a smaller one
@@ -90,7 +91,7 @@ def init(num_arms: int, settings: CostSchedule) -> ScheduleState:
 
 
 def update(state: ScheduleState, success: tf.Tensor, reg: tf.Tensor, settings: CostSchedule) -> tuple[ScheduleState, tf.Tensor]:
-    """Return the next state after a round, and the restarts that improved.
+    """Return the state after a round, and the restarts that improved.
 
     Args:
         state: the state before the round.
@@ -99,7 +100,7 @@ def update(state: ScheduleState, success: tf.Tensor, reg: tf.Tensor, settings: C
         settings: settings of the schedule.
 
     Returns:
-        The next state; and (A,) bool, whether the round is a restart's best so far.
+        The next state, and (A,) bool: whether the round is the restart's best so far.
     """
     ok = success >= settings.threshold
     improved = ok & (reg < state.reg_best)

@@ -2,7 +2,7 @@
 
 The search optimises unbounded variables, `z_mask` and `z_pattern`, which tanh maps into range (paper section V-A, the original's
 visualizer.py).
-All tensors carry the restarts on the leading axis.
+The leading axis of every tensor is that of restarts.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from nc_tf.errors import InputError
 
 # The original divides by 2 - epsilon, so that the ends of [0, 1] stay at a finite z.
 EPSILON = 1e-7
-# Masks of grey starts before the tanh, in the border and in the middle: .05 everywhere, or .5 in one of them and .007 in the other.
+# Masks of grey starts before the tanh, as (border, middle): after it .05 everywhere, or .5 in one part and .007 in the other.
 GREY = ((-1.5, -1.5), (0.0, -2.5), (-2.5, 0.0))
 
 
@@ -39,8 +39,8 @@ class TriggerSpace:
     """The space of triggers for images or clips of one shape.
 
     A trigger has one mask value a super-pixel, and one colour a pixel. A clip's trigger is one picture that all frames share, or a picture
-    a frame. Shapes below are those of images and of clips whose frames share one; if every frame has its own, mask and pattern have T
-    before H.
+    a frame. Shapes below are those of images, and of clips whose frames share one picture. If every frame has its own, mask and pattern
+    have T before H.
 
     Attributes:
         image_shape: (H, W, C), of clips (T, H, W, C).
@@ -86,11 +86,11 @@ class TriggerSpace:
         return rng.random(self.mask_shape), rng.random(self.pattern_shape) * 255.0
 
     def grey(self, rng: np.random.Generator, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return a grey start, which favours no colour: mask (h, w), pattern (H, W, C).
+        """Return a grey start: mask (h, w) and pattern (H, W, C).
 
-        The pattern is mid-grey. The mask of number 0 is near .05 everywhere. The mask of number 1 is near .5 in the border, a quarter of
-        the image wide, and near .007 in the middle; that of number 2 the other way round. Numbers 3, 4, 5 and so on repeat these with
-        other noise.
+        The pattern is mid-grey, which favours no colour. The mask of number 0 is near .05 everywhere. The mask of number 1 is near .5 in
+        the border, a quarter of the image wide, and near .007 in the middle. That of number 2 is the other way round. Numbers 3, 4, 5 and
+        so on repeat these with other noise.
 
         Objects are in the middle. Their features attract a search over the whole image away from a patch that works only as a whole. A
         search that starts in the border finds such a patch there (docs/explanation/how-a-scan-works.md).
@@ -107,7 +107,7 @@ class TriggerSpace:
         return np.tanh(mask) / 2.0 + 0.5, np.full(self.pattern_shape, 127.5)
 
     def encode(self, mask: np.ndarray, pattern: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the unbounded z_mask (h, w, 1) and z_pattern (H, W, C), float32.
+        """Return unbounded z_mask (h, w, 1) and z_pattern (H, W, C), float32.
 
         Args:
             mask: (h, w) in [0, 1].
@@ -124,7 +124,11 @@ class TriggerSpace:
         return to_tanh(mask, self.epsilon)[..., None], to_tanh(np.asarray(pattern) / 255.0, self.epsilon)
 
     def masks(self, z_mask: tf.Tensor) -> tf.Tensor:
-        """Return masks (A, H, W, 1) in [0, 1] of z_mask (A, h, w, 1), upsampled and cropped."""
+        """Return masks (A, H, W, 1) in [0, 1], upsampled and cropped.
+
+        Args:
+            z_mask: (A, h, w, 1), unbounded.
+        """
         height, width, _ = self.image_shape[-3:]
         coarse = from_tanh(z_mask, self.epsilon)
         if self.upsample_size == 1:
@@ -133,13 +137,13 @@ class TriggerSpace:
         return fine[..., :height, :width, :]
 
     def patterns(self, z_pattern: tf.Tensor) -> tf.Tensor:
-        """Return patterns (A, H, W, C) in raw pixels, [0, 255], of z_pattern."""
+        """Return raw patterns (A, H, W, C) in [0, 255] of unbounded `z_pattern`."""
         return from_tanh(z_pattern, self.epsilon) * 255.0
 
     def norms(self, masks: tf.Tensor, regularization: str | None) -> tf.Tensor:
-        """Return the norms (A,) of masks (A, H, W, 1) that the cost weighs.
+        """Return the norms (A,) of masks (A, H, W, 1).
 
-        The norm is "l1", "l2", or 0 with None. If every frame has a mask, it is the mean over the frames.
+        The cost weighs this norm, which is "l1", "l2", or 0 with None. If every frame has a mask, it is the mean over the frames.
         """
         if regularization is None:
             return tf.zeros([tf.shape(masks)[0]])
@@ -151,7 +155,7 @@ class TriggerSpace:
         return tf.reduce_mean(norms, axis=1) if self.per_frame else norms
 
     def stamp(self, images: tf.Tensor, masks: tf.Tensor, patterns: tf.Tensor) -> tf.Tensor:
-        """Return raw images (A, B, ..., H, W, C), stamped with each restart's trigger.
+        """Return raw images (A, B, ..., H, W, C) with the triggers of restarts.
 
         Args:
             images: (A, B, H, W, C), of clips (A, B, T, H, W, C).

@@ -45,8 +45,8 @@ def scan(
     """Return whether a label's smallest trigger is suspiciously small (paper section IV).
 
     Args:
-        model: a Keras classifier, one input (N, H, W, C) or (N, T, H, W, C), one output (N, K), softmax or logits. Other forms that
-            `nc_tf.adapt` takes without a choice are accepted. It is not changed.
+        model: Keras classifier (N, H, W, C) or (N, T, H, W, C) -> (N, K), softmax or logits. It is not changed. Other forms that
+            `nc_tf.adapt` takes without a choice are accepted.
         images: (N, H, W, C) clean raw images, or clips (N, T, H, W, C), uint8 or float32 in [0, 255].
         labels: (N,) true classes; without them the model's own answers take their place.
         unseen: held-out images and their classes, on which triggers are measured; None holds out a part of `images`.
@@ -114,7 +114,7 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
 
 
 def _shortlist_record(shortlist: Shortlist | None) -> dict[str, object]:
-    """Return the settings of a result that are about pre-screening; empty without one."""
+    """Return the settings of pre-screening in a result; empty without one."""
     if shortlist is None:
         return {}
     return {
