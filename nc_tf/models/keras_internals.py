@@ -108,7 +108,7 @@ def run_graph(graph: keras.Model, inputs: Any, operation_fn: Callable[[keras.Ope
         inputs: in its `input_structure`.
         operation_fn: what is called instead of each operation; None calls the operation itself.
     """
-    return graph._run_through_graph(inputs, **({} if operation_fn is None else {"operation_fn": operation_fn}))
+    return graph._run_through_graph(inputs, operation_fn=operation_fn or (lambda operation: operation))  # Keras 3.12 has no default
 
 
 def lambda_output_shape(layer: keras.layers.Lambda) -> Any:
