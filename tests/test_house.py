@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from configparser import ConfigParser
 from importlib import import_module
 from pathlib import Path
 
@@ -66,3 +67,16 @@ def test_no_text_file_holds_a_path_of_one_machine() -> None:
 def test_a_path_of_one_machine_is_recognised() -> None:
     assert MACHINE_PATH.search("/".join(["read ", "home", "someone", "model.keras"]))
     assert not MACHINE_PATH.search("../network/weights.h5, https://example.org/homework/a")
+
+
+def test_a_wheel_holds_every_file_that_is_no_module() -> None:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    packed: set[Path] = set()
+    for package, patterns in config["options.package_data"].items():
+        for pattern in patterns.split():
+            packed |= set((ROOT / package.replace(".", "/")).glob(pattern))
+    files = {path for path in repository_text() if path.is_relative_to(ROOT / "nc_tf") and path.suffix != ".py"}
+    files |= set((ROOT / "nc_tf").rglob("*.keras"))
+    assert len(files) > 5
+    assert not files - packed
