@@ -57,7 +57,7 @@ class Work:
     def rows(self, round_: int) -> np.ndarray:
         """Return (K, B) rows of the images in label 0's round.
 
-        They are shuffled as `nc_tf.inversion.loop.ResidentImages` shuffles them.
+        They are shuffled as `nc_tf.inversion.batches.ResidentImages` shuffles them.
         """
         order = np.random.default_rng([self.seed, 0, 0, round_]).permutation(len(self.images))
         return order.reshape(self.minibatches, self.batch)

@@ -30,7 +30,7 @@ class Goal:
         return self.trigger(images)
 
     def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """Return the classes that that the wrapped trigger leads to."""
+        """Return the classes that the wrapped trigger leads to."""
         return self.trigger.wanted(labels)
 
     def carriers(self, labels: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""Every reason for which a scan is inconclusive, with the thresholds that it rests on.
+"""Reasons for which a scan is inconclusive, with their thresholds.
 
 A reason is a `Limit` on what the norms may say, or the sentence of a rule that reaches no verdict. `verdict.judge` applies both.
+Thresholds of accuracy are in `recognition`, that of suspicion is in `verdict`, and those of the gradient are in `models.frozen`.
 """
 
 import hashlib

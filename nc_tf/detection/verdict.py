@@ -61,7 +61,7 @@ def judge(
         seconds: for the result.
         rule: "paper" or "robust".
         reference: labels that median and MAD are taken over, where some were chosen for being small; all of them by default.
-        ranked_out: number of labels that were not searched because others looked smaller: they had their chance to be the smallest.
+        ranked_out: number of labels that pre-screening dropped; they count among those that could have been smallest by chance.
         unit: the name of the model's inputs in the reason.
         limits: reasons why the verdict may say less than the norms do; those of the labels and of the norms are added.
         model_accuracy: for the result.

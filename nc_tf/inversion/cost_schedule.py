@@ -1,8 +1,8 @@
 """Cost schedule: the adaptive weight of the mask's norm, and the early stop.
 
 A round at or above the success threshold is good, one below is bad. The cost starts at 0, and `patience` good rounds in a row switch it
-on. After that, `patience` good rounds multiply it, and `patience` bad ones divide it. The rules are those of the original (visualizer.py,
-end of `visualize`).
+on; or it starts at `init_cost`. After that, `patience` good rounds multiply it, and `patience` bad ones divide it by `multiplier**1.5`.
+The rules are those of the original (visualizer.py, end of `visualize`).
 """
 
 import math

@@ -57,7 +57,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Task: some rounds of one restart, to run in one go.
+    """Some rounds of one restart, to run in one go.
 
     Attributes:
         restart: the restart.

@@ -131,7 +131,7 @@ def to_train(classifier: keras.Model) -> keras.Model:
 
 
 def what_was_adapted(model: keras.Model) -> dict[str, Any]:
-    """What `verdict.json` says of it: `adapted` in words; `output` where one was chosen; `own_input_shape` where images are reshaped."""
+    """Return what `verdict.json` says of an adapted model: `adapted`, `output` and `own_input_shape`, each where it applies."""
     form = _form(model)
     if form is None:
         return {}

@@ -1,4 +1,4 @@
-"""What goes into a network and what comes out of it: images or flat rows, one output or several, a score a class or one value."""
+"""Inputs and outputs of a network: images or flat rows, one output or several, a score a class or one value."""
 
 import math
 from enum import StrEnum
@@ -25,7 +25,7 @@ LOOK_AT = 8  # random images, where the activation cannot be read off the networ
 
 
 class Ending(StrEnum):
-    """What the only value that a network for two classes puts out means."""
+    """Meaning of the only value that a network for two classes puts out."""
 
     PROBABILITY = "one sigmoid output"
     LOGIT = "one linear output, the logit of class 1"
@@ -121,7 +121,7 @@ def by(shape: ImageShape | None) -> str:
 
 
 def _such_as(values: int) -> str:
-    """The images nearest to a square that so many values may be."""
+    """Return the image shape nearest to a square with this number of values."""
     found = []
     for channels in (1, 3):
         pixels = values // channels
@@ -132,7 +132,7 @@ def _such_as(values: int) -> str:
 
 
 def ending_of(model: keras.Model, output: int, name: str) -> Ending | None:
-    """What the one value of an output (N, 1) means; None where there is a score a class.
+    """Return the meaning of an output's one value (N, 1); None where there is a score a class.
 
     The last activation tells; that of a layer which is not Keras's own is guessed from what the network answers for random images.
 
@@ -181,7 +181,7 @@ def _last_activation(tensor: Any) -> str | None:
 
 
 def _random_answers(model: keras.Model, output: int) -> np.ndarray | None:
-    """What an output answers for random images of both usual ranges; None where Keras cannot compute it, or answers are not finite."""
+    """Return answers to random images of both usual ranges; None where Keras cannot compute them or they are not finite."""
     shape = [LOOK_AT, *(side or 64 for side in model.inputs[0].shape[1:])]
     images = np.random.default_rng(0).uniform(0.0, 1.0, shape).astype(np.float32)
     try:

@@ -153,7 +153,7 @@ class _Copier:
         return new
 
     def _config(self, layer: keras.Operation) -> dict[str, Any]:
-        with warnings.catch_warnings(action="ignore"):  # that a lambda cannot be saved, which nobody is about to do
+        with warnings.catch_warnings(action="ignore"):  # that a lambda cannot be saved; this copy never is
             config: dict[str, Any] = layer.get_config()
         for key in ("activation", "recurrent_activation"):
             function = getattr(layer, key, None)
@@ -184,7 +184,7 @@ def finalize_normalization(model: keras.Model) -> None:
 def _foldable(model: keras.Model) -> dict[keras.layers.Layer, keras.layers.Layer]:
     """Convolutions, each with the BatchNormalization that is the only one to read what it puts out."""
     graphs = list(_graphs(model))
-    # Of its layers' own lists of nodes a model need not use all: a Sequential that was read from a file has been connected twice.
+    # A model need not use all nodes of its layers: a Sequential that was read from a file has been connected twice.
     nodes = {node for graph in graphs for same_depth in nodes_by_depth(graph).values() for node in same_depth}
     calls = Counter(node.operation for node in nodes)
     readers = defaultdict(list)
@@ -192,7 +192,7 @@ def _foldable(model: keras.Model) -> dict[keras.layers.Layer, keras.layers.Layer
         for parent in node.parent_nodes:
             readers[parent.operation].append(node.operation)
     shown = {maker_of(tensor)[0] for graph in graphs for tensor in graph.outputs}
-    # What a wrapper calls has no node of its own.
+    # A layer inside a wrapper has no node of its own.
     shown |= {layer.layer for graph in graphs for layer in graph.layers if isinstance(layer, keras.layers.Wrapper)}
     return {
         layer: readers[layer][0]

@@ -1,8 +1,8 @@
-"""How much memory a network takes while it works, read off the graph that TensorFlow makes of it.
+"""Memory that a network takes while it works, read off the graph that TensorFlow makes of it.
 
-The graph of one image is walked in its order: an operation's outputs come to life with it and die with their last reader. What depends on
-the image counts for every image, the rest once. So whatever layers consist of is seen, such as the scores inside of attention and what a
-gradient keeps; but not what the iterations of a loop keep, or what a called function does, which is why `Footprint.hidden` says so.
+The graph of one image is walked in its order: an operation's outputs are held from the operation to their last reader. Tensors that
+depend on the image count for every image, the rest once. All parts of layers are seen, such as the scores inside of attention and the
+tensors that a gradient keeps. Iterations of a loop and called functions are not seen; `Footprint.hidden` says so.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ SHARE = {
 HIDE = {"If", "PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "StatelessWhile", "While"}
 # Copies of a batch on its way into the network, in float32: cast, stamped, preprocessed, handed over.
 COPIES = 6
-# What an update was measured to take beyond its tensors (docs/results/memory.md): bytes once, numbers a weight, and a share an image.
+# Memory of an update beyond its tensors, as measured (docs/results/memory.md): bytes once, numbers a weight, and a share an image.
 UPDATE, UPDATE_SLOTS, UPDATE_SHARE = 256 * 2**20, 2, 1.15
 
 
@@ -103,7 +103,7 @@ def _needed(outputs: Sequence[tf.Tensor]) -> list[tf.Operation]:
 
 
 def _bytes(tensor: tf.Tensor) -> int:
-    """Of a handle, such as that of a variable or of what a loop keeps, none."""
+    """Return the bytes of a tensor for one image; a handle, such as that of a variable, has none."""
     if tensor.dtype in (tf.resource, tf.variant, tf.string) or tensor.shape.rank is None:
         return 0
     size = tensor.dtype.size
@@ -116,7 +116,7 @@ _forward: WeakKeyDictionary[keras.Model, dict[tuple[int, ...], Footprint]] = Wea
 
 
 def forward_footprint(model: keras.Model, image_shape: Sequence[int]) -> Footprint:
-    """Of answers alone, with the copies of a batch of images (H, W, C) or clips (T, H, W, C) on its way; found once a model and shape."""
+    """Return the footprint of answers alone, with the copies of a batch on its way; computed once a model and shape."""
     known, shape = _forward.setdefault(model, {}), tuple(image_shape)
     if shape not in known:
         found = footprint_of(lambda images: model(images, training=False), tf.TensorSpec([1, *shape], tf.float32))
@@ -125,7 +125,7 @@ def forward_footprint(model: keras.Model, image_shape: Sequence[int]) -> Footpri
 
 
 def training_footprint(model: keras.Model, image_shape: Sequence[int], slots: int) -> Footprint:
-    """Of an update of the trainable weights by an optimiser with so many slots a weight, likewise."""
+    """Return the footprint of an update of the trainable weights, by an optimiser with `slots` values a weight."""
 
     def gradients(images: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:

@@ -17,13 +17,13 @@ from nc_tf.models.output_head import UNKNOWN, Head, output_head
 from nc_tf.models.scale import logit_scale
 from nc_tf.preprocessing import Preprocessing
 
-# Clean images that are looked at for the size of the logits, those of them on which copy and model are compared, and those from which
-# gradients are tried, each towards so many labels.
-MOST_LOOKED_AT, MOST_COMPARED, MOST_DIFFERENTIATED, LABELS_TRIED = 64, 8, 4, 3
+MOST_LOOKED_AT = 64  # clean images on which the size of the logits is measured
+MOST_COMPARED = 8  # of these, images on which copy and model are compared
+MOST_DIFFERENTIATED, LABELS_TRIED = 4, 3  # of these, images whose gradients are tried, each towards this number of labels
 MOST_AT_ONCE = 4  # images in the network: fewer than a search has, so that measuring what one takes is not misled
 # Answers of a copy may differ by this share of the largest: TensorFloat-32 rounds to a thousandth.
 AGREEING = 0.02
-# What was computed in bfloat16 may differ by this share: of what lies between the classes a hundredth is usual, a tenth with MobileNet.
+# Answers in bfloat16 may differ by this share of the spread between classes; a hundredth is usual, a tenth with MobileNet.
 NEAR = 0.25
 # A score in float32 is rounded by this share of itself, more or less.
 ROUNDED = 3e-6
@@ -32,7 +32,7 @@ LEAST_ALIKE = 0.75
 # A search needs a way to go for at least this share of images and labels; where a logit changes by less than the slope a grey level, the
 # epsilon of Adam, 1e-7, outweighs all that a search can make of it.
 LEAST_REACHED, LEAST_SLOPE = 0.5, 1e-9
-# Of a smaller probability a logarithm would have no gradient: processors take it for zero.
+# The logarithm of a smaller probability would have no gradient: processors take it for zero.
 SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -47,7 +47,7 @@ def has_bfloat16() -> bool:
 
 
 def resolve_precision(precision: str) -> str:
-    """What a precision comes to on this machine, "float32" or "bfloat16": "auto" is the second where the hardware has it.
+    """Return the precision on this machine, "float32" or "bfloat16"; "auto" is the second where the hardware has it.
 
     Raises:
         InputError: a precision of another name.
@@ -88,13 +88,13 @@ def as_input(model: keras.Model, images: Any) -> Any:
 
 
 def evenly_spaced(images: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the images (N, ..., C), N >= 1, from the first to the last: sets are often sorted by class."""
+    """Return at most `most` images of (N, ..., C), N >= 1, evenly from first to last: sets are often sorted by class."""
     return images[np.unique(np.linspace(0, len(images) - 1, min(most, len(images))).astype(int))]
 
 
 @contextmanager
 def answering(images: np.ndarray) -> Iterator[None]:
-    """What runs inside lets a stranger's network answer these images (N, ..., C).
+    """Context in which a stranger's network answers these images (N, ..., C).
 
     Raises:
         InputError: the network breaks down, such as one with a number of images built in.
@@ -124,7 +124,7 @@ class _Copy(NamedTuple):
 class FrozenNetwork:
     """A copy of a Keras classifier, `network(raw images (N, ..., C) float32) -> logits (N, K) float32`.
 
-    What squashes the scores at the end of the network, such as a softmax, is left out, because a search needs their gradient. Logits of
+    An operation that squashes the scores at the end, such as a softmax, is left out, because a search needs their gradient. Logits of
     an unusual size are brought to a usual one. The copy is compared with the model on the images given; where it answers otherwise, or
     cannot be made, the model is used as it is, in float32.
 
@@ -166,6 +166,7 @@ class FrozenNetwork:
         self.no_gradient = self._why_unsteady(few) or self._why_no_gradient(few)
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the logits (N, K) float32 of raw images, brought to a usual size."""
         scores = self.scores(images)
         return scores if self.logit_scale == 1.0 else scores * self.logit_scale
 

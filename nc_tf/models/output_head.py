@@ -33,7 +33,7 @@ PASSING = (
 )
 # Layers with weights whose `activation` comes last.
 WEIGHING = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Dense, layers.EinsumDense)
-# The larger a score, the larger what these make of it, until the slope is nothing: the gradient ends here, the order of classes does not.
+# These keep the order of scores, but flatten out, so that no gradient passes.
 SQUASHING = {
     "celu": nn.Celu,
     "ceil": numpy.Ceil,
@@ -61,7 +61,7 @@ NAMES = {operation: name for name, operation in SQUASHING.items()} | {layers.ELU
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """What a search leaves out of a classifier, and what that made of its scores.
+    """Operations that a search leaves out of a classifier, and their effect on its scores.
 
     Attributes:
         name: "softmax", "sigmoid" and so on, "logits" where the scores are the answers, "unknown" where the graph does not tell.
@@ -162,7 +162,7 @@ def _squash(operation: keras.Operation, node: Node) -> tuple[str, Close | None]:
     if isinstance(operation, (*WEIGHING, layers.Activation)):
         function = operation.activation
         if not is_of_keras(function):
-            return "softmax", tf.nn.softmax  # a guess, which whoever leaves it out has to check
+            return "softmax", tf.nn.softmax  # a guess, which the caller has to check
         name, close = ACTIVATIONS.get(function, ""), function
     else:
         name, close = NAMES.get(type(operation), ""), _again(operation, node)
@@ -175,7 +175,7 @@ def _squash(operation: keras.Operation, node: Node) -> tuple[str, Close | None]:
 
 
 def _keeps_order(operation: keras.Operation, node: Node) -> Close | None:
-    """What an operation does that neither squashes the scores nor changes their order; None where it may."""
+    """Return an operation that neither squashes scores nor changes their order; None where it may."""
     if isinstance(operation, layers.Rescaling):
         keeps = np.size(operation.scale) == np.size(operation.offset) == 1 and bool(np.all(np.asarray(operation.scale) > 0))
     elif isinstance(operation, core.Cast):
@@ -212,7 +212,7 @@ def _in_turn(steps: Sequence[Close]) -> Close:
 
 
 def _complement(tensor: keras.KerasTensor) -> tuple[keras.Operation, keras.KerasTensor, int] | None:
-    """Of [1 - p, p] or [p, 1 - p] the operation that makes 1 - p, and p (N, 1) with its place."""
+    """Return the operation that makes 1 - p in [1 - p, p] or [p, 1 - p], and p (N, 1) with its place."""
     operation, call, _ = maker_of(tensor)
     parts = call_of(operation, call).input_tensors
     if not isinstance(operation, numpy.Concatenate | layers.Concatenate) or len(parts) != 2 or any(p.shape[1:] != (1,) for p in parts):

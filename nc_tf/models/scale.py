@@ -1,4 +1,4 @@
-"""The usual scale of logits: whoever multiplies them changes no answer, but may leave a search without gradients to follow."""
+"""The usual scale of logits: a factor changes no answer, but may leave a search without gradients to follow."""
 
 import math
 
@@ -27,7 +27,7 @@ def lead(logits: np.ndarray, classes: np.ndarray | None = None) -> float:
 
 
 def logit_scale(logits: np.ndarray) -> float:
-    """What logits (N, K) of clean images are multiplied by to be of a usual size: 1 for most networks, else a power of two.
+    """Return the factor that brings logits (N, K) of clean images to a usual size: 1, or a power of two.
 
     They are large only if those of classes that are answered lie far apart, and small only if those of all classes lie close together:
     images of which the network recognises none may be answered with two classes that are as good as equal.

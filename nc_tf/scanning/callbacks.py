@@ -49,7 +49,7 @@ class ScanCallback:
         """
 
     def on_leg(self, progress: Checkpoint) -> None:
-        """Receive a checkpoint of a restart, from which it could go on."""
+        """Receive the checkpoint at the end of a segment, from which the restart could go on."""
 
     def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         """Receive a finished label; its anomaly index is not known yet."""

@@ -67,7 +67,7 @@ def standing(progress: Checkpoint, rounds: int) -> tuple[float, float]:
 
 
 class SuccessiveHalving(Iterator[Segment]):
-    """Tasks of a scan under successive halving.
+    """Segments of a scan under successive halving.
 
     Labels follow each other: the next segment is of the earliest label that has one.
 

@@ -80,7 +80,7 @@ class Shortlist:
 
 
 class Prescreening(Iterator[Segment]):
-    """Tasks of pre-screening.
+    """Segments of pre-screening.
 
     Successive halving leads to the first look. The best restart of every label then goes on from look to look.
 

@@ -97,14 +97,14 @@ class ScanRun:
         labels = self.shortlist.chosen if self.shortlist else self.plan.targets
         return [label for label in labels if label not in self.done]
 
-    def _arm(self, label: int, start: int) -> Restart:
+    def _restart(self, label: int, start: int) -> Restart:
         return random_restart(self.plan.task.space, label, start, self.plan.options.seed, grey=self.plan.preset.grey)
 
     def _prescreen(self, settings: PrescreeningSettings, memory: SearchPlan) -> Shortlist:
         """Search every label a little, and return the shortlist."""
         plan = self.plan
         lanes = max(1, min(settings.lanes // plan.frames, memory.in_flight // (settings.search.batch_size * plan.frames)))
-        ranking = Prescreening(plan.targets, self._arm, settings, plan.options.seed, known=self._before.ranking)
+        ranking = Prescreening(plan.targets, self._restart, settings, plan.options.seed, known=self._before.ranking)
         task = replace(plan.task, settings=settings.search)
         with closing(plan.engine(task, ranking, lanes=lanes, on_round=lambda *_: None)) as reached:
             for progress in reached:
@@ -117,7 +117,7 @@ class ScanRun:
         """Search labels to the end, by successive halving of their restarts."""
         plan = self.plan
         known = [progress for progress in self._before.under_way if progress.label in labels]
-        race = SuccessiveHalving(labels, self._arm, plan.preset.starts, plan.task.settings, cuts=plan.preset.cuts, known=known)
+        race = SuccessiveHalving(labels, self._restart, plan.preset.starts, plan.task.settings, cuts=plan.preset.cuts, known=known)
         # An earlier part may have searched a label to its end without saving the result.
         for restarts in race.finished():
             self._settle(restarts)
@@ -131,7 +131,7 @@ class ScanRun:
     def _settle(self, restarts: Sequence[Checkpoint]) -> None:
         """Measure a finished label's best trigger on held-out images, and report it."""
         plan = self.plan
-        tried = [result_of(plan.task.inversion, self._arm(one.label, one.start), one) for one in restarts]
+        tried = [result_of(plan.task.inversion, self._restart(one.label, one.start), one) for one in restarts]
         chosen = best_of(tried, self._success if plan.options.best == "success" else None)
         label, status, trigger = chosen.restart.label, chosen.status, chosen.trigger
         measured = self._attacked(trigger)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nc_tf.errors import InputError
-from nc_tf.models.loading.allowed import ALLOWED, allowed_word, keras_has, kind_of, listed, with_modules
+from nc_tf.models.loading.allowed_layers import ALLOWED, allowed_word, keras_has, kind_of, listed, with_modules
 from nc_tf.models.loading.inspection import check_config
 from nc_tf.models.loading.load import load_model
 

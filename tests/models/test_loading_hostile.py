@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import resource
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable
@@ -626,7 +627,7 @@ def test_no_room_to_unpack(trust_model: bool, honest: Path, tmp_path: Path, monk
 
     path = tmp_path / ("model.h5" if trust_model else "model.keras")  # a trusted file is copied where its suffix is wrong
     path.write_bytes((honest / "model.keras").read_bytes())
-    monkeypatch.setattr(containers.shutil, "copyfile" if trust_model else "copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfile" if trust_model else "copyfileobj", full)
     text = refused(path, r"cannot be unpacked into .* \(No space left on device\): expected room", trust_model=trust_model)
     assert text.endswith("free some, or name another folder with TMPDIR")
     monkeypatch.setattr(containers.tempfile, "TemporaryDirectory", lambda **_: full())

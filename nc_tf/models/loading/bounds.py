@@ -1,4 +1,4 @@
-"""What a checked architecture may cost: calls of layers, values in one tensor, classes. Found without memory, before any is taken.
+"""Bounds of a checked architecture: calls of layers, values in one tensor, classes. They are found before memory is taken.
 
 A file of a few kilobytes can ask for terabytes that no weight accounts for: an upsampling, attention scores, models that call models. So
 the network is walked once with the shapes of one image, through nested models and `TimeDistributed`. A layer that may hold more than it
@@ -192,7 +192,7 @@ class Walk:
         self.seen: dict[Any, tuple[Any, int]] = {}  # what a layer put out for these shapes, and the calls that it took
 
     def through(self, model: keras.Model, inputs: list[keras.KerasTensor], times: int) -> tuple[Any, int]:
-        """What a model puts out for `inputs`, and the number of calls of layers; `times` frames are held at once."""
+        """Return a model's outputs for `inputs`, and the number of calls of layers; `times` frames are held at once."""
         calls = 0
 
         def visit(operation: keras.Operation) -> Callable[..., Any]:
@@ -208,7 +208,7 @@ class Walk:
         return run_graph(graph_inside(model), inputs, visit), calls
 
     def call(self, operation: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any], times: int) -> tuple[Any, int]:
-        """What one layer puts out, and the number of calls inside it, itself included; the same again is looked up."""
+        """Return a layer's outputs, and the number of calls inside it, itself included; a repeated call is looked up."""
         shapes = [getattr(value, "shape", None) for value in keras.tree.flatten((args, kwargs))]
         key = (id(operation), str(shapes), times)
         if key not in self.seen:
@@ -236,7 +236,7 @@ class Walk:
         return outputs, calls
 
     def trace(self, operation: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any], times: int) -> Any:
-        """What an operation puts out; raise InputError where it holds too much on the way there."""
+        """Return an operation's outputs; raise InputError where it holds too much on the way there."""
         if getattr(operation, "_call_has_training_arg", False):
             kwargs = {**kwargs, "training": False}
         with keras.StatelessScope(), SymbolicScope(), tf.__internal__.FuncGraph("walk").as_default() as graph:

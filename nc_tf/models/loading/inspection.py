@@ -14,7 +14,7 @@ import keras
 
 from nc_tf.errors import InputError, quote
 from nc_tf.models.keras_internals import global_attribute
-from nc_tf.models.loading.allowed import ALLOWED, DTYPES, allowed_word, full_name, is_operation, keras_has, kind_of
+from nc_tf.models.loading.allowed_layers import ALLOWED, DTYPES, allowed_word, full_name, is_operation, keras_has, kind_of
 from nc_tf.models.loading.containers import MAX_CONFIG_BYTES, RESAVE
 
 MAX_DEPTH = 100
@@ -199,7 +199,7 @@ def refuse_unknown_object(value: dict[str, Any], layer: str, path: Path) -> None
 
 
 def _why_not(kind: str | None, module: str, name: str, settings: Any) -> str:
-    """What a name is that is refused, what was expected, and what helps."""
+    """Return what a refused name is, what was expected, and what helps."""
     article = "an" if name[:1] in {*"AEIOU"} else "a"
     folder = settings.get("filepath") if name == "TFSMLayer" and isinstance(settings, dict) else None
     works = name == "Lambda" or (isinstance(folder, str) and Path(folder).is_dir())

@@ -7,41 +7,36 @@ own loader does the work, and whatever the file carries may run.
 
 import contextlib
 import json
-import math
 import shutil
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
-import numpy as np
 import tensorflow as tf
 
 from nc_tf.errors import InputError, quote
 from nc_tf.models.adapting import adapt
-from nc_tf.models.keras_internals import ObjectSharingScope, flat_layers, global_attribute, own_variables, set_global_attribute
-from nc_tf.models.loading.allowed import with_modules
+from nc_tf.models.keras_internals import ObjectSharingScope, global_attribute, set_global_attribute
+from nc_tf.models.loading.allowed_layers import with_modules
 from nc_tf.models.loading.bounds import built_within_bounds, refuse_many_classes, refuse_what_never_fits
 from nc_tf.models.loading.containers import (
     RESAVE,
     check_hdf5,
     file_kind,
     open_hdf5,
-    open_keras_archive,
-    refuse_damaged_archive,
     scratch_folder,
 )
 from nc_tf.models.loading.inspection import TRUST, check_config, parse_config
+from nc_tf.models.loading.keras_archive import open_keras_archive, refuse_damaged_archive
 from nc_tf.models.loading.legacy.architecture import archive_version, is_legacy, modernise, raise_epsilons, without_namespace
 from nc_tf.models.loading.legacy.weights import pair_legacy_archive, pair_legacy_weights
 from nc_tf.models.loading.quantized import as_float, refuse_quantized_h5
 from nc_tf.models.loading.quantized import load_weights as load_quantized_weights
+from nc_tf.models.loading.weight_checks import finish, mark_unset, refuse_missing_values, refuse_nonfinite_weights
 from nc_tf.models.loading.weights import Pair, assign, pair_weights
 from nc_tf.models.random_state import random_state_kept
-
-UNSET = -27182.0  # marks weights before loading; exact in float32 and float16 rounds it to a value that is compared after rounding
 
 
 @random_state_kept()
@@ -204,7 +199,7 @@ def _build(config: dict[str, Any], path: Path, trusted: bool = False) -> keras.M
 def without_build_configs(value: Any, *, outermost: bool = True) -> Any:
     """A parsed architecture without the shapes that Keras builds layers with before they are called.
 
-    Calling builds each layer with the shape that reaches it. These shapes also build layers that nobody calls, or that a wrapper throws
+    Calling builds each layer with the shape that reaches it. These shapes also build layers that are never called, or that a wrapper throws
     away. Only a Sequential without an input layer, the outermost, needs them.
     """
     if isinstance(value, list):
@@ -220,7 +215,7 @@ def _skeleton(config: dict[str, Any], path: Path) -> Iterator[tuple[keras.Model,
     """Build the model with variables that have a shape and no memory, so that absurd sizes are seen before they cost anything.
 
     Yields:
-        The model, and every variable that Keras made for it, those of layers that nobody reaches included.
+        The model, and every variable that Keras made for it, those of unreached layers included.
     """
     before = list(global_attribute("uninitialized_variables") or [])
     try:
@@ -230,48 +225,6 @@ def _skeleton(config: dict[str, Any], path: Path) -> Iterator[tuple[keras.Model,
     finally:
         # Keras remembers such variables and would allocate them at the end of the next stateless scope.
         set_global_attribute("uninitialized_variables", before)
-
-
-def refuse_missing_values(variables: list[keras.Variable], stored: int, path: Path) -> None:
-    """Refuse an architecture that needs more values than the file stores, before its memory is taken."""
-    needed = sum(math.prod(variable.shape) for variable in variables if variable.name != "seed_generator_state")
-    if needed > stored:
-        raise InputError(f"{path}: its architecture needs {needed} weights, the file stores {stored}: missing weights; {RESAVE}")
-
-
-def mark_unset(model: keras.Model) -> None:
-    """Fill the weights with a value by which `finish` sees that they were left unread."""
-    for variable in model.weights:
-        if tf.as_dtype(variable.dtype).is_floating:
-            variable.assign(np.full(variable.shape, UNSET))
-
-
-def finish(model: keras.Model, path: Path) -> None:
-    """Check that every weight was replaced, then let layers such as Normalization compute what they derive from theirs."""
-    for layer in flat_layers(model):
-        for variable in chain(*own_variables(layer)):
-            if tf.as_dtype(variable.dtype).is_floating and math.prod(variable.shape):
-                unset = tf.cast(UNSET, variable.dtype)
-                if bool(tf.reduce_all(tf.equal(variable.value, unset))):
-                    raise InputError(
-                        f"{path}: layer {quote(layer.name)} has no stored values for {variable.name}: missing weights; {RESAVE}"
-                    )
-        if hasattr(layer, "finalize_state") and layer.weights:
-            layer.finalize_state()
-
-
-def refuse_nonfinite_weights(model: keras.Model, path: Path) -> None:
-    """Refuse NaN and infinity in the weights, with which every result of a scan would be noise."""
-    for layer in flat_layers(model):
-        for variable in chain(*own_variables(layer)):
-            if tf.as_dtype(variable.dtype).is_floating:
-                values = tf.cast(variable.value, tf.float32) if variable.dtype != "float64" else variable.value
-                if not bool(tf.reduce_all(tf.math.is_finite(values))):
-                    kind = "NaN" if bool(tf.reduce_any(tf.math.is_nan(values))) else "infinity"
-                    raise InputError(
-                        f"{path}: weights contain {kind}: layer {quote(layer.name)}, {variable.name}; expected finite weights; "
-                        "take an earlier checkpoint"
-                    )
 
 
 def _load_trusted(path: Path, suffix: str) -> keras.Model:
@@ -326,8 +279,8 @@ def _call_by_name(layer: keras.Layer, name: str, image: Any) -> Any:
 
 
 def keras_reason(error: Exception) -> str:
-    """What went wrong while Keras built, saved or loaded a network, in one line of ASCII."""
+    """Return the cause of an error of Keras in one line of ASCII."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # Keras wraps the cause in as many explanations as there are layers around it, the cause last.
+    # Keras wraps the cause in an explanation for each layer around it, the cause last.
     causes = [line.removeprefix("Exception encountered: ") for line in lines if line.startswith("Exception encountered: ")]
     return ascii(f"{type(error).__name__}: {' '.join(causes[-1:] or lines[:2])}"[:300])[1:-1]

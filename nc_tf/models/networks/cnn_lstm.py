@@ -30,8 +30,8 @@ def cnn_lstm(
 ) -> keras.Model:
     """A network for every frame, two LSTMs whose last step counts, softmax: raw [0, 255] clips (N, T, H, W, C) -> (N, num_classes).
 
-    The small backbone sees beside each frame what has changed since the one before, and so begins with the second. What moves left and
-    what moves right differ in no frame, and LSTMs learn that from changes long before they do from frames alone.
+    The small backbone sees beside each frame what has changed since the one before, and so begins with the second. Motion to the
+    left and to the right differ in no single frame, and LSTMs learn that from changes long before they do from frames alone.
 
     The backbone is wrapped as a whole, and Keras repeats it for each of the T frames: the graph is T times as large and takes seconds to
     trace, but then trains at least as fast as one call on all N * T frames would, for what is in flight at a time is smaller. Layer by
@@ -153,7 +153,7 @@ def _without_top(application: Callable[..., keras.Model], frame_shape: Shape) ->
 
 
 def _published_scaling(application: Callable[..., keras.Model]) -> tuple[layers.Rescaling, bool]:
-    """What a network's own `preprocess_input` does to raw RGB pixels, seen by trying it, and whether it turns them into BGR."""
+    """Return what `preprocess_input` does to raw RGB pixels, found by trying, and whether it turns them into BGR."""
     pixels = np.array([[[[0, 0, 0], [255, 0, 0], [255, 255, 255]]]], np.float32)
     black, red, white = np.asarray(sys.modules[application.__module__].preprocess_input(pixels), np.float64)[0, 0]
     bgr = bool(red[0] == black[0])

@@ -11,7 +11,8 @@ import keras
 from nc_tf.errors import InputError
 from nc_tf.models.ends import by
 from nc_tf.models.loading.containers import check_hdf5, file_kind, open_hdf5
-from nc_tf.models.loading.load import finish, keras_reason, mark_unset, refuse_nonfinite_weights
+from nc_tf.models.loading.load import keras_reason
+from nc_tf.models.loading.weight_checks import finish, mark_unset, refuse_nonfinite_weights
 from nc_tf.models.loading.weights import assign, pair_by_name, pair_weights
 from nc_tf.models.networks.architectures import NETWORKS
 
@@ -19,7 +20,7 @@ from nc_tf.models.networks.architectures import NETWORKS
 def load_weights(path: str | Path, architecture: str, *, image_shape: Sequence[int] | None = None) -> keras.Model:
     """Load a network of `NETWORKS` out of a file of weights, or of a whole `.h5` model of it.
 
-    What `save_weights` of Keras 2 and 3 writes is read, and the weights published for CSAW-HackML-2020. Nothing in the file runs.
+    Files of `save_weights` of Keras 2 and 3 are read, and the weights published for CSAW-HackML-2020. Nothing in the file runs.
 
     Args:
         path: `.h5`, such as `name.weights.h5`.
@@ -56,7 +57,7 @@ def load_weights(path: str | Path, architecture: str, *, image_shape: Sequence[i
 
 
 def _fitting_network(file: h5py.File, path: Path, architecture: str, image_shape: Sequence[int] | None) -> keras.Model:
-    """The network with as many classes as makes its weights have the shapes of the arrays in a file.
+    """Return the network with the number of classes at which its weights have the shapes of a file's arrays.
 
     Raises:
         InputError: no number of classes does, or the network cannot be built for such images.

@@ -1,7 +1,7 @@
 """Architectures that Keras 1 and 2 wrote, in the words of Keras 3.
 
 Networks are rewritten here: bare lists of layers, shapes that a first layer keeps, graphs whose calls are counted from another number.
-`legacy_layers` knows the layers, `legacy_ops` the operations of TensorFlow, `legacy_weights` the weights.
+`layers` translates layers, `ops` operations of TensorFlow, `weights` the weights.
 """
 
 import json
@@ -206,7 +206,7 @@ class _Graph:
         )
 
     def tensor(self, reference: list[Any]) -> dict[str, Any]:
-        """What a reference of Keras 2 means, as Keras 3 writes it."""
+        """Return a reference of Keras 2 as Keras 3 writes it."""
         name, node, index = reference[:3]
         last = self.parts[name][-1]["config"]["name"] if name in self.parts else new_name(name)
         return keras_tensor(last, node - self.first[name], index)

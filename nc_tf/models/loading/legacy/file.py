@@ -1,4 +1,4 @@
-"""What the translation of a file of Keras 1 or 2 knows about the file, and how Keras 3 writes layers."""
+"""Facts of a file of Keras 1 or 2 that its translation needs, and layers as Keras 3 writes them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class File:
         path: for the messages.
         version: of the Keras that wrote it, such as "2.10.0"; "1" or "2" where the file does not say.
         trusted: functions and classes of its author may stay.
-        model: translates a nested network; given by `legacy`, which knows networks.
+        model: translates a nested network; `architecture` gives it.
     """
 
     path: Path

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-# What Keras 1 and 2 mean by these words is what Keras 3 means by them.
+# These words mean the same in Keras 1, 2 and 3.
 SAME_ACTIVATIONS = {
     "elu", "exponential", "gelu", "leaky_relu", "linear", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax",
     "softplus",

@@ -74,7 +74,7 @@ def _foreign(layer: Entry) -> bool:
 
 
 def _translate_settings(part: Entry, file: File) -> None:
-    """What every layer may hold: a name, a dtype policy, functions, initializers and layers."""
+    """Return the settings that every layer may hold: name, dtype policy, functions, initializers and layers."""
     config = part["config"]
     kind = part["class_name"]
     if "name" in config:

@@ -9,7 +9,7 @@ from typing import Any
 from nc_tf.models.keras_internals import public_object
 
 ALLOWED = {"model", "layer", "application", "initializer", "regularizer", "constraint", "policy", "activation", "operation"}
-# What a name without a module stands for, as `.h5` files write it: the first that fits, in Keras's own order.
+# Meaning of a name without a module, as `.h5` files write it: the first that fits, in Keras's own order.
 WITHOUT_MODULE = ("model", "layer", "runs-code", "reads-files", "no-layer", "initializer", "regularizer", "constraint", "policy")
 # Settings that name something by one word, by the ends of their keys.
 SLOTS = {"activation": "activation", "_initializer": "initializer", "_regularizer": "regularizer", "_constraint": "constraint"}
