@@ -220,17 +220,17 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     try:
         folder = tempfile.TemporaryDirectory(prefix="nc_tf_")
     except OSError as error:
-        raise no_room(path, "the folder for temporary files", error) from error
+        raise _no_room(path, "the folder for temporary files", error) from error
     with folder:
         try:
             yield Path(folder.name)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise no_room(path, tempfile.gettempdir(), error) from error
+                raise _no_room(path, tempfile.gettempdir(), error) from error
             raise
 
 
-def no_room(path: Path, folder: str, error: OSError) -> InputError:
+def _no_room(path: Path, folder: str, error: OSError) -> InputError:
     """Return the error for a disk without room for unpacked weights."""
     return InputError(
         f"{path}: cannot be unpacked into {folder} ({error.strerror}): expected room for its weights; free some, or name another folder "
