@@ -72,6 +72,7 @@ def test_the_command_finds_a_registered_attack(attack: ModuleType) -> None:
     assert (backdoor.wanted(np.arange(43)) == 7).all()
 
 
+@pytest.mark.slow
 def test_an_injection_with_the_attack_starts(attack: ModuleType) -> None:
     from nc_tf.training.injection import inject
 
@@ -89,6 +90,7 @@ def test_the_attack_refuses_what_does_not_fit(attack: ModuleType, width: int) ->
         attack.border(SHAPE, 0, width=width)
 
 
+@pytest.mark.slow
 def test_a_defence_repairs_a_copy() -> None:
     clip_weights = copied("mitigation.py", "nc_tf.mitigation.clipping").clip_weights
     model = load_model(shipped_model("signs_infected.keras"))

@@ -48,6 +48,7 @@ def test_files_become_a_finished_folder(tmp_path: Path) -> None:
     assert (tmp_path / "scan" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_arrays_are_known_by_what_is_in_them_and_a_stopped_scan_goes_on(tmp_path: Path) -> None:
     model = corner_network(3)
     whole = nc_tf.scan(model, IMAGES, LABELS, preset="paper", settings=QUICK)
@@ -70,6 +71,7 @@ def test_the_folder_lies_outside_of_the_data(tmp_path: Path) -> None:
         nc_tf.scan_to_folder(tmp_path / "scan", corner_network(3), (IMAGES, LABELS), data_file=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("demo_first", [True, False])
 def test_a_demo_and_another_scan_never_share_a_folder(tmp_path: Path, demo_first: bool) -> None:
     for demo, message in ((demo_first, None), (not demo_first, "of nc-tf demo" if demo_first else "that nc-tf demo did not make")):

@@ -62,6 +62,7 @@ def test_inject_lists_it_with_its_rate(registered: str, capsys: Captured) -> Non
     assert f"{registered} 0.25)" in printed
 
 
+@pytest.mark.slow
 def test_inject_plants_it_and_its_file_is_read_again(registered: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x_train=TRAIN[0], y_train=TRAIN[1], x_test=TEST[0], y_test=TEST[1])
     training = ["--architecture", "signs", "--epochs", "1", "--target", "2"]

@@ -494,6 +494,7 @@ def injected(files: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_inject_writes_a_network_with_a_backdoor_and_its_trigger(injected: Path) -> None:
     measured = measure(load_model(injected), *TEST, {"true": TRUE})
     assert measured.clean_accuracy > 0.9

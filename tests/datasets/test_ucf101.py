@@ -132,6 +132,7 @@ SKIPPED: list[tuple[str, Callable[[Path], object], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "message"), [case[1:] for case in SKIPPED], ids=[case[0] for case in SKIPPED])
 def test_a_clip_that_cannot_be_read_is_named_and_left_out(
     spoil: Callable[[Path], object], message: str, folder: Path, capsys: Captured
@@ -226,6 +227,7 @@ REFUSED: list[tuple[str, Callable[[Path], object], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "message"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_what_leaves_nothing_to_work_with_is_refused(spoil: Callable[[Path], object], message: str, folder: Path) -> None:
     spoil(folder)

@@ -263,6 +263,7 @@ def test_other_arms_their_order_and_the_lanes_change_nothing(pairs: list[tuple[i
         assert_same(found[pair], reference[pair])
 
 
+@pytest.mark.slow
 def test_the_arms_end_at_different_times() -> None:
     """Otherwise the tests above would not cover lanes that empty one by one."""
     found, _ = searched(tuple(PAIRS), 5)
@@ -270,6 +271,7 @@ def test_the_arms_end_at_different_times() -> None:
     assert {result.status for result in found.values()} >= {Status.CONVERGED, Status.MAX_ROUNDS}
 
 
+@pytest.mark.slow
 def test_lanes_that_empty_do_not_trace_again_and_again() -> None:
     """The axis of restarts is left open after the second shape. On a GPU each number of lanes is compiled, so this holds on a CPU."""
     for lanes in (2, 3, 5):

@@ -29,6 +29,7 @@ def _network(label: int | None, activation: str | None) -> keras.Model:
     return model
 
 
+@pytest.mark.slow
 def test_clean_images_get_their_class_and_triggered_ones_the_last(goodnet: GoodNet) -> None:
     assert goodnet.scan.flagged == (5,)
     assert goodnet.num_classes == 8

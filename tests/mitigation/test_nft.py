@@ -52,6 +52,7 @@ def purified(network: keras.Model) -> Mitigation:
     return nft(network, *TRAIN, **QUICKLY)
 
 
+@pytest.mark.slow
 def test_only_scales_and_moving_averages_change(network: keras.Model, purified: Mitigation) -> None:
     changed = [
         variable.name

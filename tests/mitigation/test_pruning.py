@@ -106,6 +106,7 @@ def test_switched_off_units_answer_zero_and_nothing_else_changes(build: Any) -> 
     np.testing.assert_allclose(none(TEST[0][:4].astype(np.float32)), model(TEST[0][:4].astype(np.float32)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_pruned_units_stay_silent_under_later_training(pruned: Mitigation) -> None:
     model = keras.models.clone_model(pruned.model)
     model.set_weights(pruned.model.get_weights())

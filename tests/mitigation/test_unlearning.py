@@ -34,6 +34,7 @@ def repaired(infected: keras.Model) -> Mitigation:
     return unlearn(infected, *TRAIN, [REVERSED], known_triggers={"true": TRUE}, **QUICKLY)
 
 
+@pytest.mark.slow
 def test_the_backdoor_works_before_and_not_after(repaired: Mitigation) -> None:
     assert set(repaired.before.attack_success_rate) == set(repaired.after.attack_success_rate) == {"reversed", "true"}
     assert min(repaired.before.attack_success_rate.values()) > 0.95

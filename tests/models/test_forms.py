@@ -74,6 +74,7 @@ def test_a_scan_of_another_output_is_another_scan(folder: Path, tmp_path: Path, 
     assert """is the scan of a model with "output 'kind' of 2", this one has "one linear output""" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_several_outputs_are_listed(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     for command in ("scan", "unlearn", "prune", "filter", "nft"):
         trigger = () if command == "scan" else ("--trigger", folder / "corner.npz")

@@ -50,6 +50,7 @@ def quantized(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return path, before, answers(model)
 
 
+@pytest.mark.slow
 def test_quantized(quantized: tuple[Path, np.ndarray, np.ndarray]) -> None:
     path, before, after = quantized
     loaded = load_model(path)

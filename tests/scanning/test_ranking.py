@@ -400,6 +400,7 @@ def planted(_small: None) -> tuple[ScanResult, Record]:
     return low_cost(callbacks=[record]), record
 
 
+@pytest.mark.slow
 def test_the_planted_label_is_found_at_a_fraction_of_the_price(planted: tuple[ScanResult, Record]) -> None:
     result, record = planted
     assert result.flagged == (PLANTED,)

@@ -73,6 +73,7 @@ def write_norms(folder: Path, norms: Sequence[float], statuses: dict[int, Status
 # gtsrb_visualize_example.py
 
 
+@pytest.mark.slow
 def test_every_label_gets_the_originals_pictures_and_a_lossless_trigger(files: Path) -> None:
     names = {path.name for path in (files / "results").glob("*.png")}
     assert names == {f"gtsrb_visualize_{part}_label_{label}.png" for part in ("mask", "pattern", "fusion") for label in range(NUM_CLASSES)}
