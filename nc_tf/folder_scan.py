@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ MODEL, DATA = "MODEL", "DATA"
 Around = Callable[[Callable[[], ScanResult]], ScanResult]
 
 
-def directly(search: Callable[[], ScanResult]) -> ScanResult:
-    """Return what the search returns."""
-    return search()
+def directly(work: Callable[[], ScanResult]) -> ScanResult:
+    """Return what `work` returns."""
+    return work()
 
 
 @random_state_kept()
@@ -67,7 +68,7 @@ def scan_to_folder(
         data_file: file or folder that `data` was read from, likewise.
         name: beginning of the pictures' file names.
         demo: whether this is the scan of `nc-tf demo`, whose folder holds no other, even with `fresh`.
-        around: calls the search and returns what it returns; a command runs it in a thread, so that Ctrl-C ends it at once.
+        around: calls the scan and returns what it returns; a command runs it in a thread, so that Ctrl-C ends it at once.
 
     Returns:
         The result, as `nc_tf.scan` returns it.
@@ -83,19 +84,26 @@ def scan_to_folder(
     else:
         loaded = LabelledImages(*data) if isinstance(data, tuple) else data
     _check_outside(out, data_file)
+    source, folder = _Source(model, model_file, loaded, data_file, unseen), ScanFolder(out, name)
     with locked(out):
-        plan = make_plan(model, loaded.images, loaded.labels, options, unseen, name=str(data_file))
-        facts, data_hash = _facts_of(plan.task.model, model_file), array_hash(loaded.images, loaded.labels, *(unseen or ()))
-        of_task = plan.preset, plan.task.preprocess, options.upsample_size, options.seed
-        asked = scan_record(facts["sha256"], data_hash, *of_task, best=options.best, per_frame=options.per_frame)
-        asked |= {key: facts[key] for key in ("adapted",) if key in facts} | ({DEMO: True} if demo else {})
-        folder = ScanFolder(out, name)
-        state = folder.open(asked, fresh=fresh)
-        result = around(lambda: run_plan(plan, state, [folder, *callbacks], began))
-        folder.write_samples(loaded.images, loaded.labels)
-        names = loaded.class_names if loaded.class_names and len(loaded.class_names) == plan.task.network.num_classes else None
-        folder.write_verdict(result, facts, _data_facts(loaded, data_file, data_hash), names)
-        write_report(out)
+        return around(lambda: _scan(source, folder, options, callbacks, fresh=fresh, demo=demo, began=began))
+
+
+def _scan(
+    source: "_Source", folder: ScanFolder, options: ScanOptions, callbacks: Sequence[ScanCallback], *, fresh: bool, demo: bool, began: float
+) -> ScanResult:
+    """Plan, search, and write the folder."""
+    data = source.data
+    plan = make_plan(source.model, data.images, data.labels, options, source.unseen, name=str(source.data_file))
+    facts, data_facts = source.model_facts(plan.task.model), source.data_facts()
+    of_task = plan.preset, plan.task.preprocess, options.upsample_size, options.seed
+    asked = scan_record(facts["sha256"], data_facts["sha256"], *of_task, best=options.best, per_frame=options.per_frame)
+    asked |= {key: facts[key] for key in ("adapted",) if key in facts} | ({DEMO: True} if demo else {})
+    result = run_plan(plan, folder.open(asked, fresh=fresh), [folder, *callbacks], began)
+    folder.write_samples(data.images, data.labels)
+    names = data.class_names if data.class_names and len(data.class_names) == plan.task.network.num_classes else None
+    folder.write_verdict(result, facts, data_facts, names)
+    write_report(folder.path)
     return result
 
 
@@ -108,18 +116,36 @@ def _check_outside(out: str | Path, data_file: str | Path) -> None:
         raise InputError(f"{out} lies in the data, {data_file}, and would be read as a class: expected a folder outside; choose another")
 
 
-def _facts_of(model: keras.Model, model_file: str | Path | None) -> dict[str, Any]:
-    """Return the facts of the model for `verdict.json`."""
-    return model_facts(model_file or MODEL, model, None if model_file else array_hash(*model.get_weights()))
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Model and images of a scan, and where they come from.
 
+    Attributes:
+        model: the classifier.
+        model_file: its file; None where it has none.
+        data: the images.
+        data_file: their file or folder.
+        unseen: held-out images and their classes, if they are given apart.
+    """
 
-def _data_facts(data: LabelledImages, data_file: str | Path, data_hash: str) -> dict[str, Any]:
-    """Return the facts of the data for `verdict.json`."""
-    facts: dict[str, Any] = {"path": str(data_file), "sha256": data_hash, "num_images": len(data.images)}
-    if data.available not in (None, len(data.images)):
-        facts["available"] = data.available
-    if data.left_out:
-        facts["left_out"] = list(data.left_out)
-    if data.label_order != "number":
-        facts["label_order"] = data.label_order
-    return facts
+    model: keras.Model
+    model_file: str | Path | None
+    data: LabelledImages
+    data_file: str | Path
+    unseen: tuple[np.ndarray, np.ndarray] | None
+
+    def model_facts(self, adapted: keras.Model) -> dict[str, Any]:
+        """Return what `verdict.json` says of the model, in the form in which it is scanned."""
+        return model_facts(self.model_file or MODEL, adapted, None if self.model_file else array_hash(*adapted.get_weights()))
+
+    def data_facts(self) -> dict[str, Any]:
+        """Return what `verdict.json` says of the data."""
+        data, digest = self.data, array_hash(self.data.images, self.data.labels, *(self.unseen or ()))
+        facts: dict[str, Any] = {"path": str(self.data_file), "sha256": digest, "num_images": len(data.images)}
+        if data.available not in (None, len(data.images)):
+            facts["available"] = data.available
+        if data.left_out:
+            facts["left_out"] = list(data.left_out)
+        if data.label_order != "number":
+            facts["label_order"] = data.label_order
+        return facts
