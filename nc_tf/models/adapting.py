@@ -10,7 +10,7 @@ from keras import ops, tree
 
 from nc_tf.errors import InputError, quote
 from nc_tf.models.ends import Ending, ImageShape, check_ends, chosen_output, ending_of, output_names, reshaped_from
-from nc_tf.models.keras_internals import Functional, call_of, maker_of, run_graph
+from nc_tf.models.keras_internals import Functional, call_of, graph_inside, maker_of, run_graph
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +35,13 @@ class Form:
         images = keras.Input(self.image_shape or given.shape[1:], dtype=given.dtype)
         entered = images if self.image_shape is None else ops.reshape(images, (-1, *given.shape[1:]))
         if type(network).call in (Functional.call, keras.Sequential.call):
-            answers = run_graph(_graph(network), [entered])  # layer by layer, so that they can be found, frozen and cut
+            answers = run_graph(graph_inside(network), [entered])  # layer by layer, so that they can be found, frozen and cut
         else:
             answers = network(entered)
         scores = _a_score_a_class(tree.flatten(answers)[self.output], self.ending)
         classifier = keras.Model(images, scores, name=network.name)
         classifier.nc_tf_form = replace(self, original=network)
         return classifier
-
-
-def _graph(model: keras.Model) -> keras.Model:
-    return getattr(model, "_functional", model)  # a Sequential has one inside
 
 
 def _a_score_a_class(answers: Any, ending: Ending | None) -> Any:
@@ -86,7 +82,7 @@ def adapt(
     number = chosen_output(model, output, name)
     shape = reshaped_from(model, None if image_shape is None else tuple(image_shape), name)
     form = Form(model, shape, number, ending_of(model, number, name))
-    in_a_list_or_dict = not all(isinstance(end, keras.KerasTensor) for end in (_graph(model).input, _graph(model).output))
+    in_a_list_or_dict = not all(isinstance(end, keras.KerasTensor) for end in (graph_inside(model).input, graph_inside(model).output))
     classifier = form.around(model) if in_a_list_or_dict or shape or form.ending else model
     _check_classifier(classifier, name)
     return classifier

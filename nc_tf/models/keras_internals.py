@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras.src.api_export import get_symbol_from_name
 from keras.src.backend.common import global_state
 from keras.src.backend.common.symbolic_scope import SymbolicScope
@@ -45,7 +46,9 @@ __all__ = [
     "public_object",
     "run_graph",
     "save_hdf5",
+    "scratch_graph",
     "set_global_attribute",
+    "takes_training",
     "tensorflow_state",
 ]
 
@@ -145,6 +148,16 @@ def global_attribute(name: str) -> Any:
 def set_global_attribute(name: str, value: Any) -> None:
     """Set an attribute of Keras's global state."""
     global_state.set_global_attribute(name, value)
+
+
+def takes_training(operation: keras.Operation) -> bool:
+    """Return whether a layer's call has an argument `training`."""
+    return bool(getattr(operation, "_call_has_training_arg", False))
+
+
+def scratch_graph() -> Any:
+    """Return a context in which TensorFlow's operations are added to a graph that nothing runs."""
+    return tf.__internal__.FuncGraph("walk").as_default()
 
 
 def tensorflow_state() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from nc_tf.models.keras_internals import Node, call_of, maker_of
+from nc_tf.models.keras_internals import Node, call_of, graph_inside, maker_of, nodes_by_depth
 from nc_tf.models.keras_internals import core_operations as core
 from nc_tf.models.keras_internals import nn_operations as nn
 from nc_tf.models.keras_internals import numpy_operations as numpy
@@ -87,9 +87,9 @@ UNKNOWN = Head("unknown")
 
 
 def graph_of(model: keras.Model) -> Any:
-    """The functional graph of a model, a Sequential's inner one; None of a subclass with its own `call`."""
-    graph = getattr(model, "_functional", model)
-    return graph if hasattr(graph, "_nodes_by_depth") and hasattr(graph, "_run_through_graph") else None
+    """Return the functional graph of a model, a Sequential's inner one; None for a subclass with its own `call`."""
+    graph = graph_inside(model)
+    return graph if nodes_by_depth(graph) else None
 
 
 def is_of_keras(function: Callable[..., Any]) -> bool:

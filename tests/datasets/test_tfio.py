@@ -4,6 +4,7 @@ With NC_TF_TFIO=1, as `.ci/tfio` sets it, the tests of streams use tensorflow-io
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -212,3 +213,9 @@ def test_tensorflow_io_itself_decodes_as_pyav_or_says_why_not(tmp_path: Path) ->
     clip, total = decode(path, SMALL)
     assert total == 20
     np.testing.assert_allclose(clip, decode(path, ClipFormat(4, 12, 16))[0], atol=1)
+
+
+def test_no_other_module_imports_tensorflow_io() -> None:
+    package = Path(tfio.__file__).resolve().parents[2]
+    named = [path for path in package.rglob("*.py") if re.search(r"\btensorflow_io\b", path.read_text(encoding="utf-8"))]
+    assert named == [Path(tfio.__file__).resolve()]

@@ -152,6 +152,18 @@ def test_the_eager_context_holds_tensorflows_random_state() -> None:
     assert "_rng" in internals.tensorflow_state()
 
 
+def test_layers_say_whether_they_take_training() -> None:
+    assert internals.takes_training(layers.Dropout(0.5))
+    assert not internals.takes_training(layers.Flatten())
+
+
+def test_operations_of_a_scratch_graph_are_not_run() -> None:
+    with internals.scratch_graph() as graph:
+        made = tf.ones((2, 3)) + 1.0
+    assert made.graph is graph
+    assert not tf.is_tensor(made) or not hasattr(made, "_numpy")
+
+
 def test_scopes_are_context_managers() -> None:
     with internals.ObjectSharingScope(), internals.SymbolicScope():
         pass
@@ -161,8 +173,15 @@ def private_uses(source: str, own: set[str]) -> list[str]:
     """Return private modules that are imported and private attributes of other objects that are read."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("keras.src", "tensorflow.python")):
-            found.append(f"{node.lineno}: from {node.module}")
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found += [f"import of {module}" for module in modules if module.startswith(("keras.src", "tensorflow.python"))]
+        if isinstance(node, ast.Attribute) and node.attr == "__internal__":
+            found.append(f"{node.lineno}: .{node.attr}")
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "hasattr") and len(node.args) > 1:
+            name = node.args[1].value if isinstance(node.args[1], ast.Constant) else None
+            if isinstance(name, str) and name.startswith("_") and not name.startswith("__"):
+                found.append(f"{node.lineno}: {name!r}")
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__") and node.attr not in own:
             found.append(f"{node.lineno}: .{node.attr}")
     return found
@@ -187,6 +206,16 @@ def test_no_other_module_uses_a_private_name_of_keras() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("line", ["from keras.src.models import Functional", "model._flatten_layers()", "x = tensor._keras_history"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from keras.src.models import Functional",
+        "model._flatten_layers()",
+        "x = tensor._keras_history",
+        "import keras.src.ops",
+        "getattr(model, '_functional', model)",
+        "tf.__internal__.FuncGraph('x')",
+    ],
+)
 def test_a_private_name_is_noticed(line: str) -> None:
     assert len(private_uses(line, own=set())) == 1

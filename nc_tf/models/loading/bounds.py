@@ -27,6 +27,8 @@ from nc_tf.models.keras_internals import (
     is_connected,
     nodes_by_depth,
     run_graph,
+    scratch_graph,
+    takes_training,
 )
 from nc_tf.models.loading.containers import RESAVE
 
@@ -237,9 +239,9 @@ class Walk:
 
     def trace(self, operation: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any], times: int) -> Any:
         """Return an operation's outputs; raise InputError where it holds too much on the way there."""
-        if getattr(operation, "_call_has_training_arg", False):
+        if takes_training(operation):
             kwargs = {**kwargs, "training": False}
-        with keras.StatelessScope(), SymbolicScope(), tf.__internal__.FuncGraph("walk").as_default() as graph:
+        with keras.StatelessScope(), SymbolicScope(), scratch_graph() as graph:
 
             def placeholder(value: Any) -> Any:
                 return tf.compat.v1.placeholder(value.dtype, value.shape) if isinstance(value, keras.KerasTensor) else value
