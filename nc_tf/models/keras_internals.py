@@ -3,6 +3,7 @@
 Keras has no public way to any of them. `tests/models/test_keras_internals.py` has a test for each.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,7 +26,6 @@ __all__ = [
     "REBUILD",
     "Functional",
     "Node",
-    "ObjectSharingScope",
     "SymbolicScope",
     "call_of",
     "core_operations",
@@ -48,6 +48,7 @@ __all__ = [
     "save_hdf5",
     "scratch_graph",
     "set_global_attribute",
+    "shared_objects",
     "takes_training",
     "tensorflow_state",
 ]
@@ -143,6 +144,18 @@ def save_hdf5(model: keras.Model, file: Any) -> None:
 def global_attribute(name: str) -> Any:
     """Return an attribute of Keras's global state, such as the seed of `keras.utils.set_random_seed`; None if it is not set."""
     return global_state.get_global_attribute(name)
+
+
+@contextlib.contextmanager
+def shared_objects() -> Iterator[None]:
+    """Let objects that a file names by one id be one object.
+
+    Keras's scope also gives ids to what is serialized inside it, by address. `Bidirectional` serializes the layer it is given and lets it
+    go; the next such layer may get the same address, and with it the other's directions. Nothing that is loaded needs these ids.
+    """
+    with ObjectSharingScope():
+        global_state.set_global_attribute("shared_objects/id_to_config_map", None)
+        yield
 
 
 def set_global_attribute(name: str, value: Any) -> None:

@@ -1,6 +1,7 @@
 """Private names of Keras: each still means what `keras_internals` says, and no other module uses one."""
 
 import ast
+import copy
 import io
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from keras.src.saving import serialization_lib
 
 from nc_tf.models import keras_internals as internals
 
@@ -165,8 +167,23 @@ def test_operations_of_a_scratch_graph_are_not_run() -> None:
 
 
 def test_scopes_are_context_managers() -> None:
-    with internals.ObjectSharingScope(), internals.SymbolicScope():
+    with internals.SymbolicScope():
         pass
+
+
+def test_a_file_shares_objects_by_their_ids() -> None:
+    config = {**keras.saving.serialize_keras_object(layers.Dense(2)), "shared_object_id": 5}
+    with internals.shared_objects():
+        first, second = (keras.saving.deserialize_keras_object(copy.deepcopy(config)) for _ in range(2))
+    assert first is second
+
+
+def test_layers_at_one_address_are_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serialization_lib, "id", lambda _: 7, raising=False)  # a layer that is gone frees its address for the next
+    config = keras.saving.serialize_keras_object(layers.Bidirectional(layers.SimpleRNN(3)))
+    with internals.shared_objects():
+        made = [keras.saving.deserialize_keras_object(copy.deepcopy(config)) for _ in range(2)]
+    assert len({id(side) for layer in made for side in (layer.forward_layer, layer.backward_layer)}) == 4
 
 
 def private_uses(source: str, own: set[str]) -> list[str]:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from nc_tf.errors import InputError, quote
 from nc_tf.models.adapting import adapt
-from nc_tf.models.keras_internals import ObjectSharingScope, global_attribute, set_global_attribute
+from nc_tf.models.keras_internals import global_attribute, set_global_attribute, shared_objects
 from nc_tf.models.loading.allowed_layers import with_modules
 from nc_tf.models.loading.bounds import built_within_bounds, refuse_many_classes, refuse_what_never_fits
 from nc_tf.models.loading.containers import (
@@ -179,7 +179,7 @@ def _build(config: dict[str, Any], path: Path, trusted: bool = False) -> keras.M
     """Let Keras rebuild a checked or trusted architecture; `config` is left as it was."""
     config = without_build_configs(json.loads(json.dumps(config)))  # a copy, because Keras pops what it reads
     try:
-        with ObjectSharingScope(), built_within_bounds(path):
+        with shared_objects(), built_within_bounds(path):
             if "module" in config:
                 model = keras.saving.deserialize_keras_object(config, safe_mode=not trusted)
             else:
