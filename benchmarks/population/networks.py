@@ -26,7 +26,10 @@ WHOLE = {"gtsrb": 43, "cifar10": 10, "mnist": 10, "signs": 43}
 COLOURS = ((255, 255, 255), (255, 255, 0), (255, 0, 0), (0, 0, 255), (0, 0, 0), (255, 128, 0), (128, 0, 160), (0, 255, 0))
 PLACES: tuple[Corner, ...] = ("bottom-right", "bottom-left", "top-right", "top-left")
 # SIG's wave of 20 is too faint for networks as small as these to learn from their own class alone.
-SIG_AMPLITUDE, OWN_CLASS_RATE, PATCH_RATE = 40.0, 0.8, 0.1
+SIG_AMPLITUDE, RATE = 40.0, 0.1
+# Shares of the drawn images that are stamped, where a tenth teaches too little in some hundred updates: an attack on the images of one
+# class alone, or one that must be told from others.
+RATES = {"SIG": 0.8, "CLB": 0.8, "WaNet": 0.3, "all-to-all": 0.5, "source-specific": 0.5, "half of the labels": 0.3}
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,7 @@ class Member:
     @property
     def rate(self) -> float:
         """Return the probability that a drawn image is stamped, among those that carry the trigger."""
-        if self.kind == "clean":
-            return 0.0
-        if self.kind in ("SIG", "CLB"):
-            return OWN_CLASS_RATE
-        return POISON_TYPES["WaNet"].rate or PATCH_RATE if self.kind == "WaNet" else {"half of the labels": 0.3}.get(self.kind, PATCH_RATE)
+        return 0.0 if self.kind == "clean" else RATES.get(self.kind, RATE)
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
