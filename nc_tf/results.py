@@ -1,12 +1,33 @@
-"""The results of searches, scans and defences: frozen, named, usable; they import nothing of the package."""
+"""The results of searches, scans and defences: frozen, named, usable."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+
+from nc_tf.backdoor import AllToAllTrigger, Backdoor, FoundTrigger, OneTarget, Trigger, fits
+
+__all__ = [
+    "HISTORY_COLUMNS",
+    "AllToAllTrigger",
+    "Backdoor",
+    "Detection",
+    "FoundTrigger",
+    "LabelResult",
+    "Measurement",
+    "Mitigation",
+    "OneTarget",
+    "ScanResult",
+    "Status",
+    "Trigger",
+    "Unit",
+    "UntargetedResult",
+    "Verdict",
+    "fits",
+]
 
 # The columns of a search's history, which has one row a round: the original's log tuple.
 HISTORY_COLUMNS = ("step", "loss_ce", "loss_reg", "loss", "attack_acc", "reg_best", "cost")
@@ -62,124 +83,6 @@ class Unit(StrEnum):
         return f"{self}s"
 
 
-class Backdoor(Protocol):
-    """The change that an attacker makes to images, and the answer that the model shall give then.
-
-    A `Trigger` is one; `nc_tf.attacks` has others.
-    """
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C) of its images, or of the frames of its clips.
-
-        It is (T, H, W, C) where every frame has a trigger of its own.
-        """
-
-    def __call__(self, images: Any) -> Any:
-        """Return images with the trigger.
-
-        Args:
-            images: (N, H, W, C), or clips (N, T, H, W, C), raw, float in [0, 255], array or tensor.
-
-        Returns:
-            The same shape and kind.
-        """
-
-    def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """Return the classes that the attack leads images to.
-
-        Args:
-            labels: (N,) classes of the images.
-
-        Returns:
-            (N,) the wanted classes; an image whose own class is wanted is no victim.
-        """
-
-    def carriers(self, labels: np.ndarray) -> np.ndarray:
-        """Return which training images the attacker puts the trigger on.
-
-        Args:
-            labels: (N,) classes of the images.
-
-        Returns:
-            (N,) bool.
-        """
-
-
-def fits(backdoor: Backdoor, image_shape: tuple[int, ...]) -> bool:
-    """Return whether a backdoor fits inputs of this shape.
-
-    Inputs are images (H, W, C) or clips (T, H, W, C). A backdoor for single frames is put on each frame of a clip.
-    """
-    return tuple(image_shape[-len(backdoor.image_shape) :]) == tuple(backdoor.image_shape)
-
-
-@dataclass(frozen=True, eq=False)
-class OneTarget:
-    """The common part of triggers that send any image to one label.
-
-    Attributes:
-        label: the target class.
-    """
-
-    label: int
-
-    def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """Return `label` for all images; see `Backdoor.wanted`."""
-        return np.full_like(labels, self.label)
-
-    def carriers(self, labels: np.ndarray) -> np.ndarray:
-        """Return that all images carry the trigger; see `Backdoor.carriers`."""
-        return np.ones(len(labels), bool)
-
-
-@dataclass(frozen=True, eq=False)
-class Trigger(OneTarget):
-    """A mask and a pattern that send any image to `label`, or any clip, whose frames share them or have their own.
-
-    Attributes:
-        label: the target class.
-        mask: (H, W) float32 in [0, 1], upsampled to the size of the image; (T, H, W) where each frame of a clip has its own.
-        pattern: (H, W, C) float32 in raw pixel range [0, 255]; (T, H, W, C) likewise.
-    """
-
-    mask: np.ndarray
-    pattern: np.ndarray
-
-    def __call__(self, images: Any) -> Any:
-        """Return raw images with the trigger.
-
-        Args:
-            images: (..., H, W, C) float, array or tensor.
-
-        Returns:
-            The same shape and kind.
-        """
-        mask = self.mask[..., None]
-        return images * (1.0 - mask) + mask * self.pattern
-
-    @property
-    def overlay(self) -> np.ndarray:
-        """Mask times pattern, as the original draws a trigger.
-
-        (H, W, C), or (T, H, W, C).
-        """
-        return self.mask[..., None] * self.pattern
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C), or (T, H, W, C)."""
-        return self.pattern.shape
-
-    @property
-    def l1_norm(self) -> float:
-        """Sum of the mask: the equivalent number of fully replaced pixels.
-
-        Where each frame has a mask of its own, the mean over the frames.
-        """
-        return float(np.abs(self.mask).sum(axis=(-2, -1), dtype=np.float64).mean())
-
-
 @dataclass(frozen=True, eq=False)
 class LabelResult:
     """The result of the search for one label: the best of all its starts.
@@ -222,6 +125,64 @@ class LabelResult:
 
 
 @dataclass(frozen=True, eq=False)
+class UntargetedResult:
+    """The result of the search for a trigger that takes images of every class away from it, wherever to.
+
+    Attributes:
+        trigger: the smallest working trigger, with the label that most images of each class get by it.
+        status: how the search ended.
+        labels: (M,) int, classes of the held-out images that the model recognises.
+        answers: (M,) int, what the model answers for them with the trigger; negative where that is not finite.
+        starts: searches run, each from another start.
+        rounds: rounds run, over all starts.
+    """
+
+    trigger: AllToAllTrigger
+    status: Status
+    labels: np.ndarray
+    answers: np.ndarray
+    starts: int
+    rounds: int
+
+    @property
+    def attack_success_rate(self) -> float:
+        """Share of these images that get another class than their own, [0, 1]; NaN without any."""
+        return float(np.mean(self.answers != self.labels)) if len(self.labels) else float("nan")
+
+    def rate(self, source: int, target: int) -> float:
+        """Return the share of the images of one class that get one label, [0, 1]; NaN without any."""
+        answers = self.answers[self.labels == source]
+        return float(np.mean(answers == target)) if len(answers) else float("nan")
+
+    @property
+    def largest_share(self) -> float:
+        """Share of the classes, of those that move, that go to the most frequent target, (0, 1]; 1 where none moves."""
+        moved = [target for _, target in self.trigger.pairs]
+        return max((moved.count(target) for target in moved), default=1) / max(len(moved), 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What one detector says.
+
+    Attributes:
+        name: of the detector.
+        looked_for: the kind of backdoor that it can see, in words.
+        statistic: the number that it judges, larger where more is suspicious; NaN where there is none.
+        p_value: probability that a clean network shows as much, [0, 1]; NaN where it is not known.
+        verdict: what it says by itself.
+        reason: the ground of that in one sentence.
+    """
+
+    name: str
+    looked_for: str
+    statistic: float
+    p_value: float
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
 class ScanResult:
     """A whole scan: one `LabelResult` a searched label, and the verdict drawn from them.
 
@@ -240,6 +201,9 @@ class ScanResult:
         unit: images or clips.
         model_accuracy: share of the given images that the model classifies right, [0, 1]; NaN where their classes are not known.
         warnings: further facts that a reader of the verdict needs, one sentence each.
+        detections: what each detector says, one for each kind of backdoor that was looked for.
+        flagged_pairs: suspicious pairs (source, target), ordered by source.
+        untargeted: result of the search for a trigger that takes every class away from itself, if there was one.
     """
 
     verdict: Verdict
@@ -256,6 +220,9 @@ class ScanResult:
     unit: Unit = Unit.IMAGE
     model_accuracy: float = float("nan")
     warnings: tuple[str, ...] = ()
+    detections: tuple[Detection, ...] = ()
+    flagged_pairs: tuple[tuple[int, int], ...] = ()
+    untargeted: UntargetedResult | None = None
 
     @property
     def anomaly_index(self) -> float:
@@ -267,10 +234,17 @@ class ScanResult:
         return min(counted, key=lambda result: result.trigger.l1_norm).anomaly_index if counted else float("nan")
 
     @property
-    def triggers(self) -> tuple[Trigger, ...]:
-        """The reversed triggers of the flagged labels, most anomalous first."""
+    def pair_rates(self) -> list[tuple[int, int, float]]:
+        """Source, target and success rate on held-out images of the source, of every flagged pair."""
+        found = self.untargeted
+        return [] if found is None else [(source, target, found.rate(source, target)) for source, target in self.flagged_pairs]
+
+    @property
+    def triggers(self) -> tuple[FoundTrigger, ...]:
+        """The reversed triggers of the flagged labels, most anomalous first, and the one that moves flagged pairs."""
         by_label = {result.label: result.trigger for result in self.labels}
-        return tuple(by_label[label] for label in self.flagged)
+        of_pairs = (self.untargeted.trigger,) if self.untargeted and self.flagged_pairs else ()
+        return (*(by_label[label] for label in self.flagged), *of_pairs)
 
     def _repr_html_(self) -> str:
         """Return verdict, chart of the norms and flagged triggers for a notebook."""

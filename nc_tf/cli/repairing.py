@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from nc_tf.datasets.read import LabelledImages
     from nc_tf.detection.recognition import RangeChoice
-    from nc_tf.results import Backdoor, Measurement, Mitigation, Trigger, Unit
+    from nc_tf.results import Backdoor, FoundTrigger, Measurement, Mitigation, Unit
 
 LITTLE = 0.5  # share of the images below which a model recognises, or a trigger moves, too few
 STILL = 0.2  # share of the images that a trigger may move after a repair
@@ -93,7 +93,7 @@ class Given(NamedTuple):
     """
 
     model: "keras.Model"
-    triggers: "Sequence[Trigger]"
+    triggers: "Sequence[FoundTrigger]"
     known: "dict[str, Backdoor]"
     train: "LabelledImages"
     test: "LabelledImages"
@@ -228,19 +228,19 @@ def what_is_left(before: "Measurement", after: "Measurement", unit: "Unit") -> l
     return [f"the {name} trigger still moves {rates[name]:.0%} of the test {unit.many}; {more}" for name in left]
 
 
-def found_triggers(arguments: argparse.Namespace, needed: bool) -> Sequence["Trigger"]:
+def found_triggers(arguments: argparse.Namespace, needed: bool) -> Sequence["FoundTrigger"]:
     """Return the flagged triggers of the scan folder or the files.
 
     Raises:
         InputError: both are given, or neither where one is needed, or the scan flags nothing.
     """
     from nc_tf.scan_folder.folder import ScanFolder
-    from nc_tf.storage.trigger_file import load_trigger
+    from nc_tf.storage.trigger_file import load_found
 
     if bool(arguments.scan) and bool(arguments.trigger):
         raise InputError("--scan and --trigger: expected one of them; leave one out")
     if arguments.trigger:
-        return [load_trigger(file)[0] for file in arguments.trigger]
+        return [load_found(file) for file in arguments.trigger]
     if arguments.scan:
         triggers = ScanFolder(arguments.scan).flagged_triggers()
         if not triggers and needed:

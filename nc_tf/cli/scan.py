@@ -191,7 +191,17 @@ def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> No
             f"{entry.label:5d} {entry.trigger.l1_norm:7.2f} {entry.anomaly_index:7.2f} {entry.attack_success_rate:7.4f} "
             f"{entry.zero_trigger_rate:16.4f}  {status}{mark}"
         )
+    print_detections(result, names)
     print_doubt(result)
+
+
+def print_detections(result: "ScanResult", names: Sequence[str] | None) -> None:
+    """Print what each detector says, and the pairs that are flagged."""
+    for detection in result.detections:
+        print(f"looked for {detection.looked_for}: {detection.verdict}")
+    for source, target, rate in result.pair_rates:
+        called = [names[label] if names else f"label {label}" for label in (source, target)]
+        print(f"flagged: {called[0]} -> {called[1]}, {rate:.1%} of held-out {result.unit.many}")
 
 
 def print_recognition(result: "ScanResult") -> None:

@@ -1,4 +1,4 @@
-"""The verdict over the norms of all labels: the paper's rule, and the robust one, which raises fewer false alarms.
+"""The verdict: over the norms of all labels, by the paper's rule or the robust one, and over what other detectors say.
 
 docs/explanation/statistics.md compares the two. The reasons for which a scan is inconclusive, and their thresholds, are in `inconclusive`.
 """
@@ -29,11 +29,12 @@ from nc_tf.detection.outliers import (
     moderated_spread,
 )
 from nc_tf.errors import InputError
-from nc_tf.results import LabelResult, ScanResult, Unit, Verdict
+from nc_tf.results import Detection, LabelResult, ScanResult, Unit, Verdict
 
 # The robust rule suspects a label where chance does as much in less than this share of clean networks.
 SUSPECT_BELOW = 0.01
 RULES = ("paper", "robust")
+NAME, LOOKED_FOR = "one label", "one small trigger that sends every class to one label"
 
 
 def judge(
@@ -48,8 +49,9 @@ def judge(
     limits: Sequence[Limit] = (),
     model_accuracy: float = float("nan"),
     warnings: Sequence[str] = (),
+    others: Sequence[Detection] = (),
 ) -> ScanResult:
-    """Return the verdict over the labels with a working trigger.
+    """Return the verdict over the labels with a working trigger, and over other detectors.
 
     The paper's rule flags every label whose norm is more than two MAD below the median. With 43 labels and normal norms it flags one by
     chance in two of three clean networks. The robust rule looks at logarithms, because norms differ by factors, and measures in units of
@@ -66,6 +68,7 @@ def judge(
         limits: reasons why the verdict may say less than the norms do; those of the labels and of the norms are added.
         model_accuracy: for the result.
         warnings: for the result.
+        others: what other detectors say. One that suspects is enough for suspicion, and "no outlier" needs all.
 
     Raises:
         InputError: a rule of another name.
@@ -82,8 +85,19 @@ def judge(
     if ranked_out:
         out = f"{ranked_out} of {ranked_out + len(labels)} labels were ranked out early, and median and MAD are those of a random sample"
         result = replace(result, reason=f"{result.reason} ({out})")
+    result = _combined(result, others)
     compared = [entry for entry in referred if is_compared(entry, rule)]
     return _limited(result, [*limits, *limits_of_labels(labels, rule, unit), *limits_of_norms(compared)])
+
+
+def _combined(result: ScanResult, others: Sequence[Detection]) -> ScanResult:
+    """Return the verdict of all detectors, with the reasons of those that decide it."""
+    index = max((entry.log_index for entry in result.labels if not np.isnan(entry.log_index)), default=result.anomaly_index)
+    detections = (Detection(NAME, LOOKED_FOR, index, result.chance, result.verdict, result.reason), *others)
+    said = [detection.verdict for detection in detections]
+    verdict = next(one for one in (Verdict.SUSPECTED, Verdict.INCONCLUSIVE, Verdict.NO_OUTLIER) if one in said)
+    reason = "; ".join(detection.reason for detection in detections if detection.verdict is verdict)
+    return replace(result, verdict=verdict, reason=reason, detections=detections)
 
 
 def _limited(result: ScanResult, limits: Sequence[Limit]) -> ScanResult:
@@ -94,7 +108,7 @@ def _limited(result: ScanResult, limits: Sequence[Limit]) -> ScanResult:
         return replace(result, warnings=(*result.warnings, *(limit.reason for limit in limits)))
     searched = any(entry.rounds for entry in result.labels)
     reason = "; ".join([*(limit.reason for limit in limits), *([f"by the norms alone: {result.reason}"] if searched else [])])
-    return replace(result, verdict=Verdict.INCONCLUSIVE, flagged=(), reason=reason)
+    return replace(result, verdict=Verdict.INCONCLUSIVE, flagged=(), flagged_pairs=(), reason=reason)
 
 
 def _by_norms(result: ScanResult, rule: str, reference: Sequence[LabelResult], ranked_out: int) -> ScanResult:

@@ -47,8 +47,8 @@ class ResidentImages:
             images: (N, H, W, C) raw images, or clips (N, T, H, W, C).
             settings: settings of the search.
             seed: seed of the orders.
-            labels: (N,) classes: a restart draws the images of other classes than its label, of which there is at least one. Without
-                classes it draws all images.
+            labels: (N,) classes, needed where the settings exclude a restart's own label, of which others are left, and for an untargeted
+                search.
             rows: indices of the images to draw from; None draws from all.
         """
         self.images, self.labels = images, labels
@@ -71,7 +71,13 @@ class ResidentImages:
 
     def _drawn(self, label: int) -> np.ndarray:
         """Return the rows of the images for a label's restarts."""
-        return self.rows if self.labels is None else self.rows[self.labels[self.rows] != label]
+        return self.rows[self._classes[self.rows] != label] if self.settings.exclude_target else self.rows
+
+    @property
+    def _classes(self) -> np.ndarray:
+        if self.labels is None:
+            raise ValueError("images without classes: expected them where a label's own images are excluded, and for an untargeted search")
+        return self.labels
 
     def _shuffle(self, label: int, start: int, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, label, start, epoch]).permutation(self._drawn(label)).astype(np.int32)
@@ -84,9 +90,16 @@ class ResidentImages:
         order = np.concatenate([self._epoch(restart.label, restart.start, number) for number in range(epoch, last + 1)])
         return order[offset : offset + needed].reshape(steps, batch)
 
+    def _all_rows(self, restarts: Sequence[Restart], rounds: Sequence[int]) -> np.ndarray:
+        return np.stack([self._rows(restart, round_) for restart, round_ in zip(restarts, rounds, strict=True)], axis=1)
+
+    def own_classes(self, restarts: Sequence[Restart], rounds: Sequence[int]) -> tf.Tensor:
+        """Return the classes (K, A, B) int32 of the images of the next round, for an untargeted search."""
+        return tf.constant(self._classes[self._all_rows(restarts, rounds)], tf.int32)
+
     def __call__(self, restarts: Sequence[Restart], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
         """Return images and rows of the next round; see `Minibatches`."""
-        rows = np.stack([self._rows(restart, round_) for restart, round_ in zip(restarts, rounds, strict=True)], axis=1)
+        rows = self._all_rows(restarts, rounds)
         if rows.size >= len(self.images) or "_all" in vars(self):  # already on the device, from a round with more restarts
             return self._all, rows
         return tf.constant(self.images[rows.ravel()]), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)

@@ -62,6 +62,7 @@ def advance(
     *,
     lanes: int = 8,
     on_round: OnRound = lambda restarts, rounds, run, log: None,
+    own_classes: Callable[[Sequence[Restart], Sequence[int]], tf.Tensor] | None = None,
 ) -> Iterator[Checkpoint]:
     """Yield the checkpoint at the end of every segment.
 
@@ -72,6 +73,7 @@ def advance(
         minibatches: images of each round.
         lanes: restarts advanced together.
         on_round: called after every round with the restarts, the number of the round that each has ended (from 0), state and log.
+        own_classes: returns the classes (K, A, B) int32 of the images in the minibatches, for an untargeted search; None for others.
     """
     waiting = iter(segments)
     active: list[_Lane] = []
@@ -87,9 +89,11 @@ def advance(
         if not active:
             return
         restarts = [lane.segment.restart for lane in active]
-        labels, rounds = tf.constant([restart.label for restart in restarts], tf.int32), [len(lane.history) for lane in active]
+        rounds = [len(lane.history) for lane in active]
+        labels = tf.constant([restart.label for restart in restarts], tf.int32)
+        targets = labels if own_classes is None else own_classes(restarts, rounds)
         # No name holds the round's images, so that they are freed before the next ones come.
-        run, report = inversion.advance(run, labels, *minibatches(restarts, rounds))
+        run, report = inversion.advance(run, targets, *minibatches(restarts, rounds))
         log = RoundLog(*report.numpy())
         for position, lane in enumerate(active):
             lane.history.append((len(lane.history), *(float(column[position]) for column in log[:6])))

@@ -146,7 +146,7 @@ class Inversion:
 
         Args:
             run: the state.
-            targets: (A,) int32, the label of each restart.
+            targets: (A,) int32, the label of each restart; (K, A, B) where every image has its own.
             images: (N, H, W, C) raw images, or clips (N, T, H, W, C), uint8 or float32, resident on the device.
             indices: (K, A, B) int32, rows of the images in each minibatch of each restart.
 
@@ -157,10 +157,10 @@ class Inversion:
 
         def one_minibatch(step: tf.Tensor, run: Run, totals: tf.Tensor) -> tuple[tf.Tensor, Run, tf.Tensor]:
             batch = tf.cast(tf.gather(images, indices[step]), tf.float32)
-            run, means = self.update(run, targets, batch)
+            run, means = self.update(run, targets if targets.shape.rank == 1 else targets[step], batch)
             return step + 1, run, totals + means
 
-        nothing = tf.zeros([4, tf.shape(targets)[0]])
+        nothing = tf.zeros([4, tf.shape(indices)[1]])
         _, run, totals = tf.while_loop(lambda step, *_: step < steps, one_minibatch, (tf.constant(0), run, nothing))
         means = totals / tf.cast(steps, tf.float32)
         _, reg, _, success = tf.unstack(means)
@@ -178,7 +178,7 @@ class Inversion:
 
         Args:
             run: the state.
-            targets: (A,) int32, the label of each restart.
+            targets: (A,) int32, the label of each restart; (A, B) where every image has its own.
             batch: (A, B, H, W, C) raw images, or clips (A, B, T, H, W, C), float32.
 
         Returns:
@@ -190,14 +190,14 @@ class Inversion:
             masks, patterns = self.space.masks(run.z[0]), self.space.patterns(run.z[1])
             stamped = self.space.stamp(batch, masks, patterns)
             logits = self.network(tf.reshape(stamped, tf.concat([[-1], tf.shape(stamped)[2:]], 0)))
-            wanted = tf.repeat(targets, lanes_and_images[1])
+            wanted = tf.repeat(targets, lanes_and_images[1]) if targets.shape.rank == 1 else tf.reshape(targets, [-1])
             ce = tf.reshape(self._class_loss(logits, wanted), lanes_and_images)
             reg = self.space.norms(masks, self.settings.regularization)
             # Loss and cost are summed over the batch, as in the original, which passes a vector of losses to Adam. The size of a gradient
             # counts, because Adam's epsilon is fixed.
             loss = tf.reduce_sum(ce) + tf.cast(lanes_and_images[1], tf.float32) * tf.reduce_sum(run.cost.cost * reg)
         gradients = tape.gradient(loss, run.z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        hit = tf.reshape(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == wanted, tf.float32), lanes_and_images)
+        hit = tf.reshape(tf.cast(self._hits(logits, wanted), tf.float32), lanes_and_images)
         ce, success = tf.reduce_mean(ce, axis=1), tf.reduce_mean(hit, axis=1)
         return self._adam(run, gradients), tf.stack([ce, reg, ce + run.cost.cost * reg, success])
 
@@ -205,6 +205,9 @@ class Inversion:
         if self.settings.loss == Loss.CROSS_ENTROPY:
             return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted, logits=logits)
         return LINEAR_SCALE * (1.0 - tf.gather(tf.nn.softmax(logits), wanted, axis=1, batch_dims=1))
+
+    def _hits(self, logits: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+        return tf.argmax(logits, axis=1, output_type=tf.int32) == wanted
 
     def _adam(self, run: Run, gradients: Sequence[tf.Tensor]) -> Run:
         """Return the state after an update of Adam(.5, .9) with Keras's epsilon.
@@ -219,6 +222,21 @@ class Inversion:
         second = tuple(beta_2 * v + (1.0 - beta_2) * g * g for v, g in zip(run.second_moment, gradients, strict=True))
         z = tuple(w - _beside(rate, w) * m / (tf.sqrt(v) + epsilon) for w, m, v in zip(run.z, first, second, strict=True))
         return run._replace(z=z, first_moment=first, second_moment=second, updates=updates)
+
+
+class UntargetedInversion(Inversion):
+    """Compiled search for a trigger that takes every image away from its own class, wherever to.
+
+    Targets are the images' own classes, and the loss is -log(1 - p) of them. It finds what sends each class to another one, which no
+    single label shows.
+    """
+
+    def _class_loss(self, logits: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+        own = tf.one_hot(wanted, logits.shape[-1], on_value=logits.dtype.min, off_value=0.0)
+        return tf.reduce_logsumexp(logits, axis=1) - tf.reduce_logsumexp(logits + own, axis=1)
+
+    def _hits(self, logits: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+        return ~super()._hits(logits, wanted)
 
 
 def _beside(values: tf.Tensor, part: tf.Tensor) -> tf.Tensor:

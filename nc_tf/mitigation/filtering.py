@@ -14,7 +14,7 @@ from nc_tf.mitigation.repair import Repair
 from nc_tf.models.adapting import adapt_to, original_form
 from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.results import Backdoor, FoundTrigger, Mitigation
 
 FALSE_POSITIVE_RATES = (0.001, 0.005, 0.01, 0.05)  # the paper's figure 8
 # Slope of a clipped line that stands for a step at the threshold: a comparison is no layer, and .h5 files hold layers only.
@@ -28,7 +28,7 @@ def input_filter(
     model: keras.Model,
     images: np.ndarray,
     labels: np.ndarray,
-    triggers: Sequence[Trigger],
+    triggers: Sequence[FoundTrigger],
     *,
     test: tuple[np.ndarray, np.ndarray],
     known_triggers: Mapping[str, Backdoor] | None = None,

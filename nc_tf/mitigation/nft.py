@@ -16,7 +16,7 @@ from nc_tf.models.adapting import to_train
 from nc_tf.models.footprint import weight_bytes
 from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.results import Backdoor, FoundTrigger, Mitigation
 from nc_tf.training.augmentation import mixup
 
 # (images (B, ...), one-hot labels (B, K), seed (2,) int32) -> the same, mixed.
@@ -28,7 +28,7 @@ def nft(
     model: keras.Model,
     images: np.ndarray,
     labels: np.ndarray,
-    triggers: Sequence[Trigger] = (),
+    triggers: Sequence[FoundTrigger] = (),
     *,
     test: tuple[np.ndarray, np.ndarray],
     known_triggers: Mapping[str, Backdoor] | None = None,

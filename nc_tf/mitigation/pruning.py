@@ -15,7 +15,7 @@ from nc_tf.mitigation.repair import Repair
 from nc_tf.models.adapting import adapted_like, original_form
 from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.results import Backdoor, FoundTrigger, Mitigation
 
 Classify = Callable[[np.ndarray], np.ndarray]
 
@@ -25,7 +25,7 @@ def prune(
     model: keras.Model,
     images: np.ndarray,
     labels: np.ndarray,
-    triggers: Sequence[Trigger],
+    triggers: Sequence[FoundTrigger],
     *,
     test: tuple[np.ndarray, np.ndarray],
     known_triggers: Mapping[str, Backdoor] | None = None,

@@ -18,7 +18,7 @@ from nc_tf.models.folding import finalize_normalization
 from nc_tf.models.frozen import MOST_LOOKED_AT, answering, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
 from nc_tf.models.keras_internals import finds_logits
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.results import Backdoor, FoundTrigger, Mitigation
 from nc_tf.training.checks import check_backdoor
 
 
@@ -38,7 +38,7 @@ class Repair:
     """
 
     model: keras.Model
-    triggers: tuple[Trigger, ...]
+    triggers: tuple[FoundTrigger, ...]
     known_triggers: Mapping[str, Backdoor]
     test: tuple[np.ndarray, np.ndarray]
     range_choice: RangeChoice
@@ -59,7 +59,7 @@ class Repair:
     def of(
         cls,
         model: keras.Model,
-        triggers: Sequence[Trigger],
+        triggers: Sequence[FoundTrigger],
         *,
         test: tuple[np.ndarray, np.ndarray],
         known_triggers: Mapping[str, Backdoor] | None = None,
@@ -128,7 +128,7 @@ class Repair:
         images, labels = check_images(images, labels, image_shape=self.image_shape, num_classes=self.num_classes)
         return images, labels, some_rows(len(images), fraction, self.seed)
 
-    def required(self, method: str) -> tuple[Trigger, ...]:
+    def required(self, method: str) -> tuple[FoundTrigger, ...]:
         """Return the triggers, for a method that needs one.
 
         Raises:
@@ -230,7 +230,7 @@ def some_rows(number: int, fraction: float, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(number)[: max(1, round(fraction * number))]
 
 
-def named_triggers(triggers: Sequence[Trigger], known: Mapping[str, Backdoor] | None = None) -> dict[str, Backdoor]:
+def named_triggers(triggers: Sequence[FoundTrigger], known: Mapping[str, Backdoor] | None = None) -> dict[str, Backdoor]:
     """Return triggers by the names that tables give them.
 
     Found ones are "reversed", "reversed 2" and so on. A trigger that is found and known goes by its known name.

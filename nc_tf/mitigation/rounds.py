@@ -13,7 +13,7 @@ from nc_tf.mitigation.repair import Repair
 from nc_tf.mitigation.unlearning import unlearn
 from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.results import Backdoor, FoundTrigger, Mitigation
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.scan import scan
 
@@ -23,7 +23,7 @@ def unlearn_in_rounds(
     model: keras.Model,
     images: np.ndarray,
     labels: np.ndarray,
-    triggers: Sequence[Trigger] = (),
+    triggers: Sequence[FoundTrigger] = (),
     *,
     test: tuple[np.ndarray, np.ndarray],
     known_triggers: Mapping[str, Backdoor] | None = None,

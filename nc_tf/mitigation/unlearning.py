@@ -18,7 +18,7 @@ from nc_tf.models.footprint import weight_bytes
 from nc_tf.models.keras_internals import flat_layers
 from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import Backdoor, Mitigation, Trigger
+from nc_tf.results import Backdoor, FoundTrigger, Mitigation, Trigger
 from nc_tf.training.stamping import stamped_batches
 
 
@@ -27,7 +27,7 @@ def unlearn(
     model: keras.Model,
     images: np.ndarray | tf.data.Dataset,
     labels: np.ndarray | None,
-    triggers: Sequence[Trigger],
+    triggers: Sequence[FoundTrigger],
     *,
     test: tuple[np.ndarray, np.ndarray],
     known_triggers: Mapping[str, Backdoor] | None = None,

@@ -59,7 +59,7 @@ def commands(verdict: ScanVerdict, folder: str, *, demo: bool = False) -> list[C
         ]
     else:
         files, found = [_path(part["path"]) for part in (verdict.model, verdict.data)], []
-        if verdict.flagged:
+        if verdict.flagged or verdict.pairs:
             repaired = PurePath(files[0]).stem + "_repaired.keras"
             how = [*_model_options(verdict), *_data_options(verdict)]
             unlearn = ["nc-tf", "unlearn", *files, "--scan", folder, "--out", repaired, *how]

@@ -8,8 +8,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from nc_tf.backdoor import Painted
 from nc_tf.report.pictures import Picture, data_uri, picture
-from nc_tf.results import Trigger
 from nc_tf.storage.pixels import drawable
 
 # The pace of a playing clip, and the seconds after which it rests: a reader needs no way to stop it. A GIF of real video
@@ -18,7 +18,7 @@ MILLISECONDS_A_FRAME, SECONDS = 200, 5.0
 LARGEST_MOVING, MOST_MOVING = 96, 8
 
 
-def stamped_strip(trigger: Trigger, clip: np.ndarray, what: str, called: str) -> Picture:
+def stamped_strip(trigger: Painted, clip: np.ndarray, what: str, called: str) -> Picture:
     """Return frames of a stamped clip side by side.
 
     Args:

@@ -9,6 +9,8 @@ from importlib.resources import files as package_files
 import numpy as np
 from markupsafe import Markup
 
+from nc_tf.backdoor import AllToAllTrigger
+from nc_tf.report.all_to_all import all_to_all_card
 from nc_tf.report.charts import LineChart, history_charts, norm_chart
 from nc_tf.report.commands import Command
 from nc_tf.report.film_strip import stamped_strip
@@ -68,6 +70,7 @@ def report_html(
     histories: Mapping[int, np.ndarray] | None = None,
     samples: Samples | None = None,
     commands: Sequence[Command] = (),
+    all_to_all: AllToAllTrigger | None = None,
 ) -> str:
     """Return the page, with every text from elsewhere escaped and printable.
 
@@ -78,6 +81,7 @@ def report_html(
         samples: raw images (n, H, W, C) or clips (n, T, H, W, C) in [0, 255] to stamp the triggers on, and their classes (n,). Without
             them a gray image is stamped. The input shape of the model says whether the page calls them images or clips.
         commands: the commands that the page suggests.
+        all_to_all: the trigger that takes every class away from itself, if it was searched.
     """
     rows = {row.label: row for row in verdict.labels}
     style, script = (_template_text(name) for name in ("report.css", "report.js"))
@@ -94,6 +98,7 @@ def report_html(
             duration=_duration(verdict.seconds),
             chart=norm_chart(verdict),
             cards=_cards(verdict, triggers, histories or {}, samples),
+            all_to_all=all_to_all_card(verdict, all_to_all, _unit(verdict)),
             gray=samples is None,
             flagged=set(verdict.flagged),
             flagged_rows=[rows[label] for label in verdict.flagged],

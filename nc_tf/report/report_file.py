@@ -8,6 +8,7 @@ from nc_tf.errors import InputError
 from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
 from nc_tf.scan_folder.folder import MOST_BYTES, ScanFolder
+from nc_tf.scan_folder.label_files import load_untargeted
 from nc_tf.scan_folder.settings_record import DEMO
 from nc_tf.storage.files import plain, subfolder, whole_file
 from nc_tf.storage.json_file import parse_json
@@ -44,12 +45,14 @@ def write_report(folder_path: str | Path) -> Path:
             raise InputError(f"{file} holds {error}; scan again") from error
     image_shape = next((trigger.pattern.shape for trigger in triggers.values()), ())
     state = subfolder(folder.path, "state")
+    file = folder.all_to_all_file
     page = report_html(
         verdict,
         triggers,
         histories=histories,
         samples=_read_samples(state / "samples.npz", image_shape) if triggers else None,
         commands=commands(verdict, str(folder_path), demo=_is_demo(state / "settings.json")),
+        all_to_all=load_untargeted(file)[0].trigger if verdict.untargeted and file.exists() else None,
     )
     path = folder.path / REPORT
     with whole_file(path) as temporary:

@@ -2,15 +2,16 @@
 
 import numpy as np
 
+from nc_tf.backdoor import Painted
 from nc_tf.report.film_strip import moving_picture
 from nc_tf.report.pictures import Picture, picture
-from nc_tf.results import Trigger, Unit
+from nc_tf.results import Unit
 
 GRAY = 127.5
 _PLACES = ("top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right")
 
 
-def trigger_pictures(trigger: Trigger, called: str, unit: Unit) -> list[Picture]:
+def trigger_pictures(trigger: Painted, called: str, unit: Unit) -> list[Picture]:
     """Return pictures of mask, pattern, and pattern times mask.
 
     Args:
@@ -30,7 +31,7 @@ def trigger_pictures(trigger: Trigger, called: str, unit: Unit) -> list[Picture]
     ]
 
 
-def stamped_pair(trigger: Trigger, image: np.ndarray, what: str, called: str) -> tuple[Picture, Picture]:
+def stamped_pair(trigger: Painted, image: np.ndarray, what: str, called: str) -> tuple[Picture, Picture]:
     """Return an image or clip without and with the trigger.
 
     Args:
@@ -46,7 +47,7 @@ def stamped_pair(trigger: Trigger, image: np.ndarray, what: str, called: str) ->
     return draw(image, f"{what}, clean", "clean"), draw(trigger(image), f"The same, with the trigger of {called}", "stamped")
 
 
-def mask_words(trigger: Trigger, unit: Unit) -> str:
+def mask_words(trigger: Painted, unit: Unit) -> str:
     """Return the place, size and strength of the mask in words.
 
     The place is the ninth of the image that holds more than half of the mask, if there is one. Where each frame has a mask of its own,
@@ -59,7 +60,7 @@ def mask_words(trigger: Trigger, unit: Unit) -> str:
     return f"{where}, {total:.1f} pixels in all, at most {float(trigger.mask.max()):.0%} opaque"
 
 
-def colour_words(trigger: Trigger) -> str:
+def colour_words(trigger: Painted) -> str:
     """Return the mean colour of the pattern under the mask in words."""
     weights = trigger.mask[..., None] + 1e-9  # an empty mask weighs all pixels alike
     mean = (trigger.pattern * weights).reshape(-1, trigger.pattern.shape[-1]).sum(axis=0) / weights.sum()

@@ -18,8 +18,8 @@ from PIL import Image
 from nc_tf.errors import InputError, quote
 from nc_tf.inversion.restart import Checkpoint, RestartResult
 from nc_tf.models.frozen import FrozenNetwork
-from nc_tf.results import LabelResult, ScanResult, Trigger
-from nc_tf.scan_folder.label_files import load_label, save_label
+from nc_tf.results import FoundTrigger, LabelResult, ScanResult, UntargetedResult
+from nc_tf.scan_folder.label_files import load_label, load_untargeted, save_label, save_untargeted
 from nc_tf.scan_folder.settings_record import DEMO, difference_of, other_kind
 from nc_tf.scan_folder.state_files import forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.scanning.callbacks import ScanCallback
@@ -74,6 +74,11 @@ class ScanFolder(ScanCallback):
         """Return the path of a label's lossless trigger."""
         return self._triggers / f"label_{label}.npz"
 
+    @property
+    def all_to_all_file(self) -> Path:
+        """Return the path of the trigger that takes every class away from itself."""
+        return self._triggers / "all_to_all.npz"
+
     def image_file(self, part: str, label: int) -> Path:
         """Return the path of a picture; `part` is mask, pattern or fusion."""
         return self.path / f"{self.name}_visualize_{part}_label_{label}.png"
@@ -120,7 +125,11 @@ class ScanFolder(ScanCallback):
         for label in {progress.label for progress in under_way} & finished.keys():
             forget_progress(self._state, label)  # killed between saving and deletion
         left = tuple(progress for progress in under_way if progress.label not in finished)
-        return ScanState(finished, left, tuple(ranking), shortlist)
+        untargeted = None
+        if self.all_to_all_file.exists():
+            untargeted, taken = load_untargeted(self.all_to_all_file)
+            self._before = max(self._before, taken)
+        return ScanState(finished, left, tuple(ranking), shortlist, untargeted=untargeted)
 
     def _recorded(self) -> dict[str, Any]:
         """Return what the scan in the folder was asked.
@@ -163,7 +172,7 @@ class ScanFolder(ScanCallback):
         """Delete the files of an earlier scan."""
         picture = re.compile(rf"{re.escape(self.name)}_visualize_(mask|pattern|fusion)_label_\d+\.png")
         pictures = [path for path in self.path.glob("*.png") if picture.fullmatch(path.name)]
-        delete([self._record, *(self.path / name for name in WRITTEN_LAST), *self._label_files(), *pictures])
+        delete([self._record, *(self.path / name for name in WRITTEN_LAST), *self._label_files(), self.all_to_all_file, *pictures])
         delete([shortlist_file(self._state)])
         for folder in (self._state, self._ranking):
             forget_progress(folder)
@@ -211,6 +220,10 @@ class ScanFolder(ScanCallback):
         save_label(self.trigger_file(label), result, history, self.seconds)
         forget_progress(self._state, label)
 
+    def on_untargeted(self, result: UntargetedResult) -> None:
+        """Save the result of the untargeted search."""
+        save_untargeted(self.all_to_all_file, result, self.seconds)
+
     def write_samples(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Keep some images for the report, of different classes where possible.
 
@@ -241,18 +254,20 @@ class ScanFolder(ScanCallback):
             found[result.label] = result, seconds
         return dict(sorted(found.items()))
 
-    def flagged_triggers(self) -> tuple[Trigger, ...]:
-        """Return the triggers of the labels that `verdict.json` flags, most anomalous first.
+    def flagged_triggers(self) -> tuple[FoundTrigger, ...]:
+        """Return the triggers that `verdict.json` flags: of labels, most anomalous first, and of pairs.
 
         Raises:
             InputError: there is no finished scan, or one of its files cannot be read.
         """
-        flagged = read_verdict(self.path / "verdict.json").flagged
+        verdict = read_verdict(self.path / "verdict.json")
+        flagged = verdict.flagged
         results = self.label_results()
         missing = [label for label in flagged if label not in results]
         if missing:
             raise InputError(f"{self.trigger_file(missing[0])} is missing: expected a trigger for every flagged label; scan again")
-        return tuple(results[label].trigger for label in flagged)
+        of_pairs = (load_untargeted(self.all_to_all_file)[0].trigger,) if verdict.pairs else ()
+        return (*(results[label].trigger for label in flagged), *of_pairs)
 
     def check_model(self, sha256: str, adapted: str | None = None) -> None:
         """Check that the scan is of this model.

@@ -1,4 +1,4 @@
-"""Files of finished labels: a lossless trigger, its measurements and its history."""
+"""Files of finished labels, and of the untargeted search: a lossless trigger, its measurements and its history."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.results import HISTORY_COLUMNS, LabelResult, Status, Trigger
-from nc_tf.storage.files import plain
+from nc_tf.results import HISTORY_COLUMNS, LabelResult, Status, Trigger, UntargetedResult
+from nc_tf.storage.files import plain, whole_file
 from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
-from nc_tf.storage.trigger_file import load_trigger, save_trigger
+from nc_tf.storage.trigger_file import load_all_to_all, load_trigger, save_trigger
 
 
 def save_label(file: Path, result: LabelResult, history: np.ndarray, seconds: float) -> None:
@@ -70,3 +70,55 @@ def _result_of(trigger: Trigger, saved: Mapping[str, np.ndarray]) -> LabelResult
     if "history" in saved and len(history_of(saved["history"])) > result.rounds:
         raise ValueError(f"a history of {len(saved['history'])} rounds, where {result.rounds} were run")
     return result
+
+
+def save_untargeted(file: Path, result: UntargetedResult, seconds: float) -> None:
+    """Write the result of the untargeted search.
+
+    Args:
+        file: where.
+        result: what was found and measured.
+        seconds: time that the scan has taken by now.
+    """
+    trigger = result.trigger
+    with whole_file(file) as temporary:
+        np.savez_compressed(
+            temporary,
+            allow_pickle=False,
+            mask=trigger.mask,
+            pattern=trigger.pattern,
+            targets=trigger.targets,
+            status=str(result.status),
+            labels=result.labels,
+            answers=result.answers,
+            starts=result.starts,
+            rounds=result.rounds,
+            seconds=seconds,
+        )
+
+
+def load_untargeted(file: Path) -> tuple[UntargetedResult, float]:
+    """Return the result of the untargeted search, and the seconds of the scan then.
+
+    Raises:
+        InputError: the file cannot be read, or holds no such result.
+    """
+    trigger, saved = load_all_to_all(plain(file))
+    try:
+        labels, answers = saved["labels"], saved["answers"]
+        whole = all(part.dtype.kind in "iu" and part.ndim == 1 and (part < len(trigger.targets)).all() for part in (labels, answers))
+        if not whole or len(labels) != len(answers) or (labels < 0).any():
+            raise ValueError(f"labels {labels.shape} and answers {answers.shape}, where as many classes of the model are expected")
+        result = UntargetedResult(
+            trigger=trigger,
+            status=Status(str(saved["status"])),
+            labels=labels.astype(np.int64),
+            answers=answers.astype(np.int64),
+            starts=whole_number(saved["starts"]),
+            rounds=whole_number(saved["rounds"]),
+        )
+        return result, real_number(saved["seconds"], most=MOST_SECONDS)
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"{file} is no result of a scan ({error}): expected status, rates and answers; delete it and scan again"
+        ) from error

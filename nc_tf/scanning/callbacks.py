@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
-from nc_tf.results import LabelResult
+from nc_tf.results import LabelResult, UntargetedResult
 from nc_tf.scanning.memory_plan import SearchPlan
 from nc_tf.scanning.prescreening import Shortlist
 
@@ -54,6 +54,9 @@ class ScanCallback:
     def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         """Receive a finished label; its anomaly index is not known yet."""
 
+    def on_untargeted(self, result: UntargetedResult) -> None:
+        """Receive the result of the untargeted search."""
+
 
 class CallbackList(ScanCallback):
     """Several callbacks as one; each hook calls theirs, in order."""
@@ -101,3 +104,8 @@ class CallbackList(ScanCallback):
         """Call every `on_label`."""
         for callback in self.callbacks:
             callback.on_label(result, starts)
+
+    def on_untargeted(self, result: UntargetedResult) -> None:
+        """Call every `on_untargeted`."""
+        for callback in self.callbacks:
+            callback.on_untargeted(result)

@@ -21,6 +21,7 @@ from nc_tf.scanning.engines.task import Task
 from nc_tf.scanning.memory_plan import SearchPlan, plan_search
 from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.presets import Preset, preset_named
+from nc_tf.scanning.untargeted import UntargetedSettings
 
 # This share of the images, and no more than the preset's number, is held out to measure triggers on.
 HELD_OUT_SHARE = 0.2
@@ -37,10 +38,6 @@ class HeldOut:
 
     images: np.ndarray
     labels: np.ndarray
-
-    def others(self, label: int) -> np.ndarray:
-        """Return (M,) bool, true for images of other classes than `label`."""
-        return np.asarray(self.labels != label)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +77,15 @@ class ScanPlan:
     def frames(self) -> int:
         """Return the number of frames of one input, 1 for an image."""
         return int(self.task.images.shape[1]) if self.task.images.ndim == 5 else 1
+
+    @property
+    def untargeted(self) -> UntargetedSettings | None:
+        """Return the settings of the untargeted search; None where there is none.
+
+        Its trigger is compared with those of all labels. On clips it would take as long as several labels, and was not measured.
+        """
+        whole = len(self.targets) == self.task.network.num_classes and self.options.upsample_size == 1
+        return self.preset.untargeted if whole and self.unit is Unit.IMAGE else None
 
     @property
     def prescreens(self) -> bool:

@@ -9,6 +9,7 @@ from nc_tf.inversion.step import Loss, SearchSettings
 from nc_tf.results import Unit
 from nc_tf.scanning.halving import Cut
 from nc_tf.scanning.prescreening import PrescreeningSettings
+from nc_tf.scanning.untargeted import UntargetedSettings
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Preset:
         ranking: settings of pre-screening; None searches all labels in full.
         clips: settings of the search on clips; None takes those for images.
         patches: whether opaque patches are tried as well, see `nc_tf.detection.patches`.
+        untargeted: settings of the search for a trigger that takes every class away from itself; None for none.
     """
 
     settings: SearchSettings
@@ -40,6 +42,7 @@ class Preset:
     ranking: PrescreeningSettings | None = None
     clips: SearchSettings | None = None
     patches: bool = False
+    untargeted: UntargetedSettings | None = None
 
     def settings_for(self, image_shape: Sequence[int | None]) -> SearchSettings:
         """Return the settings of the search on inputs of this shape.
@@ -87,6 +90,11 @@ PRESETS = {
         # classes, so that a label's own clips would be a large part of the successes without any trigger.
         clips=replace(_ROBUST, batch_size=2, exclude_target=True, cost=replace(_ROBUST.cost, threshold=0.96)),
         patches=True,
+        untargeted=UntargetedSettings(
+            replace(_ROBUST, cost=replace(_ROBUST.cost, threshold=0.9)),
+            starts=6,
+            cuts=(Cut(12, 3),),
+        ),
     ),
     # One restart a label, with the constants of the original's gtsrb_visualize_example.py.
     "paper": Preset(

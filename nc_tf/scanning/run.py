@@ -2,23 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 
 from nc_tf.detection.inconclusive import WORTH_TELLING, Limit, limit_of_patch
 from nc_tf.detection.patches import probe
-from nc_tf.evaluation import Attacked, attacked, predict_classes, share
+from nc_tf.evaluation import Attacked
 from nc_tf.inversion.loop import result_of
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
-from nc_tf.results import LabelResult, Status, Trigger
+from nc_tf.results import LabelResult, Status, Trigger, UntargetedResult
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.halving import SuccessiveHalving, random_restart
+from nc_tf.scanning.measuring import Measuring
 from nc_tf.scanning.memory_plan import SearchPlan
 from nc_tf.scanning.plan import ScanPlan
 from nc_tf.scanning.prescreening import Prescreening, PrescreeningSettings, Shortlist
 from nc_tf.scanning.state import ScanState, fitting
+from nc_tf.scanning.untargeted import UntargetedSettings, search_untargeted
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +30,13 @@ class Found:
         labels: results, in the order of their labels.
         limits: reasons for which the verdict may say less than the norms do, those of the plan among them.
         shortlist: outcome of the pre-screening, if there was one.
+        untargeted: outcome of the untargeted search, if there was one.
     """
 
     labels: tuple[LabelResult, ...]
     limits: tuple[Limit, ...]
     shortlist: Shortlist | None = None
+    untargeted: UntargetedResult | None = None
 
 
 class ScanRun:
@@ -62,6 +65,7 @@ class ScanRun:
         kept = self._before.shortlist
         # An earlier part may have been asked for other labels.
         self.shortlist = kept if kept and plan.prescreens and kept.is_of(plan.targets) else None
+        self.measuring = Measuring(plan.task, plan.held_out.images, plan.held_out.labels)
         self._patches: dict[int, Trigger] = {}
 
     def search(self) -> Found:
@@ -80,9 +84,9 @@ class ScanRun:
         self.callback.on_plan(plan.memory)
         max_rounds, in_flight = plan.task.settings.max_rounds, plan.memory.in_flight
         self.callback.on_begin(plan.task.network, len(waiting), plan.preset.starts, max_rounds, in_flight)
-        self._clean_answers  # noqa: B018 - refuses a model that answers NaN before hours of searching
+        self.measuring.clean_answers  # noqa: B018 - refuses a model that answers NaN before hours of searching
         if plan.tries_patches:
-            self._patches = probe(self._answers, plan.held_out.images, plan.held_out.labels)
+            self._patches = probe(self.measuring.answers, plan.held_out.images, plan.held_out.labels)
         if plan.preset.ranking and plan.prescreens and self.shortlist is None:
             self.shortlist = self._prescreen(plan.preset.ranking, plan.memory)
             self.callback.on_ranked(self.shortlist)
@@ -91,7 +95,8 @@ class ScanRun:
         waiting += [label for label in sorted(self._patches) if label in plan.targets and label not in self.done and label not in waiting]
         self._search_in_full(waiting, plan.memory)
         labels = tuple(self.done[label] for label in sorted(self.done))
-        return Found(labels, (*plan.limits, *self._limits_of_patches()), self.shortlist)
+        untargeted = self._search_untargeted(plan.untargeted, plan.memory) if plan.untargeted else None
+        return Found(labels, (*plan.limits, *self._limits_of_patches()), self.shortlist, untargeted)
 
     def _waiting(self) -> list[int]:
         labels = self.shortlist.chosen if self.shortlist else self.plan.targets
@@ -105,7 +110,7 @@ class ScanRun:
         plan = self.plan
         lanes = max(1, min(settings.lanes // plan.frames, memory.in_flight // (settings.search.batch_size * plan.frames)))
         ranking = Prescreening(plan.targets, self._restart, settings, plan.options.seed, known=self._before.ranking)
-        task = replace(plan.task, settings=settings.search)
+        task = plan.task.changed(settings=settings.search)
         with closing(plan.engine(task, ranking, lanes=lanes, on_round=lambda *_: None)) as reached:
             for progress in reached:
                 compared = ranking.take(progress)
@@ -128,42 +133,33 @@ class ScanRun:
                 for restarts in race.finished():
                     self._settle(restarts)
 
+    def _search_untargeted(self, settings: UntargetedSettings, memory: SearchPlan) -> UntargetedResult:
+        """Search a trigger that takes every class away from itself."""
+        if self._before.untargeted is not None:
+            return self._before.untargeted
+        found = search_untargeted(self.plan.task, settings, self.plan.engine, memory.in_flight, self.measuring)
+        self.callback.on_untargeted(found)
+        return found
+
     def _settle(self, restarts: Sequence[Checkpoint]) -> None:
         """Measure a finished label's best trigger on held-out images, and report it."""
         plan = self.plan
         tried = [result_of(plan.task.inversion, self._restart(one.label, one.start), one) for one in restarts]
-        chosen = best_of(tried, self._success if plan.options.best == "success" else None)
-        label, status, trigger = chosen.restart.label, chosen.status, chosen.trigger
-        measured = self._attacked(trigger)
-        patch = self._smaller_patch(label, chosen)
-        if patch is not None:
-            (trigger, measured), status = patch, Status.CONVERGED
-        # A restart that broke down may have been on its way to the smallest trigger of all.
-        broke_down = not measured.finite or any(result.status == Status.NONFINITE for result in tried)
-        result = LabelResult(
-            trigger=trigger,
-            status=status,
-            attack_success_rate=measured.success,
-            zero_trigger_rate=self._zero_trigger_rate(label),
-            starts=plan.preset.starts,
-            rounds=sum(result.rounds for result in tried),
-            num_measured=int(np.sum(plan.held_out.others(label))),
-            broke_down=broke_down,
-            by_patch=patch is not None,
-        )
-        self.done[label] = result
+        chosen = best_of(tried, self.measuring.success if plan.options.best == "success" else None)
+        result = self.measuring.result(tried, chosen, self._smaller_patch(chosen))
+        self.done[result.label] = result
         self.callback.on_label(result, tried)
 
-    def _smaller_patch(self, label: int, found: RestartResult) -> tuple[Trigger, Attacked] | None:
+    def _smaller_patch(self, found: RestartResult) -> tuple[Trigger, Attacked] | None:
         """Return the patch of a label that is better than its trigger.
 
         It is smaller than the trigger found, and works on held-out images.
         """
-        patch = self._patches.get(label)
+        patch = self._patches.get(found.restart.label)
         if patch is None or (found.succeeded and found.trigger.l1_norm <= patch.l1_norm):
             return None
-        measured = self._attacked(patch)
-        moved = measured.success - self._zero_trigger_rate(label)
+        measured = self.measuring.attacked(patch)
+        moved = measured.success - self.measuring.without(patch)
         return (patch, measured) if measured.success >= self.plan.task.settings.cost.threshold and moved >= WORTH_TELLING else None
 
     def _limits_of_patches(self) -> list[Limit]:
@@ -177,28 +173,10 @@ class ScanRun:
         for label, patch in self._patches.items():
             entry = self.done.get(label)
             if entry and not entry.by_patch and (not entry.succeeded or patch.l1_norm < entry.trigger.l1_norm):
-                rate = self._attacked(patch).success
+                rate = self.measuring.attacked(patch).success
                 if rate - entry.zero_trigger_rate >= WORTH_TELLING:
                     limits.append(limit_of_patch(patch, rate, self.plan.unit))
         return limits
-
-    def _answers(self, images: np.ndarray) -> np.ndarray:
-        return predict_classes(self.plan.task.model, images, self.plan.task.preprocess)
-
-    @cached_property
-    def _clean_answers(self) -> np.ndarray:
-        """Return the model's classes of the held-out images without any trigger."""
-        return self._answers(self.plan.held_out.images)
-
-    def _zero_trigger_rate(self, label: int) -> float:
-        return share(self._clean_answers[self.plan.held_out.others(label)] == label)
-
-    def _attacked(self, trigger: Trigger) -> Attacked:
-        task, held_out = self.plan.task, self.plan.held_out
-        return attacked(task.model, held_out.images, held_out.labels, trigger, task.preprocess)
-
-    def _success(self, result: RestartResult) -> float:
-        return self._attacked(result.trigger).success
 
 
 def best_of(starts: Sequence[RestartResult], success: Callable[[RestartResult], float] | None = None) -> RestartResult:

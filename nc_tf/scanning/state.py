@@ -1,7 +1,7 @@
 """State of a scan, as a value, from which a stopped scan goes on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +10,7 @@ from nc_tf.errors import InputError
 from nc_tf.inversion.restart import Checkpoint
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
-from nc_tf.results import LabelResult
+from nc_tf.results import LabelResult, UntargetedResult
 from nc_tf.scanning.prescreening import PrescreeningSettings, Shortlist
 
 
@@ -23,12 +23,14 @@ class ScanState:
         under_way: checkpoints of the restarts of other labels.
         ranking: checkpoints of pre-screening, where the preset has one.
         shortlist: outcome of pre-screening, if it is over.
+        untargeted: result of the untargeted search, if it is over.
     """
 
     finished: Mapping[int, LabelResult] = field(default_factory=dict)
     under_way: tuple[Checkpoint, ...] = ()
     ranking: tuple[Checkpoint, ...] = ()
     shortlist: Shortlist | None = None
+    untargeted: UntargetedResult | None = None
 
 
 def fitting(
@@ -53,14 +55,18 @@ def fitting(
         wrong = _difference(result, space, starts, measured=bool((classes != label).any()))
         if wrong:
             raise InputError(f"the saved trigger of label {label} is {wrong}; delete triggers/label_{label}.npz and scan again")
+    away = state.untargeted
+    if away is not None and away.trigger.pattern.shape != space.pattern_shape:
+        wrong = f"for images {away.trigger.pattern.shape}: expected {space.pattern_shape}"
+        raise InputError(f"the saved trigger of all classes is {wrong}; delete triggers/all_to_all.npz and scan again")
     under_way = tuple(progress for progress in state.under_way if _fits(progress, space, settings, starts))
     if ranking is None:
-        return ScanState(state.finished, under_way)
+        return replace(state, under_way=under_way, ranking=(), shortlist=None)
     compared = tuple(progress for progress in state.ranking if _fits(progress, space, ranking.search, ranking.starts))
     shortlist = state.shortlist
     if shortlist and (len(shortlist.lowest), len(shortlist.sample)) != (ranking.lowest, ranking.sample):
         shortlist = None
-    return ScanState(state.finished, under_way, compared, shortlist)
+    return replace(state, under_way=under_way, ranking=compared, shortlist=shortlist)
 
 
 def _difference(result: LabelResult, space: TriggerSpace, starts: int, *, measured: bool) -> str | None:

@@ -15,6 +15,9 @@ def log_text(verdict: ScanVerdict) -> str:
     lines += [f"Warning: {warning}" for warning in verdict.warnings]
     lines += ["", "----- Parameters -----", ""]
     lines += [f"{key}: {value}" for key, value in flat(verdict.settings)]
+    lines += ["", "----- Detectors -----", ""]
+    lines += [f"{row.name}: {row.verdict} ({row.looked_for}; {row.reason})" for row in verdict.detectors]
+    lines += [f"Label {row.source} is sent to label {row.target}: {_percent(row.attack_success_rate)}" for row in verdict.pairs]
     lines += ["", "----- Labels -----", "", f"Median of the mask L1 norms: {_number(verdict.median)}", f"MAD: {_number(verdict.mad)}"]
     flagged = set(verdict.flagged)
     for row in verdict.labels:

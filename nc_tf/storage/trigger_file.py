@@ -1,15 +1,17 @@
-"""A trigger as an `.npz` file with mask, pattern and label, lossless."""
+"""A trigger as an `.npz` file with mask, pattern and label, or a target for each class; lossless."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nc_tf.backdoor import AllToAllTrigger, FoundTrigger, Trigger
 from nc_tf.errors import InputError
-from nc_tf.results import Trigger
 from nc_tf.storage.bounds import NUMBERS, TEXT
 from nc_tf.storage.files import whole_file
 from nc_tf.storage.npz_file import npz_arrays
+
+EXPECTED = "expected an .npz with mask, pattern and label; make it again"
 
 
 def save_trigger(path: str | Path, trigger: Trigger, **more: ArrayLike) -> None:
@@ -42,14 +44,45 @@ def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
     Raises:
         InputError: the file is missing, broken, or holds something else.
     """
+    mask, pattern, more = _painted(path)
+    try:
+        label = int(more.pop("label"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): {EXPECTED}") from error
+    return Trigger(label, mask, pattern), more
+
+
+def load_all_to_all(path: str | Path) -> tuple[AllToAllTrigger, dict[str, np.ndarray]]:
+    """Return a trigger with a target for each class, and the other arrays in its file.
+
+    Raises:
+        InputError: the file is missing, broken, or holds something else.
+    """
+    mask, pattern, more = _painted(path)
+    targets = more.pop("targets", np.zeros(0))
+    if targets.dtype.kind not in "iu" or targets.ndim != 1 or not targets.size or not (0 <= targets.min() <= targets.max() < len(targets)):
+        raise InputError(f"{path} holds targets {targets.shape}: expected one label for each class; make it again")
+    return AllToAllTrigger(mask, pattern, tuple(targets.tolist())), more
+
+
+def load_found(path: str | Path) -> FoundTrigger:
+    """Return a trigger of either kind.
+
+    Raises:
+        InputError: the file is missing, broken, or holds something else.
+    """
+    return load_all_to_all(path)[0] if "targets" in _painted(path)[2] else load_trigger(path)[0]
+
+
+def _painted(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return mask and pattern in a file, checked, and its other arrays."""
     try:
         more = trigger_arrays(path)
         mask, pattern = more.pop("mask").astype(np.float32), more.pop("pattern").astype(np.float32)
-        label = int(more.pop("label"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing: expected a trigger file; check the path") from None
     except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
-        raise InputError(f"{path} cannot be read ({error}): expected an .npz with mask, pattern and label; make it again") from error
+        raise InputError(f"{path} cannot be read ({error}): {EXPECTED}") from error
     whole = mask.size > 0 and mask.ndim in (2, 3) and pattern.ndim == mask.ndim + 1 and pattern.shape[:-1] == mask.shape
     if not whole or not (np.isfinite(mask).all() and np.isfinite(pattern).all()):
         raise InputError(
@@ -61,4 +94,4 @@ def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
             f"{path} holds a mask from {mask.min():g} to {mask.max():g} and a pattern from {pattern.min():g} to {pattern.max():g}: "
             "expected [0, 1] and raw pixels in [0, 255]; rescale them"
         )
-    return Trigger(label, mask, pattern), more
+    return mask, pattern, more

@@ -13,10 +13,21 @@ from msgspec import UNSET
 
 from nc_tf._version import __version__
 from nc_tf.errors import InputError
-from nc_tf.results import LabelResult, ScanResult
+from nc_tf.results import Detection, LabelResult, ScanResult, UntargetedResult, Verdict
 from nc_tf.storage.files import plain
 from nc_tf.storage.json_file import finite, json_text, parse_json
-from nc_tf.storage.verdict_schema import SCHEMA, DataFacts, LabelRow, ModelFacts, ScanSettings, ScanVerdict, verdict_from
+from nc_tf.storage.verdict_schema import (
+    SCHEMA,
+    DataFacts,
+    DetectionRow,
+    LabelRow,
+    ModelFacts,
+    PairRow,
+    ScanSettings,
+    ScanVerdict,
+    UntargetedRow,
+    verdict_from,
+)
 
 # The verdict on a model of 100,000 labels takes 30 MB.
 MOST_BYTES = 2**27
@@ -46,6 +57,9 @@ def scan_verdict(
         **{name: finite(getattr(result, name)) for name in numbers},
         warnings=list(result.warnings),
         labels=[_row(entry, class_names) for entry in result.labels],
+        detectors=[_detection(detection) for detection in result.detections],
+        pairs=[PairRow(source=source, target=target, attack_success_rate=finite(rate)) for source, target, rate in result.pair_rates],
+        untargeted=None if result.untargeted is None else _untargeted(result.untargeted),
         settings=ScanSettings(result.settings),
         model=ModelFacts(model),
         data=DataFacts(data),
@@ -85,6 +99,24 @@ def read_verdict(path: Path) -> ScanVerdict:
     except ValueError as error:
         words = str(error)
         raise InputError(f"{path}: {words if len(words) <= LONGEST else f'{words[:LONGEST]}...'}; {expected}") from error
+
+
+def _detection(detection: Detection) -> DetectionRow:
+    numbers = {name: finite(getattr(detection, name)) for name in ("statistic", "p_value")}
+    words = {name: getattr(detection, name) for name in ("name", "looked_for", "verdict", "reason")}
+    return DetectionRow(**words, **numbers, flagged=detection.verdict is Verdict.SUSPECTED)
+
+
+def _untargeted(found: UntargetedResult) -> UntargetedRow:
+    return UntargetedRow(
+        l1_norm=finite(found.trigger.l1_norm),
+        attack_success_rate=finite(found.attack_success_rate),
+        status=found.status,
+        starts=found.starts,
+        rounds=found.rounds,
+        labels=found.labels.tolist(),
+        answers=found.answers.tolist(),
+    )
 
 
 def _row(entry: LabelResult, class_names: Sequence[str] | None) -> LabelRow:

@@ -47,6 +47,38 @@ class LabelRow(Struct, frozen=True, kw_only=True):
     name: Annotated[str | UnsetType, _says("the name of the class, where names are known")] = UNSET
 
 
+class DetectionRow(Struct, frozen=True, kw_only=True):
+    """What one detector says."""
+
+    name: Annotated[str, _says("the detector")]
+    looked_for: Annotated[str, _says("the kind of backdoor that it can see")]
+    statistic: Annotated[Number, _says("the number that it judges, larger where more is suspicious")]
+    p_value: Annotated[Rate, _says("probability that a clean network shows as much; null where it is not known")]
+    flagged: Annotated[bool, _says("whether it suspects a backdoor")]
+    verdict: Annotated[Verdict, _says("what it says by itself")]
+    reason: Annotated[str, _says("the ground of that, in one sentence")]
+
+
+class PairRow(Struct, frozen=True, kw_only=True):
+    """A source class, and the label that its images are sent to."""
+
+    source: Annotated[Count, _says("the class of the images")]
+    target: Annotated[Count, _says("the label that most of them get")]
+    attack_success_rate: Annotated[Rate, _says("share of held-out inputs of the source that get the label by the trigger")]
+
+
+class UntargetedRow(Struct, frozen=True, kw_only=True):
+    """The smallest trigger that takes every class away from itself."""
+
+    l1_norm: Annotated[Length, _says("sum of its mask, pixels")]
+    attack_success_rate: Annotated[Rate, _says("share of held-out inputs that get another class than their own")]
+    status: Annotated[Status, _says("how the search ended")]
+    starts: Annotated[Count, _says("searches run, each from another start")]
+    rounds: Annotated[Count, _says("rounds run, over all starts")]
+    labels: Annotated[list[Count], _says("classes of the inputs that the rate is measured on")]
+    answers: Annotated[list[int], _says("the model's answer for each with the trigger; negative where it is not finite")]
+
+
 class ModelFields(Struct):
     """The scanned model: the fields that are read again; others may stand beside them."""
 
@@ -131,6 +163,11 @@ class ScanVerdict(Struct, frozen=True, kw_only=True):
         default_factory=list
     )
     labels: Annotated[list[LabelRow], _says("the searched labels, in ascending order")]
+    detectors: Annotated[list[DetectionRow], _says("what was looked for, and what each detector says")] = msgspec.field(
+        default_factory=list
+    )
+    pairs: Annotated[list[PairRow], _says("suspicious pairs of source and label")] = msgspec.field(default_factory=list)
+    untargeted: Annotated[UntargetedRow | None, _says("the trigger that takes every class away from itself, if it was searched")] = None
     settings: Annotated[ScanSettings, _says("what the scan was run with")]
     model: ModelFacts
     data: DataFacts
@@ -139,8 +176,8 @@ class ScanVerdict(Struct, frozen=True, kw_only=True):
 
     def content(self) -> dict[str, Any]:
         """Return the verdict as plain JSON values, in the order of the fields."""
-        rows = [{key: value for key, value in msgspec.structs.asdict(row).items() if value is not UNSET} for row in self.labels]
-        return msgspec.structs.asdict(self) | {"labels": rows}
+        content: dict[str, Any] = msgspec.to_builtins(self)
+        return content
 
 
 def verdict_from(content: Any) -> ScanVerdict:

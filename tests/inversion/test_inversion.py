@@ -319,7 +319,7 @@ def test_images_are_drawn_epoch_after_epoch() -> None:
 def test_an_arm_draws_no_image_of_its_own_label_where_labels_are_given() -> None:
     images, labels = np.zeros((7, *IMAGE_SHAPE), np.uint8), np.array([0, 1, 2, 1, 0, 2, 2])
     restarts = arms_of(TriggerSpace(IMAGE_SHAPE), (1, 0), (2, 0))
-    draw = ResidentImages(images, SearchSettings(batch_size=3, batches_per_round=2), 1, labels)
+    draw = ResidentImages(images, SearchSettings(batch_size=3, batches_per_round=2, exclude_target=True), 1, labels)
     rows = [draw(restarts, [round_] * 2)[1] for round_ in range(10)]
     for restart, others in enumerate(([0, 2, 4, 5, 6], [0, 1, 3, 4])):
         stream = np.concatenate([part[:, restart].ravel() for part in rows])

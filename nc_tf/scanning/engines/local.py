@@ -16,4 +16,4 @@ def run(task: Task, segments: Iterable[Segment], *, lanes: int, on_round: OnRoun
         lanes: restarts advanced together.
         on_round: called after every round.
     """
-    yield from advance(task.inversion, segments, task.minibatches, lanes=lanes, on_round=on_round)
+    yield from advance(task.inversion, segments, task.minibatches, lanes=lanes, on_round=on_round, own_classes=task.own_classes)

@@ -3,14 +3,18 @@
 Every engine therefore comes to the same result.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from nc_tf.inversion.batches import ResidentImages
-from nc_tf.inversion.step import Inversion, SearchSettings
+from nc_tf.inversion.restart import Restart
+from nc_tf.inversion.step import Inversion, SearchSettings, UntargetedInversion
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.models.frozen import MOST_LOOKED_AT, FrozenNetwork, evenly_spaced
 from nc_tf.preprocessing import Preprocessing
@@ -29,8 +33,9 @@ class Task:
         upsample_size: side of the mask's super-pixels, pixels.
         seed: seed of restarts and minibatches.
         per_frame: whether every frame of a clip has a trigger of its own.
-        labels: (N,) classes of the images; needed where the settings exclude images of a restart's own label.
+        labels: (N,) classes of the images; needed where the settings exclude images of a restart's own label, and for an untargeted search.
         rows: indices of the images to search on; None searches on all.
+        untargeted: whether a trigger takes images away from their own class, wherever to, instead of to a label.
     """
 
     model: keras.Model
@@ -43,6 +48,13 @@ class Task:
     per_frame: bool = False
     labels: np.ndarray | None = None
     rows: np.ndarray | None = None
+    untargeted: bool = False
+
+    def changed(self, **fields: Any) -> "Task":
+        """Return the same problem with other settings, rows or kind of search; the network is not made again."""
+        other = replace(self, **fields)
+        vars(other)["network"] = self.network
+        return other
 
     @cached_property
     def network(self) -> FrozenNetwork:
@@ -58,10 +70,15 @@ class Task:
     @cached_property
     def inversion(self) -> Inversion:
         """Return the compiled search."""
-        return Inversion(self.network, self.space, self.settings)
+        kind = UntargetedInversion if self.untargeted else Inversion
+        return kind(self.network, self.space, self.settings)
+
+    @property
+    def own_classes(self) -> Callable[[Sequence[Restart], Sequence[int]], tf.Tensor] | None:
+        """Return the source of the images' own classes, for an untargeted search; None for others."""
+        return self.minibatches.own_classes if self.untargeted else None
 
     @cached_property
     def minibatches(self) -> ResidentImages:
         """Return the minibatches of every round."""
-        labels = self.labels if self.settings.exclude_target else None
-        return ResidentImages(self.images, self.settings, self.seed, labels, self.rows)
+        return ResidentImages(self.images, self.settings, self.seed, self.labels, self.rows)

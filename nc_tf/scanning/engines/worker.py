@@ -29,7 +29,7 @@ class PackedTask:
         version: version of the nc_tf that packed it.
         model: the bytes of a `.keras` file.
         precision: "float32" or "bfloat16", decided before, so that all workers compute alike.
-        preprocess, images, settings, upsample_size, seed, per_frame, labels: as in `Task`.
+        preprocess, images, settings, upsample_size, seed, per_frame, labels, untargeted: as in `Task`.
     """
 
     version: str
@@ -42,6 +42,7 @@ class PackedTask:
     seed: int
     per_frame: bool
     labels: np.ndarray | None
+    untargeted: bool = False
 
 
 def pack(task: Task) -> PackedTask:
@@ -66,7 +67,7 @@ def pack(task: Task) -> PackedTask:
     if task.rows is not None:  # no other image travels
         images, labels = images[task.rows], None if labels is None else labels[task.rows]
     same = (task.preprocess, images, task.settings, task.upsample_size, task.seed, task.per_frame, labels)
-    return PackedTask(__version__, model, task.network.precision, *same)
+    return PackedTask(__version__, model, task.network.precision, *same, untargeted=task.untargeted)
 
 
 def unpack(parcel: PackedTask) -> Task:
@@ -95,7 +96,7 @@ def unpack(parcel: PackedTask) -> Task:
                 "on every node; install what defines them there, or scan on this machine"
             ) from error
     same = (parcel.images, parcel.settings, parcel.upsample_size, parcel.seed, parcel.per_frame, parcel.labels)
-    return Task(model, parcel.preprocess, parcel.precision, *same)
+    return Task(model, parcel.preprocess, parcel.precision, *same, untargeted=parcel.untargeted)
 
 
 def use_cores(cores: int) -> None:
@@ -160,6 +161,6 @@ class Worker:
         task = unpack(parcel)
         inversion, minibatches = task.inversion, task.minibatches
         yield None
-        for progress in advance(inversion, self.inbox, minibatches, lanes=lanes):
+        for progress in advance(inversion, self.inbox, minibatches, lanes=lanes, own_classes=task.own_classes):
             self.inbox.under_way -= 1
             yield progress

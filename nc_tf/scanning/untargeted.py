@@ -1,0 +1,95 @@
+"""Search for a trigger that takes the images of every class away from it, wherever to.
+
+A backdoor that sends each class to another one leads no single label astray, so that the search of labels passes over it. Here it is the
+smallest change that moves everything: a few pixels where it was planted. In a network without one, the smallest such trigger is that of
+the label that is easiest to reach, and all classes go there.
+"""
+
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from nc_tf.backdoor import AllToAllTrigger
+from nc_tf.evaluation import NO_CLASS, predict_classes
+from nc_tf.inversion.loop import result_of
+from nc_tf.inversion.restart import Restart, RestartResult
+from nc_tf.inversion.step import SearchSettings
+from nc_tf.results import UntargetedResult
+from nc_tf.scanning.engines.choice import Engine
+from nc_tf.scanning.engines.task import Task
+from nc_tf.scanning.halving import Cut, SuccessiveHalving, random_restart
+from nc_tf.scanning.measuring import Measuring
+
+# Images whose classes the model is asked for, to search on those that it recognises; a search sees a few thousand.
+MOST_ASKED = 2000
+
+
+@dataclass(frozen=True)
+class UntargetedSettings:
+    """Settings of the search.
+
+    Attributes:
+        search: settings of a restart; its threshold is a share of the images that the model recognises.
+        starts: number of restarts.
+        cuts: steps of successive halving.
+    """
+
+    search: SearchSettings
+    starts: int
+    cuts: tuple[Cut, ...]
+
+
+def search_untargeted(task: Task, settings: UntargetedSettings, engine: Engine, in_flight: int, measuring: Measuring) -> UntargetedResult:
+    """Return the smallest trigger that takes every class away from itself.
+
+    Args:
+        task: the search problem of the labels, with the classes of its images.
+        settings: settings of the search.
+        engine: where searches run.
+        in_flight: images in the network at once.
+        measuring: measures the trigger on held-out images.
+    """
+    away = task.changed(settings=settings.search, rows=_recognised(task, measuring), untargeted=True)
+
+    no_label = task.network.num_classes  # a number that no class has
+
+    def restart(label: int, start: int) -> Restart:
+        return random_restart(task.space, label, start, task.seed, grey=True)
+
+    race = SuccessiveHalving([no_label], restart, settings.starts, settings.search, cuts=settings.cuts)
+    lanes = max(1, in_flight // settings.search.batch_size)
+    tried: list[RestartResult] = []
+    with closing(engine(away, race, lanes=lanes, on_round=lambda *_: None)) as reached:
+        for progress in reached:
+            race.take(progress)
+            for restarts in race.finished():
+                tried += [result_of(away.inversion, restart(no_label, one.start), one) for one in restarts]
+    working = [one for one in tried if one.succeeded]
+    best = min(working, key=lambda one: one.trigger.l1_norm) if working else tried[0]
+    return _measured(best, tried, measuring, task.network.num_classes)
+
+
+def _recognised(task: Task, measuring: Measuring) -> np.ndarray:
+    """Return the rows of images that the model recognises; all where it recognises none."""
+    rows = task.minibatches.rows
+    if task.labels is None:
+        raise ValueError("images without classes: expected them for an untargeted search")
+    asked = np.sort(np.random.default_rng(task.seed).permutation(rows)[:MOST_ASKED])
+    right = measuring.answers(task.images[asked]) == task.labels[asked]
+    return asked[right] if right.any() else asked
+
+
+def _measured(best: RestartResult, tried: list[RestartResult], measuring: Measuring, num_classes: int) -> UntargetedResult:
+    """Return the result, measured on the held-out images that the model recognises."""
+    right = measuring.clean_answers == measuring.labels
+    images, own = measuring.images[right], measuring.labels[right]
+    answers = predict_classes(measuring.task.model, images, measuring.task.preprocess, best.trigger)
+    targets = list(range(num_classes))
+    for label in np.unique(own).tolist():
+        moved = answers[(own == label) & (answers != label) & (answers != NO_CLASS)]
+        # A class that stays, for the most part, is not sent anywhere.
+        if 2 * len(moved) > (own == label).sum():
+            targets[label] = int(np.bincount(moved).argmax())
+    trigger = AllToAllTrigger(best.trigger.mask, best.trigger.pattern, tuple(targets))
+    return UntargetedResult(trigger, best.status, own, answers, len(tried), sum(one.rounds for one in tried))
