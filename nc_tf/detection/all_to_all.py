@@ -41,8 +41,10 @@ def judge_untargeted(found: UntargetedResult, labels: Sequence[LabelResult]) -> 
     if not several:
         return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.NO_OUTLIER, f"{size}, most classes to one label, as clean networks do")
     against = f"{size}, to different labels, where the smallest trigger of a single label has {smallest:.2f}"
-    if statistic > SUSPECT_ABOVE and found.attack_success_rate >= LEAST_SUCCESS:
-        return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.SUSPECTED, against)
-    undecided = statistic > UNDECIDED_ABOVE
-    verdict = Verdict.INCONCLUSIVE if undecided else Verdict.NO_OUTLIER
-    return Detection(NAME, LOOKED_FOR, statistic, nan, verdict, against + (": too little to tell" if undecided else ""))
+    if statistic <= UNDECIDED_ABOVE:
+        return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.NO_OUTLIER, against)
+    if found.attack_success_rate < LEAST_SUCCESS:
+        return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.INCONCLUSIVE, f"{against}: too few of them to suspect it")
+    if statistic <= SUSPECT_ABOVE:
+        return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.INCONCLUSIVE, f"{against}: too little to tell")
+    return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.SUSPECTED, against)
