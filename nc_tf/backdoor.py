@@ -165,5 +165,5 @@ class AllToAllTrigger(Painted):
         return np.ones(len(labels), bool)
 
 
-# What a scan finds: a trigger for one label, or one for all classes at once.
+# A trigger that a scan finds: for one label, or for all classes at once.
 FoundTrigger = Trigger | AllToAllTrigger

@@ -163,7 +163,7 @@ class UntargetedResult:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """What one detector says.
+    """The verdict of one detector.
 
     Attributes:
         name: of the detector.

@@ -63,5 +63,5 @@ def matrix_picture(labels: Sequence[int], answers: Sequence[int], num_classes: i
     pairs = ", ".join(f"{source} to {target}" for source, target in moved[:10]) or "none"
     more = f" and {len(moved) - 10} more" if len(moved) > 10 else ""
     pixels = np.repeat(np.repeat(255.0 * (1.0 - shares), cell, axis=0), cell, axis=1)[..., None]
-    alt = f"Matrix of classes and answers with the trigger. Most {CALLED} that move go: {pairs}{more}"
+    alt = f"Matrix of classes and answers. With the trigger most images of a class go: {pairs}{more}"
     return picture(pixels, alt, "which class (row) into which (column), from 0 at the top left")

@@ -48,7 +48,7 @@ class LabelRow(Struct, frozen=True, kw_only=True):
 
 
 class DetectionRow(Struct, frozen=True, kw_only=True):
-    """What one detector says."""
+    """The verdict of one detector."""
 
     name: Annotated[str, _says("the detector")]
     looked_for: Annotated[str, _says("the kind of backdoor that it can see")]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.results import Backdoor, fits
+from nc_tf.results import AllToAllTrigger, Backdoor, fits
 
 
 def check_backdoor(backdoor: Backdoor, image_shape: tuple[int, ...], num_classes: int, *, name: str = "a trigger") -> np.ndarray:
@@ -20,6 +20,10 @@ def check_backdoor(backdoor: Backdoor, image_shape: tuple[int, ...], num_classes
     """
     if not fits(backdoor, image_shape):
         raise InputError(f"{name} of shape {backdoor.image_shape}: expected {tuple(image_shape)}, the images' own; make one of that shape")
+    if isinstance(backdoor, AllToAllTrigger) and len(backdoor.targets) != num_classes:
+        raise InputError(
+            f"{name} with {len(backdoor.targets)} targets: expected one for each of the model's {num_classes} classes; scan again"
+        )
     wanted = backdoor.wanted(np.arange(num_classes))
     beyond = wanted[(wanted < 0) | (wanted >= num_classes)]
     if beyond.size:

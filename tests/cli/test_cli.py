@@ -634,8 +634,9 @@ def test_the_table_names_the_classes_that_are_known(capsys: Captured) -> None:
     print_result(result)
     assert "name" not in capsys.readouterr().out
     print_result(result, ["stop", "no entry", "yield", "ahead", "bend"])
-    heading, *rows = capsys.readouterr().out.splitlines()[3:]
+    heading, *rows, looked_for = capsys.readouterr().out.splitlines()[3:]
     assert heading.endswith("status           name")
+    assert looked_for == f"looked for one small trigger that sends every class to one label: {result.verdict}"
     assert [row.split("converged")[1].strip() for row in rows] == ["stop", "no entry", "yield", "ahead", "bend"]
 
 

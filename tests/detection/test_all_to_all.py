@@ -15,7 +15,9 @@ CYCLE, TO_ONE = np.roll(np.arange(CLASSES), -1), np.full(CLASSES, 2)
 
 def found(norm: float, targets: np.ndarray, status: Status = Status.MAX_ROUNDS, moved: float = 1.0) -> UntargetedResult:
     """An untargeted search that found a trigger of this norm, which moves this share of every class's images."""
-    trigger = AllToAllTrigger(np.full((SIDE, SIDE), norm / SIDE**2, np.float32), np.zeros((SIDE, SIDE, 3), np.float32), tuple(targets.tolist()))
+    trigger = AllToAllTrigger(
+        np.full((SIDE, SIDE), norm / SIDE**2, np.float32), np.zeros((SIDE, SIDE, 3), np.float32), tuple(targets.tolist())
+    )
     stays = np.arange(len(LABELS)) % 10 >= 10 * moved
     return UntargetedResult(trigger, status, LABELS, np.where(stays, LABELS, targets[LABELS]), 1, 1)
 

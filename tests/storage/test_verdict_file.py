@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nc_tf.errors import InputError
-from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Unit, Verdict
+from nc_tf.results import AllToAllTrigger, Detection, LabelResult, ScanResult, Status, Trigger, Unit, UntargetedResult, Verdict
 from nc_tf.storage import verdict_schema
 from nc_tf.storage.json_file import DEEPEST
 from nc_tf.storage.verdict_file import LONGEST, read_verdict, scan_verdict, verdict_text
@@ -67,6 +67,16 @@ def by_hand() -> ScanResult:
         chance=1e-05,
         unit=Unit.IMAGE,
         warnings=("few images", "another \\ warning"),
+        detections=(Detection("all-to-all", "one trigger for every class", 1.25, NAN, Verdict.SUSPECTED, "2 pixels \u2192 all"),),
+        flagged_pairs=((0, 1), (2, 0)),
+        untargeted=UntargetedResult(
+            AllToAllTrigger(np.full((2, 2), 0.5, np.float32), np.zeros((2, 2, 3), np.float32), (1, 1, 0)),
+            Status.MAX_ROUNDS,
+            np.array([0, 0, 1, 2]),
+            np.array([1, 0, 1, -1]),
+            6,
+            102,
+        ),
     )
 
 
@@ -130,7 +140,7 @@ def test_the_schema_accepts_a_verdict_and_describes_each_of_its_fields() -> None
 # Reading
 
 
-LATER = ("anomaly_index_interval", "chance", "flagging_norm", "model_accuracy", "warnings")
+LATER = ("anomaly_index_interval", "chance", "flagging_norm", "model_accuracy", "warnings", "detectors", "pairs", "untargeted")
 LATER_OF_A_LABEL = ("log_index", "num_measured", "broke_down", "by_patch", "name")
 
 
@@ -143,13 +153,13 @@ def test_fields_that_came_later_may_be_missing() -> None:
             row.pop(key, None)
     validator().validate(old)
     read = verdict_from(old)
-    assert [getattr(read, key) for key in LATER] == [(None, None), None, None, None, []]
+    assert [getattr(read, key) for key in LATER] == [(None, None), None, None, None, [], [], [], None]
     assert [getattr(read.labels[0], key) for key in LATER_OF_A_LABEL[:-1]] == [None, None, False, False]
     assert not read.labels[0].name
 
 
 def test_fields_that_are_not_known_are_let_through() -> None:
-    assert verdict_from(content() | {"detectors": [{"name": "new"}]}).verdict is Verdict.SUSPECTED
+    assert verdict_from(content() | {"twins": [{"name": "new"}]}).verdict is Verdict.SUSPECTED
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:
