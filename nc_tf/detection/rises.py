@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from nc_tf.detection.outliers import LEAST_NORM
 
-# Lines of the rise, after / before. Between them a trigger of more than this share of the image is natural: such rise by up to 2.8.
+# Lines of the rise, after / before, chosen on 14 networks with two to four classes. Natural triggers rose by .9 to 2.8, five of seven
+# planted ones by 4.7 to 17. The other two, squares of 6x6 on CIFAR-10, rose by 1.8 and 2.2, so that there is a gap without a verdict.
+# In the gap a trigger of more than the last share of the image is natural: no planted one of these was as large.
 PLANTED_FROM, NATURAL_TO, LARGE_FROM = 3.0, 1.5, 0.02
-# Between the lines clean twins decide: a planted trigger moves fewer of their images, and its successor, a natural one, this many more.
-MOST_BEFORE, LEAST_GAINED = 0.1, 0.4
 # A trigger that still moves a larger share of images was not unlearned, and a network that lost more accuracy is another network.
 MOST_LEFT, MOST_LOST = 0.2, 0.1
 
@@ -29,8 +29,6 @@ class Rise:
         after: L1 norm on the hardened twin, pixels; NaN without a working trigger.
         left: share of images of other classes that the trigger of the suspect moves on the twin, [0, 1].
         source: the class that images are of; None for all others.
-        moved_before: share of images that a clean twin newly gives the label with the trigger of the suspect, [-1, 1]; NaN without a twin.
-        moved_after: the same with the trigger of the hardened twin.
     """
 
     label: int
@@ -38,18 +36,11 @@ class Rise:
     after: float
     left: float
     source: int | None = None
-    moved_before: float = float("nan")
-    moved_after: float = float("nan")
 
     @property
     def factor(self) -> float:
         """Norm after / norm before; NaN where either is."""
         return self.after / max(self.before, LEAST_NORM)
-
-    @property
-    def works_here_alone(self) -> bool:
-        """Whether a clean twin ignores this trigger, and obeys the one that takes its place."""
-        return self.moved_before <= MOST_BEFORE and self.moved_after - self.moved_before >= LEAST_GAINED
 
     @property
     def name(self) -> str:
@@ -93,13 +84,9 @@ def judge_rises(rises: Sequence[Rise], pixels: int, accuracy: float, twin_accura
             still_open.append(f"{rise.name} has no working trigger on the {where}: more rounds or another seed may find one")
         elif rise.left > MOST_LEFT:
             still_open.append(f"the trigger of {rise.name} still moves {rise.left:.0%} of the images after hardening: give more images")
-        elif rise.factor >= PLANTED_FROM or (_is_between(rise, pixels) and rise.works_here_alone):
+        elif rise.factor >= PLANTED_FROM:
             planted.append(rise)
-        elif _is_between(rise, pixels):
+        elif rise.factor > NATURAL_TO and rise.before <= LARGE_FROM * pixels:
             between = f"between the {NATURAL_TO:g} of natural triggers and the {PLANTED_FROM:g} of planted ones"
             still_open.append(f"the trigger of {rise.name} grows {rise.factor:.1f} times by hardening, {between}")
     return RiseVerdict(tuple(sorted(planted, key=lambda rise: -rise.factor)), tuple(still_open), statistic)
-
-
-def _is_between(rise: Rise, pixels: int) -> bool:
-    return NATURAL_TO < rise.factor < PLANTED_FROM and rise.before <= LARGE_FROM * pixels

@@ -22,7 +22,7 @@ UPDATES, BATCH_SIZE, LEARNING_RATE = 100, 64, 1e-3
 STAMPED = 0.5
 
 
-class Told(keras.callbacks.Callback):
+class _Told(keras.callbacks.Callback):
     """Pass the number of updates done to a function."""
 
     def __init__(self, on_update: Callable[[int], None]) -> None:
@@ -87,5 +87,5 @@ def harden(
     elif probabilities and not keeps_logits:
         loss = CrossEntropyOfProbabilities()
     learner.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, updates)), loss)
-    learner.fit(batches.repeat(), steps_per_epoch=updates, callbacks=[Told(on_update)] if on_update else [], verbose=0, shuffle=False)
+    learner.fit(batches.repeat(), steps_per_epoch=updates, callbacks=[_Told(on_update)] if on_update else [], verbose=0, shuffle=False)
     return twin

@@ -1,7 +1,6 @@
 """Rises of the norm after hardening: which are planted, which natural, and what stays open."""
 
 import math
-from dataclasses import replace
 
 import pytest
 
@@ -37,18 +36,6 @@ def test_a_rise_between_the_lines_is_open_for_a_small_trigger_alone(before: floa
     judged = judge_rises([rise(1, (NATURAL_TO + PLANTED_FROM) / 2, before)], PIXELS, 0.9, 0.9)
     assert judged.planted == ()
     assert ["label 1 grows 2.2 times" in sentence for sentence in judged.open] == [True] * is_open
-
-
-@pytest.mark.parametrize(("before", "after", "is_planted"), [(0.05, 0.8, True), (0.3, 0.9, False), (0.0, 0.1, False)])
-def test_between_the_lines_clean_twins_decide(before: float, after: float, is_planted: bool) -> None:
-    one = replace(rise(1, 2.0), moved_before=before, moved_after=after)
-    judged = judge_rises([one], PIXELS, 0.9, 0.9)
-    assert (bool(judged.planted), bool(judged.open)) == (is_planted, not is_planted)
-
-
-def test_below_the_lines_clean_twins_are_not_asked() -> None:
-    one = replace(rise(1, 1.2), moved_before=0.0, moved_after=0.9)
-    assert judge_rises([one], PIXELS, 0.9, 0.9).planted == ()
 
 
 def test_a_large_trigger_that_grows_far_is_planted_too() -> None:
