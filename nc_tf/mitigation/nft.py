@@ -11,13 +11,13 @@ from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import all_layers, set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
-from nc_tf.mitigation.updates import images_an_update
 from nc_tf.models.adapting import to_train
 from nc_tf.models.footprint import weight_bytes
 from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, FoundTrigger, Mitigation
 from nc_tf.training.augmentation import mixup
+from nc_tf.training.updates import images_an_update
 
 # (images (B, ...), one-hot labels (B, K), seed (2,) int32) -> the same, mixed.
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]

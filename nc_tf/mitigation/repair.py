@@ -6,20 +6,17 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from nc_tf.datasets.checks import check_images
 from nc_tf.detection.recognition import AUTO, RangeChoice, choose_range
 from nc_tf.errors import InputError
 from nc_tf.evaluation import evaluation_batch, measure
-from nc_tf.mitigation.cross_entropy import CrossEntropyOfProbabilities
 from nc_tf.models.adapting import adapt_to, adapted_like, original_form
-from nc_tf.models.folding import finalize_normalization
-from nc_tf.models.frozen import MOST_LOOKED_AT, answering, as_input, check_finite, evenly_spaced, in_parts, puts_out_probabilities
-from nc_tf.models.keras_internals import finds_logits
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, FoundTrigger, Mitigation
 from nc_tf.training.checks import check_backdoor
+from nc_tf.training.copies import copied
+from nc_tf.training.cross_entropy import CrossEntropyOfProbabilities, output_form
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +83,7 @@ class Repair:
         choice = choose_range(intensity_range, model, *test)
         choice.preprocess.check_channels(model.input_shape[-1])
         evaluation_batch(model, test[0].shape[1:])  # refuses a network that one image does not fit into
-        probabilities, keeps_logits = _output_form(model, test[0], choice.preprocess)
+        probabilities, keeps_logits = output_form(model, test[0], choice.preprocess)
         return cls(model, tuple(triggers), dict(known_triggers or {}), test, choice, seed, probabilities, keeps_logits)
 
     @property
@@ -151,7 +148,7 @@ class Repair:
         Raises:
             InputError: Keras cannot copy it.
         """
-        return adapted_like(_copied(original_form(self.model)), self.model)
+        return adapted_like(copied(original_form(self.model)), self.model)
 
     def graph(self) -> keras.Model:
         """Return a copy in one graph, to read activations from.
@@ -161,7 +158,7 @@ class Repair:
         Raises:
             InputError: Keras cannot copy it.
         """
-        return _copied(self.model)
+        return copied(self.model)
 
     def done(self, repaired: keras.Model, method: str, details: dict[str, Any] | None = None, **settings: Any) -> Mitigation:
         """Return the repaired model with the measurements of both models.
@@ -186,32 +183,6 @@ class Repair:
             settings={"method": method, **settings, **self.range_choice.record, "seed": self.seed},
             details=details or {},
         )
-
-
-def _output_form(model: keras.Model, images: np.ndarray, preprocess: Preprocessing) -> tuple[bool, bool]:
-    """Return whether answers are probabilities, and whether losses find their logits.
-
-    Raises:
-        InputError: the model answers NaN or infinity.
-    """
-    looked_at = evenly_spaced(images, MOST_LOOKED_AT).astype(np.float32)
-    with answering(looked_at):
-        answers = in_parts(lambda part: model(as_input(model, preprocess(part)), training=False), looked_at)
-    probabilities = puts_out_probabilities(model, check_finite(answers))
-    first = model(as_input(model, preprocess(tf.constant(looked_at[:1]))), training=False)
-    # Keras's losses take these in place of a softmax that comes last.
-    return probabilities, finds_logits(first)
-
-
-def _copied(model: keras.Model) -> keras.Model:
-    try:
-        copy = keras.models.clone_model(model)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
-    copy.set_weights(model.get_weights())
-    finalize_normalization(copy)
-    return copy
 
 
 def some_rows(number: int, fraction: float, seed: int) -> np.ndarray:

@@ -12,7 +12,6 @@ from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.errors import InputError
 from nc_tf.mitigation.layers import set_back, trainable_flags
 from nc_tf.mitigation.repair import Repair
-from nc_tf.mitigation.updates import images_an_update
 from nc_tf.models.adapting import to_train
 from nc_tf.models.footprint import weight_bytes
 from nc_tf.models.keras_internals import flat_layers
@@ -20,6 +19,7 @@ from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Backdoor, FoundTrigger, Mitigation, Trigger
 from nc_tf.training.stamping import stamped_batches
+from nc_tf.training.updates import images_an_update
 
 
 @random_state_kept()

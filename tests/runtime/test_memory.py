@@ -23,7 +23,6 @@ from nc_tf.inversion.batches import ResidentImages
 from nc_tf.inversion.restart import Restart
 from nc_tf.mitigation.nft import nft
 from nc_tf.mitigation.unlearning import unlearn
-from nc_tf.mitigation.updates import images_an_update
 from nc_tf.models.footprint import UPDATE, footprint_of, forward_footprint, training_footprint, weight_bytes
 from nc_tf.models.saving import save_model
 from nc_tf.preprocessing import Preprocessing
@@ -35,6 +34,7 @@ from nc_tf.scanning.engines.task import Task
 from nc_tf.scanning.memory_plan import SearchPlan, measured_bytes, plan_search, search_footprint
 from nc_tf.scanning.presets import PRESETS
 from nc_tf.scanning.scan import scan
+from nc_tf.training.updates import images_an_update
 
 IMAGES, LABELS = corner_images(60)
 MIB = 2**20
@@ -376,8 +376,8 @@ def test_a_network_that_not_one_image_fits_into_is_refused_before_it_runs() -> N
 def test_a_repair_takes_the_updates_that_fit_and_says_so(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = {"steps": 2} if method is nft else {}
     for size, expected in ((10 * MIB, 12), (300 * MIB, 2)):
-        monkeypatch.setattr("nc_tf.mitigation.updates.training_footprint", lambda *_, size=size: Footprint(0, size))
-        monkeypatch.setattr("nc_tf.mitigation.updates.allowed", lambda: BASE + 900 * MIB)
+        monkeypatch.setattr("nc_tf.training.updates.training_footprint", lambda *_, size=size: Footprint(0, size))
+        monkeypatch.setattr("nc_tf.training.updates.allowed", lambda: BASE + 900 * MIB)
         done = method(small_network(), IMAGES, LABELS, [], test=(IMAGES, LABELS), fraction=1.0, batch_size=12, verbose=0, **steps)
         assert done.settings["batch_size"] == expected
 

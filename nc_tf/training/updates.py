@@ -1,4 +1,4 @@
-"""The number of images in an update of a repair, within the memory."""
+"""The number of images in an update of a training, within the memory."""
 
 from collections.abc import Sequence
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras import layers
 from networks import IMAGE_SHAPE, NUM_CLASSES, corner_images, corner_network
 
-from nc_tf.mitigation.cross_entropy import CrossEntropyOfProbabilities
 from nc_tf.mitigation.repair import Repair
+from nc_tf.training.cross_entropy import CrossEntropyOfProbabilities
 
 IMAGES, LABELS = corner_images(12, seed=6)
 
