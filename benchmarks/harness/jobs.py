@@ -105,7 +105,7 @@ def scanned(model_file: Path, data: Path, out: Path, seed: int) -> dict[str, Any
 
     folder, model = ScanFolder(out), load_model(model_file)
     _, (images, labels) = both_sets(data)
-    preset = replace(PRESETS["robust"], settings=PRESETS["robust"].settings_for(model.input_shape[1:]))
+    preset = replace(PRESETS["robust"], settings=PRESETS["robust"].settings_for(model.input_shape[1:], model.output_shape[-1]))
     state = folder.open(scan_record(sha256_of(model_file), sha256_of(data), preset, Preprocessing(), 1, seed))
     with ScanProgress() as progress:
         result = scan(model, images, labels, seed=seed, resume=state, callbacks=[folder, progress])

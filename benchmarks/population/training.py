@@ -41,7 +41,7 @@ def train(member: Member, folder: Path) -> dict[str, Any]:
     updates = UPDATES[len(member.classes)] * (2 if member.data == "cifar10" else 1) * (3 if member.kind in SLOW_KINDS else 1)
     taught = member.backdoors or [patch(member.image_shape, 0)]
     epochs = max(1, round(updates * BATCH_SIZE / len(training[0])))
-    settings = {"epochs": epochs, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "seed": member.number}
+    settings: dict[str, Any] = {"epochs": epochs, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "seed": member.number}
     inject(model, training, (test[0][:50], test[1][:50]), taught, rate=member.rate, verbose=0, **settings)
     planted = {str(k): backdoor for k, backdoor in enumerate(member.backdoors) if member.pairs and _leads(backdoor, len(member.classes))}
     reached = asdict(measure(model, *test, planted))

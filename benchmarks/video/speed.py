@@ -130,7 +130,7 @@ def lanes_for(work: ClipWork) -> int:
     from nc_tf.scanning.presets import PRESETS
 
     preset = PRESETS["robust"]
-    return preset.lanes_for(preset.settings_for(work.images.shape[1:]), work.frames)
+    return preset.lanes_for(preset.settings_for(work.images.shape[1:], work.labels), work.frames)
 
 
 def clip_search(work: ClipWork, model: "keras.Model", spec: Spec) -> Contender:
@@ -138,7 +138,7 @@ def clip_search(work: ClipWork, model: "keras.Model", spec: Spec) -> Contender:
     from benchmarks.harness.contenders_tensorflow import our_search
     from nc_tf.scanning.presets import PRESETS
 
-    settings = replace(PRESETS["robust"].settings_for(work.images.shape[1:]), batches_per_round=work.minibatches)
+    settings = replace(PRESETS["robust"].settings_for(work.images.shape[1:], work.labels), batches_per_round=work.minibatches)
     return our_search(work, model, settings, spec.arms, spec.precision)
 
 

@@ -103,6 +103,10 @@ class ScanProgress(ScanCallback):
         self.rounds[progress.label][progress.start] = progress.rounds
         self._show(f"label {progress.label} round {progress.rounds}")
 
+    def on_stage(self, words: str) -> None:
+        """Show what begins after the labels."""
+        self.bar.update(self.task, completed=self.num_labels, description=words)
+
     def _show(self, description: str) -> None:
         usual = sum(entry.rounds for entry in self.found) / len(self.found) if self.found else self.usual
         in_progress = sum(min(sum(starts.values()) / usual, 0.95) for starts in self.rounds.values())

@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     test = rest[0] if rest else None
     if names is not None:
         loaded = replace(loaded, class_names=names)
-    settings, given = PRESETS[arguments.preset].settings_for(model.input_shape[1:]), vars(arguments)
+    settings, given = PRESETS[arguments.preset].settings_for(model.input_shape[1:], num_classes), vars(arguments)
     changed, cost = ({name: given[option] for option, name in names if given[option] is not None} for names in (SETTINGS, COST))
     watching = [TensorBoardLog(arguments.tensorboard, upsample_size=arguments.upsample)] if arguments.tensorboard else []
     options = ScanOptions(

@@ -54,6 +54,9 @@ class ScanCallback:
     def on_label(self, result: LabelResult, starts: Sequence[RestartResult]) -> None:
         """Receive a finished label; its anomaly index is not known yet."""
 
+    def on_stage(self, words: str) -> None:
+        """Receive what begins after the search of the labels, in words."""
+
     def on_untargeted(self, result: UntargetedResult) -> None:
         """Receive the result of the untargeted search."""
 
@@ -104,6 +107,11 @@ class CallbackList(ScanCallback):
         """Call every `on_label`."""
         for callback in self.callbacks:
             callback.on_label(result, starts)
+
+    def on_stage(self, words: str) -> None:
+        """Call every `on_stage`."""
+        for callback in self.callbacks:
+            callback.on_stage(words)
 
     def on_untargeted(self, result: UntargetedResult) -> None:
         """Call every `on_untargeted`."""

@@ -9,7 +9,14 @@ import keras
 import numpy as np
 
 from nc_tf.datasets.checks import check_images
-from nc_tf.detection.inconclusive import Limit, limit_of_recognition, limit_of_unknown_classes, limits_of_images, limits_of_network
+from nc_tf.detection.inconclusive import (
+    FEWEST_LABELS,
+    Limit,
+    limit_of_recognition,
+    limit_of_unknown_classes,
+    limits_of_images,
+    limits_of_network,
+)
 from nc_tf.detection.patches import FIRST
 from nc_tf.detection.recognition import AUTO, RangeChoice, Recognition, choose_range, recognise
 from nc_tf.errors import InputError
@@ -88,6 +95,12 @@ class ScanPlan:
         return self.preset.untargeted if whole and self.unit is Unit.IMAGE else None
 
     @property
+    def hardens(self) -> bool:
+        """Return whether labels are searched again on a hardened twin, because they are too few to compare their norms."""
+        few = self.task.network.num_classes < FEWEST_LABELS and len(self.targets) == self.task.network.num_classes
+        return few and self.preset.rule == "robust" and self.unit is Unit.IMAGE and len(self.held_out.images) > 0
+
+    @property
     def prescreens(self) -> bool:
         """Return whether a pre-screening decides which labels are searched in full."""
         return self.preset.ranking is not None and self.preset.ranking.saves(len(self.targets))
@@ -101,7 +114,7 @@ class ScanPlan:
     @cached_property
     def preset_name(self) -> str:
         """Return the preset's name, or "custom" where the options change its settings."""
-        usual = preset_named(self.options.preset).settings_for(self.task.images.shape[1:])
+        usual = preset_named(self.options.preset).settings_for(self.task.images.shape[1:], self.task.network.num_classes)
         return self.options.preset if self.task.settings == usual else "custom"
 
     def record(self) -> dict[str, Any]:
@@ -193,7 +206,7 @@ def _resolved(options: ScanOptions, model: keras.Model) -> Preset:
     preset = preset_named(options.preset)
     return replace(
         preset,
-        settings=options.settings or preset.settings_for(model.input_shape[1:]),
+        settings=options.settings or preset.settings_for(model.input_shape[1:], model.output_shape[-1]),
         starts=options.starts or preset.starts,
         precision=options.precision or preset.precision,
     )

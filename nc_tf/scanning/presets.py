@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from nc_tf.detection.inconclusive import FEWEST_LABELS
 from nc_tf.errors import InputError
 from nc_tf.inversion.cost_schedule import CostSchedule
 from nc_tf.inversion.step import Loss, SearchSettings
@@ -44,13 +45,18 @@ class Preset:
     patches: bool = False
     untargeted: UntargetedSettings | None = None
 
-    def settings_for(self, image_shape: Sequence[int | None]) -> SearchSettings:
-        """Return the settings of the search on inputs of this shape.
+    def settings_for(self, image_shape: Sequence[int | None], num_classes: int) -> SearchSettings:
+        """Return the settings of the search on inputs of this shape, and for this number of classes.
+
+        With few classes the robust rule leaves out a label's own images: they are a large part of all, and succeed without any trigger.
+        What sends two classes to each other would never succeed with them.
 
         Args:
             image_shape: (H, W, C) of images, or (T, H, W, C) of clips.
+            num_classes: of the model.
         """
-        return self.settings if self.clips is None or Unit.of(image_shape) is Unit.IMAGE else self.clips
+        settings = self.settings if self.clips is None or Unit.of(image_shape) is Unit.IMAGE else self.clips
+        return replace(settings, exclude_target=True) if self.rule == "robust" and num_classes < FEWEST_LABELS else settings
 
     def lanes_for(self, settings: SearchSettings, frames: int) -> int:
         """Return the number of restarts advanced together, whatever the memory.

@@ -8,12 +8,14 @@ import numpy as np
 
 from nc_tf.detection.inconclusive import WORTH_TELLING, Limit, limit_of_patch
 from nc_tf.detection.patches import probe
+from nc_tf.detection.rises import RiseVerdict
 from nc_tf.evaluation import Attacked
 from nc_tf.inversion.loop import result_of
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
 from nc_tf.results import LabelResult, Status, Trigger, UntargetedResult
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.halving import SuccessiveHalving, random_restart
+from nc_tf.scanning.hardened import search_hardened
 from nc_tf.scanning.measuring import Measuring
 from nc_tf.scanning.memory_plan import SearchPlan
 from nc_tf.scanning.plan import ScanPlan
@@ -31,12 +33,14 @@ class Found:
         limits: reasons for which the verdict may say less than the norms do, those of the plan among them.
         shortlist: outcome of the pre-screening, if there was one.
         untargeted: outcome of the untargeted search, if there was one.
+        rises: judgement of the search on a hardened twin, if there was one.
     """
 
     labels: tuple[LabelResult, ...]
     limits: tuple[Limit, ...]
     shortlist: Shortlist | None = None
     untargeted: UntargetedResult | None = None
+    rises: RiseVerdict | None = None
 
 
 class ScanRun:
@@ -96,7 +100,8 @@ class ScanRun:
         self._search_in_full(waiting, plan.memory)
         labels = tuple(self.done[label] for label in sorted(self.done))
         untargeted = self._search_untargeted(plan.untargeted, plan.memory) if plan.untargeted else None
-        return Found(labels, (*plan.limits, *self._limits_of_patches()), self.shortlist, untargeted)
+        rises = self._search_hardened(labels, plan.memory) if plan.hardens else None
+        return Found(labels, (*plan.limits, *self._limits_of_patches()), self.shortlist, untargeted, rises)
 
     def _waiting(self) -> list[int]:
         labels = self.shortlist.chosen if self.shortlist else self.plan.targets
@@ -137,9 +142,16 @@ class ScanRun:
         """Search a trigger that takes every class away from itself."""
         if self._before.untargeted is not None:
             return self._before.untargeted
+        self.callback.on_stage("searching what takes every class away")
         found = search_untargeted(self.plan.task, settings, self.plan.engine, memory.in_flight, self.measuring)
         self.callback.on_untargeted(found)
         return found
+
+    def _search_hardened(self, labels: Sequence[LabelResult], memory: SearchPlan) -> RiseVerdict:
+        """Search all labels again, on a twin that ignores their triggers."""
+        plan = self.plan
+        self.callback.on_stage("searching all labels again on a hardened twin")
+        return search_hardened(self.measuring, labels, self._restart, plan.preset.cuts, plan.engine, lanes=memory.lanes)
 
     def _settle(self, restarts: Sequence[Checkpoint]) -> None:
         """Measure a finished label's best trigger on held-out images, and report it."""

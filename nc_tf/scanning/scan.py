@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from nc_tf.detection.all_to_all import judge_untargeted
+from nc_tf.detection.hardening import judge_hardening
 from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.detection.verdict import judge
 from nc_tf.inversion.step import SearchSettings
@@ -103,6 +104,7 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
     found = ScanRun(plan, resume or ScanState(), CallbackList(callbacks)).search()
     away = found.untargeted
     others = [] if away is None else [judge_untargeted(away, found.labels)]
+    others += [] if found.rises is None else [judge_hardening(found.rises)]
     result = judge(
         found.labels,
         rule=plan.preset.rule,
@@ -118,7 +120,9 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
     )
     pairs = away.trigger.pairs if away and any(one.verdict is Verdict.SUSPECTED for one in others) else ()
     flagged_pairs = pairs if result.verdict is Verdict.SUSPECTED else ()
-    return replace(result, untargeted=away, flagged_pairs=flagged_pairs, seconds=time.perf_counter() - began)
+    planted = () if found.rises is None else tuple(rise.label for rise in found.rises.planted)
+    flagged = tuple(dict.fromkeys([*result.flagged, *planted])) if result.verdict is Verdict.SUSPECTED else ()
+    return replace(result, flagged=flagged, untargeted=away, flagged_pairs=flagged_pairs, seconds=time.perf_counter() - began)
 
 
 def _shortlist_record(shortlist: Shortlist | None) -> dict[str, object]:

@@ -57,7 +57,7 @@ def video(module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(found.common.MITIGATION, "frozen_layers", ())  # the network has no frames
     monkeypatch.setitem(found.NFT, "steps", 2)
     robust = PRESETS["robust"]
-    short = replace(robust.settings_for((3, 8, 8, 3)), batches_per_round=2, max_rounds=2)
+    short = replace(robust.settings_for((3, 8, 8, 3), 10), batches_per_round=2, max_rounds=2)
     monkeypatch.setitem(PRESETS, "robust", replace(robust, clips=short, cuts=(Cut(1, 1),)))
     return found
 
@@ -268,7 +268,7 @@ def test_contenders_take_turns(module: Callable[[str], ModuleType], monkeypatch:
 
 
 def test_the_preset_begins_as_the_torch_loop_does(module: Callable[[str], ModuleType]) -> None:
-    settings = PRESETS["robust"].settings_for((16, 64, 64, 3))
+    settings = PRESETS["robust"].settings_for((16, 64, 64, 3), 10)
     work, loop = module("benchmarks.harness.work").ClipWork(), module("benchmarks.harness.contenders_torch_clips").ClipLoop
     assert (settings.batches_per_round, settings.batch_size) == (work.minibatches, work.batch)
     assert (settings.cost.init_cost, settings.cost.reset_cost_to_zero, settings.loss) == (loop.cost, False, "cross_entropy")

@@ -68,7 +68,7 @@ def test_the_network_and_its_clips_are_what_they_are_said_to_be() -> None:
 def test_a_preset_may_have_settings_of_its_own_for_clips(
     preset: str, image_shape: tuple[int, ...], usual: tuple[Any, ...], lanes: int
 ) -> None:
-    settings = PRESETS[preset].settings_for(image_shape)
+    settings = PRESETS[preset].settings_for(image_shape, 10)
     assert (settings.batch_size, settings.exclude_target, settings.cost.threshold) == usual
     frames = FRAMES if image_shape is CLIP_SHAPE else 1
     assert PRESETS[preset].lanes_for(settings, frames) == lanes, "no more frames at once than of images"

@@ -1,0 +1,23 @@
+"""The hardening detector: triggers without which a label is far harder to reach, for models of two to four classes."""
+
+from nc_tf.detection.rises import RiseVerdict
+from nc_tf.results import Detection, Verdict
+
+NAME, LOOKED_FOR = "hardening", "a small trigger that no other replaces once the model ignores it"
+
+
+def judge_hardening(found: RiseVerdict) -> Detection:
+    """Return what the rises of the norms say.
+
+    Without a planted trigger it says nothing: on too few clean networks it was right (docs/explanation/statistics.md).
+
+    Args:
+        found: the judgement of all rises.
+    """
+    nan = float("nan")
+    if found.planted:
+        words = ", ".join(f"{rise.name} from {rise.before:.2f} to {rise.after:.2f}" for rise in found.planted)
+        reason = f"hardening against the triggers raises the norm of {words} pixels, and that of natural triggers less than threefold"
+        return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.SUSPECTED, reason)
+    reason = "; ".join(found.open) or f"the norm of no label rises more than {found.statistic:.1f} times by hardening, as in clean networks"
+    return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.INCONCLUSIVE, reason)
