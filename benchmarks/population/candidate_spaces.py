@@ -67,48 +67,6 @@ class Additive(Space):
 
 
 @dataclass(frozen=True)
-class Warp(Space):
-    """A smooth field of displacements on a grid; its norm is their root mean square, in hundredths of a pixel."""
-
-    grid: int = 6
-
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """Return the learning rate of each variable."""
-        return (0.05,)
-
-    def start(self, labels: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """Return the first variables."""
-        return (rng.normal(0.0, 0.05, (labels, self.grid, self.grid, 2)),)
-
-    def change(self, variables: Variables, images: tf.Tensor) -> tf.Tensor:
-        """Return changed images."""
-        height, width, channels = self.image_shape
-        labels, batch = tf.unstack(tf.shape(images)[:2])
-        moved = tf.image.resize(variables[0], (height, width), method="bicubic")
-        places = tf.constant(np.moveaxis(np.mgrid[:height, :width], 0, -1), tf.float32) + moved
-        rows = tf.clip_by_value(places[..., 0], 0.0, height - 1.001)
-        columns = tf.clip_by_value(places[..., 1], 0.0, width - 1.001)
-        row, column = tf.floor(rows), tf.floor(columns)
-        down = tf.reshape(rows - row, (labels, -1, 1))
-        right = tf.reshape(columns - column, (labels, -1, 1))
-        first = tf.reshape(tf.cast(row * width + column, tf.int32), (labels, -1))
-        flat = tf.reshape(tf.transpose(images, (0, 2, 3, 1, 4)), (labels, height * width, batch * channels))
-
-        def neighbour(offset: int) -> tf.Tensor:
-            return tf.gather(flat, first + offset, axis=1, batch_dims=1)
-
-        above = neighbour(0) * (1.0 - right) + neighbour(1) * right
-        below = neighbour(width) * (1.0 - right) + neighbour(width + 1) * right
-        read = tf.reshape(above * (1.0 - down) + below * down, (labels, height, width, batch, channels))
-        return tf.transpose(read, (0, 3, 1, 2, 4))
-
-    def norms(self, variables: Variables) -> tf.Tensor:
-        """Return each label's norm."""
-        return 100.0 * tf.sqrt(tf.reduce_mean(tf.square(variables[0]), axis=(1, 2, 3)) + 1e-8)
-
-
-@dataclass(frozen=True)
 class Waves(Space):
     """A mask over frequencies and an amplitude for each: the paper's trigger in the Fourier domain; its norm is the mask's L1."""
 
@@ -143,7 +101,7 @@ def _waves(side: int) -> np.ndarray:
     return np.stack([row / np.linalg.norm(row) for row in rows])
 
 
-SPACES: dict[str, type[Space]] = {"additive": Additive, "warp": Warp, "waves": Waves}
+SPACES: dict[str, type[Space]] = {"additive": Additive, "waves": Waves}
 
 
 class State(NamedTuple):

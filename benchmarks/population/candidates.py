@@ -24,6 +24,7 @@ from benchmarks.population.candidate_statistics import head_statistics, margins,
 from benchmarks.population.networks import Member, population
 from benchmarks.population.training import data_of, network_file
 from nc_tf.detection.outliers import USUAL_SPREAD, find_outliers, largest_by_chance, log_norms, moderated_spread
+from nc_tf.inversion.warp import WarpSearch, WarpSettings
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing
 
@@ -33,6 +34,7 @@ WHOLE_IMAGE = ("blend .1", "blend .2", "SIG", "CLB", "WaNet")
 # Candidates, the direction that is suspicious, and the usual spread of their logarithms on clean networks of ten classes.
 JUDGED = {
     "opacity": (-1, 0.2),
+    "warp": (-1, 0.2),
     "additive": (-1, 0.2),
     "mm_max": (1, 0.35),
     "cso_max": (1, 0.8),
@@ -85,6 +87,7 @@ def measured(member: Member, file: Path, targets: list[int], facts: dict[str, An
         "head": lambda: head_statistics(model, images),
         "mm": lambda: margins(network, classes, member.image_shape).named("mm"),
         "cso": lambda: margins_beside_class(model, images, labels, classes).named("cso"),
+        "warp": lambda: {"warp": WarpSearch(network, WarpSettings()).search(images[:cut], labels[:cut], range(classes)).lengths},
         **{name: partial(in_space, name) for name in SPACES},
     }
     for name, measure in candidates.items():

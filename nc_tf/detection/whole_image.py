@@ -1,4 +1,4 @@
-"""Outliers among the opacities of triggers that cover the whole image."""
+"""Outliers among the sizes of changes to the whole image: opacities of pictures, or lengths of warps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ import numpy as np
 
 from nc_tf.detection.outliers import USUAL_SPREAD, find_outliers, largest_by_chance, log_norms, moderated_spread
 
-# Spread of the natural logarithms of opacities in networks without such a backdoor; benchmarks/results/candidates.json has the networks.
-# It is lower than that of mask norms, because no label has an area of its own that a faint picture could save.
-USUAL_OPACITY_SPREAD = 0.2
-# A percent, so that `log_norms` cuts off below an opacity of .0001, which no eight-bit image can show.
+# Usual spread of the natural logarithms of both: in clean networks of ten classes the MAD of opacities is .13 to .27, that of lengths
+# .05 to .09 (benchmarks/results/candidates.json). It is lower than that of mask norms, because no label has an area of its own.
+USUAL_SIZE_SPREAD = 0.2
+# `log_norms` then cuts off below an opacity, or a length, of .0001, which no eight-bit image can show.
 PERCENT = 100.0
 
 
 @dataclass(frozen=True, eq=False)
-class Faint:
-    """The opacities of all labels, measured against their median.
+class Sizes:
+    """The sizes of all labels, measured against their median.
 
     Attributes:
-        median: median opacity, [0, 1].
+        median: median size.
         mad: MAD of the natural logarithms.
         index: (K,) float64, distance below the median in units of the moderated spread; negative above the median.
         chance: (K,) float64, share of clean networks with K labels whose largest index reaches this one, [0, 1].
@@ -31,24 +31,25 @@ class Faint:
     chance: np.ndarray
 
 
-def judge_opacities(opacities: Sequence[float] | np.ndarray) -> Faint:
-    """Measure each label's opacity against the median of all.
+def judge_sizes(sizes: Sequence[float] | np.ndarray) -> Sizes:
+    """Measure each label's size against the median of all.
 
     The rule is that of mask norms (`nc_tf.detection.outliers`), with a usual spread of its own.
 
     Args:
-        opacities: (K,), K >= 3, in [0, 1]: smallest opacity of a picture that sends nine of ten images to the label.
+        sizes: (K,), K >= 3: smallest opacity of a picture, [0, 1], or smallest length of a warp, pixels, that sends nine of ten images
+            to the label.
 
     Raises:
-        ValueError: fewer than three labels, or an opacity that is not finite.
+        ValueError: fewer than three labels, or a size that is not finite.
     """
-    if len(opacities) < 3:
-        raise ValueError(f"{len(opacities)} opacities: expected three or more; with fewer none is usual")
+    if len(sizes) < 3:
+        raise ValueError(f"{len(sizes)} sizes: expected three or more; with fewer none is usual")
     # In these units the usual spread is the one that the rule was made for.
-    unit = USUAL_OPACITY_SPREAD / USUAL_SPREAD
-    logs = log_norms(PERCENT * np.asarray(opacities, np.float64)) / unit
+    unit = USUAL_SIZE_SPREAD / USUAL_SPREAD
+    logs = log_norms(PERCENT * np.asarray(sizes, np.float64)) / unit
     found = find_outliers(logs)
     index = (found.median - logs) / moderated_spread(found.mad, len(logs))
     by_chance = largest_by_chance(len(logs))
     chance = 1.0 - np.searchsorted(by_chance, index, side="left") / len(by_chance)
-    return Faint(float(np.median(opacities)), found.mad * unit, index, chance)
+    return Sizes(float(np.median(sizes)), found.mad * unit, index, chance)

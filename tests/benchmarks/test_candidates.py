@@ -4,21 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.population.candidate_spaces import SPACES, Additive, Warp, newly_given, smallest
+from benchmarks.population.candidate_spaces import SPACES, Additive, newly_given, smallest
 from benchmarks.population.candidates import area_under_curve, index_of, summary
 
 SHAPE = (6, 8, 1)
 IMAGES = np.random.default_rng(0).integers(60, 200, (48, *SHAPE)).astype(np.uint8)
 CLASSES = np.arange(48) % 2
-
-
-def test_a_smooth_warp_reads_every_pixel_from_its_place() -> None:
-    """Without displacement the image stays; one pixel down everywhere is the image below."""
-    space, images = Warp(SHAPE), tf.constant(IMAGES[None, :2], tf.float32)
-    still, down = np.zeros((1, 6, 6, 2), np.float32), np.zeros((1, 6, 6, 2), np.float32)
-    down[..., 0] = 1.0
-    np.testing.assert_allclose(space.change((tf.constant(still),), images)[:, :, :-1, :-1], images[:, :, :-1, :-1], atol=0.5)
-    np.testing.assert_allclose(space.change((tf.constant(down),), images)[:, :, :-2, :-1], images[:, :, 1:-1, :-1], atol=0.5)
 
 
 def test_a_wave_is_one_coefficient() -> None:

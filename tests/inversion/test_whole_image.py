@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from networks import IMAGE_SHAPE, NUM_CLASSES, ROW_GAIN, ROW_WIDTH, corner_images, linear_network
 
-from nc_tf.detection.whole_image import judge_opacities
+from nc_tf.detection.whole_image import judge_sizes
 from nc_tf.errors import InputError
 from nc_tf.inversion.batches import ResidentImages
 from nc_tf.inversion.loop import search
@@ -69,7 +69,7 @@ def test_other_labels_need_a_picture_of_their_row() -> None:
 
 
 def test_the_rule_sees_the_planted_label_alone() -> None:
-    chance = judge_opacities([result.trigger.mask.mean() for result in found(NUM_CLASSES)]).chance
+    chance = judge_sizes([result.trigger.mask.mean() for result in found(NUM_CLASSES)]).chance
     assert chance[TARGET] < 0.01 < chance[[label for label in range(NUM_CLASSES) if label != TARGET]].min()
 
 
