@@ -82,12 +82,17 @@ def measured(member: Member, file: Path, targets: list[int], facts: dict[str, An
         found = smallest(network, space, images[:cut], labels[:cut], classes, rounds=ROUNDS, seed=0)
         return {name: found.norms, f"{name}_held_out": newly_given(network, space, found, images[ends], labels[ends])}
 
+    def shortest_warps() -> dict[str, np.ndarray]:
+        found = WarpSearch(network, WarpSettings()).search(images[:cut], labels[:cut], range(classes))
+        # As `nc_tf.detection.whole_image` has it, a length that never worked counts as the largest.
+        return {"warp": np.where(found.worked, found.lengths, found.lengths.max())}
+
     candidates: dict[str, Callable[[], dict[str, np.ndarray]]] = {
         "opacity": lambda: opacities(network, images[:cut], labels[:cut], classes),
         "head": lambda: head_statistics(model, images),
         "mm": lambda: margins(network, classes, member.image_shape).named("mm"),
         "cso": lambda: margins_beside_class(model, images, labels, classes).named("cso"),
-        "warp": lambda: {"warp": WarpSearch(network, WarpSettings()).search(images[:cut], labels[:cut], range(classes)).lengths},
+        "warp": shortest_warps,
         **{name: partial(in_space, name) for name in SPACES},
     }
     for name, measure in candidates.items():

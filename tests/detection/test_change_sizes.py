@@ -23,6 +23,14 @@ def test_a_faint_picture_is_an_outlier_and_the_others_are_none() -> None:
     assert found.chance[1:].min() > 0.2
 
 
+def test_a_size_that_never_worked_is_no_outlier() -> None:
+    sizes = np.array([0.02, *CLEAN])
+    worked = np.arange(len(sizes)) > 0
+    assert judge_sizes(sizes).chance[0] < 0.001
+    assert judge_sizes(sizes, worked).chance.min() > 0.2
+    assert judge_sizes(sizes, worked).index[0] == judge_sizes([0.19, *CLEAN]).index[0]
+
+
 def test_opacities_of_a_clean_network_are_usual() -> None:
     assert judge_sizes(CLEAN).chance.min() > 0.2
 
