@@ -114,7 +114,7 @@ def all_to_all_network(num_classes: int = NUM_CLASSES) -> keras.Model:
     for row in range(num_classes):
         reads[row, :ROW_WIDTH, :, row] = reads[row, :ROW_WIDTH, :, num_classes + row] = 1.0 / (ROW_WIDTH * 3)
         reads[CORNER, CORNER, :, num_classes + row] = 1.0 / (2 * 2 * 3)
-    thresholds = np.repeat(np.float32([0.0, -0.9]), num_classes)
+    thresholds = np.repeat([0.0, -0.9], num_classes)
     own, following = ROW_GAIN * np.eye(num_classes), CORNER_GAIN * np.roll(np.eye(num_classes), 1, axis=1)
     model = keras.Sequential(
         [

@@ -61,6 +61,7 @@ def mitigate(arguments: argparse.Namespace) -> int:
     from nc_tf.models.networks.cnn_lstm import has_frames
     from nc_tf.models.saving import check_model_file
     from nc_tf.preprocessing import Preprocessing
+    from nc_tf.results import Trigger
     from nc_tf.storage.trigger_file import load_trigger
 
     if arguments.skip_detection and not arguments.trigger_path:
@@ -81,7 +82,7 @@ def mitigate(arguments: argparse.Namespace) -> int:
     else:
         result = common.detected(arguments, model, test, arguments.output_dir)
         print(f"{result.verdict}: {result.reason}")
-        triggers = list(result.triggers)
+        triggers = [trigger for trigger in result.triggers if isinstance(trigger, Trigger)]  # clips have no others
         if not triggers:
             print("no label is flagged: nothing to repair")
             return 0

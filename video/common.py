@@ -64,7 +64,7 @@ def search_settings(arguments: argparse.Namespace) -> "SearchSettings":
     """Return the settings of preset robust for clips, changed by the options."""
     from nc_tf.scanning.presets import PRESETS
 
-    base = PRESETS["robust"].settings_for((None,) * 4)  # (T, H, W, C)
+    base = PRESETS["robust"].settings_for((None,) * 4, num_classes=10)  # (T, H, W, C); for clips any number gives the same
     steps = None if arguments.steps is None else max(1, arguments.steps // base.batches_per_round)
     search = {"learning_rate": arguments.search_lr, "batch_size": arguments.search_batch_size, "max_rounds": steps}
     cost = {

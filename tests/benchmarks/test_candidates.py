@@ -1,5 +1,7 @@
 """The comparison of candidates for whole-image backdoors: trigger spaces with known answers, and the table's arithmetic."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,7 +54,13 @@ def test_the_suspicious_side_has_the_larger_index() -> None:
 
 def test_a_weak_backdoor_does_not_count() -> None:
     usual = [10.0, 11.0, 9.0, 10.5, 10.0, 9.5, 10.0, 9.8, 10.2, 10.1]
-    network = {"kind": "blend .1", "classes": 10, "targets": [3], "attack_success_rate": 0.95, "values": {"opacity": [*usual]}}
+    network: dict[str, Any] = {
+        "kind": "blend .1",
+        "classes": 10,
+        "targets": [3],
+        "attack_success_rate": 0.95,
+        "values": {"opacity": [*usual]},
+    }
     network["values"]["opacity"][3] = 1.0
     clean = {"kind": "clean", "classes": 10, "targets": [], "attack_success_rate": None, "values": {"opacity": usual}}
     strong, weak = summary({"a": network, "b": clean}), summary({"a": network | {"attack_success_rate": 0.5}, "b": clean})

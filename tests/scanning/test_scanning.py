@@ -16,7 +16,7 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import Attacked, attack_success_rate, predict_classes
 from nc_tf.inversion.batches import ResidentImages
 from nc_tf.inversion.restart import Restart, RestartResult
-from nc_tf.results import LabelResult, ScanResult, Status, Unit, Verdict
+from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Unit, Verdict
 from nc_tf.scanning import run
 from nc_tf.scanning.engines import task
 from nc_tf.scanning.plan import split
@@ -65,6 +65,7 @@ def test_the_planted_label_is_flagged_and_only_it(label: int) -> None:
 
 def test_the_trigger_found_is_as_small_as_paper_allows_and_lies_in_the_corner(planted: ScanResult) -> None:
     (trigger,) = planted.triggers
+    assert isinstance(trigger, Trigger)
     assert trigger.label == 3
     assert trigger.l1_norm <= 1.25 * smallest_norm(IMAGES, 3)
     assert trigger.mask[CORNER, CORNER].sum() > 0.9 * trigger.l1_norm
