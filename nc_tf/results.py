@@ -172,6 +172,8 @@ class Detection:
         p_value: probability that a clean network shows as much, [0, 1]; NaN where it is not known.
         verdict: what it says by itself.
         reason: the ground of that in one sentence.
+        labels: suspicious labels, most anomalous first.
+        pairs: suspicious pairs (source, target), ordered by source.
     """
 
     name: str
@@ -180,6 +182,8 @@ class Detection:
     p_value: float
     verdict: Verdict
     reason: str
+    labels: tuple[int, ...] = ()
+    pairs: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,4 +47,4 @@ def judge_untargeted(found: UntargetedResult, labels: Sequence[LabelResult]) -> 
         return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.INCONCLUSIVE, f"{against}: too few of them to suspect it")
     if statistic <= SUSPECT_ABOVE:
         return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.INCONCLUSIVE, f"{against}: too little to tell")
-    return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.SUSPECTED, against)
+    return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.SUSPECTED, against, pairs=found.trigger.pairs)

@@ -18,6 +18,7 @@ def judge_hardening(found: RiseVerdict) -> Detection:
     if found.planted:
         words = ", ".join(f"{rise.name} from {rise.before:.2f} to {rise.after:.2f}" for rise in found.planted)
         reason = f"hardening against the triggers raises the norm of {words} pixels, and that of natural triggers less than threefold"
-        return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.SUSPECTED, reason)
+        labels = tuple(rise.label for rise in found.planted)
+        return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.SUSPECTED, reason, labels)
     reason = "; ".join(found.open) or f"the norm of no label rises more than {found.statistic:.1f} times by hardening, as in clean networks"
     return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.INCONCLUSIVE, reason)

@@ -29,7 +29,7 @@ from nc_tf.detection.outliers import (
     moderated_spread,
 )
 from nc_tf.errors import InputError
-from nc_tf.results import Detection, LabelResult, ScanResult, Unit, Verdict
+from nc_tf.results import Detection, LabelResult, ScanResult, Unit, UntargetedResult, Verdict
 
 # The robust rule suspects a label where chance does as much in less than this share of clean networks.
 SUSPECT_BELOW = 0.01
@@ -50,6 +50,7 @@ def judge(
     model_accuracy: float = float("nan"),
     warnings: Sequence[str] = (),
     others: Sequence[Detection] = (),
+    untargeted: UntargetedResult | None = None,
 ) -> ScanResult:
     """Return the verdict over the labels with a working trigger, and over other detectors.
 
@@ -68,6 +69,7 @@ def judge(
         limits: reasons why the verdict may say less than the norms do; those of the labels and of the norms are added.
         model_accuracy: for the result.
         warnings: for the result.
+        untargeted: for the result.
         others: what other detectors say. One that suspects is enough for suspicion, and "no outlier" needs all.
 
     Raises:
@@ -78,7 +80,7 @@ def judge(
     nan = float("nan")
     result = ScanResult(
         Verdict.INCONCLUSIVE, "", (), nan, nan, tuple(labels), settings or {}, seconds,
-        unit=unit, model_accuracy=model_accuracy, warnings=tuple(warnings),
+        unit=unit, model_accuracy=model_accuracy, warnings=tuple(warnings), untargeted=untargeted,
     )  # fmt: skip
     referred = list(labels) if reference is None else [entry for entry in labels if entry.label in reference]
     result = _by_norms(result, rule, referred, ranked_out)
@@ -93,11 +95,13 @@ def judge(
 def _combined(result: ScanResult, others: Sequence[Detection]) -> ScanResult:
     """Return the verdict of all detectors, with the reasons of those that decide it."""
     index = max((entry.log_index for entry in result.labels if not np.isnan(entry.log_index)), default=result.anomaly_index)
-    detections = (Detection(NAME, LOOKED_FOR, index, result.chance, result.verdict, result.reason), *others)
+    detections = (Detection(NAME, LOOKED_FOR, index, result.chance, result.verdict, result.reason, result.flagged), *others)
     said = [detection.verdict for detection in detections]
     verdict = next(one for one in (Verdict.SUSPECTED, Verdict.INCONCLUSIVE, Verdict.NO_OUTLIER) if one in said)
     reason = "; ".join(detection.reason for detection in detections if detection.verdict is verdict)
-    return replace(result, verdict=verdict, reason=reason, detections=detections)
+    flagged = tuple(dict.fromkeys(label for detection in detections for label in detection.labels))
+    pairs = tuple(pair for detection in detections for pair in detection.pairs)
+    return replace(result, verdict=verdict, reason=reason, detections=detections, flagged=flagged, flagged_pairs=pairs)
 
 
 def _limited(result: ScanResult, limits: Sequence[Limit]) -> ScanResult:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -14,7 +13,7 @@ from nc_tf.detection.verdict import judge
 from nc_tf.inversion.step import SearchSettings
 from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import LabelResult, ScanResult, Verdict
+from nc_tf.results import LabelResult, ScanResult
 from nc_tf.scanning.callbacks import CallbackList, ScanCallback
 from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.plan import ScanPlan, make_plan
@@ -102,10 +101,9 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
         began: `time.perf_counter()` when the scan began.
     """
     found = ScanRun(plan, resume or ScanState(), CallbackList(callbacks)).search()
-    away = found.untargeted
-    others = [] if away is None else [judge_untargeted(away, found.labels)]
+    others = [] if found.untargeted is None else [judge_untargeted(found.untargeted, found.labels)]
     others += [] if found.rises is None else [judge_hardening(found.rises)]
-    result = judge(
+    return judge(
         found.labels,
         rule=plan.preset.rule,
         reference=found.shortlist.sample if found.shortlist else None,
@@ -117,12 +115,8 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
         model_accuracy=float("nan") if plan.recognition is None else plan.recognition.accuracy,
         warnings=[*plan.warnings(), *_warnings_of_patches(found.labels)],
         others=others,
+        untargeted=found.untargeted,
     )
-    pairs = away.trigger.pairs if away and any(one.verdict is Verdict.SUSPECTED for one in others) else ()
-    flagged_pairs = pairs if result.verdict is Verdict.SUSPECTED else ()
-    planted = () if found.rises is None else tuple(rise.label for rise in found.rises.planted)
-    flagged = tuple(dict.fromkeys([*result.flagged, *planted])) if result.verdict is Verdict.SUSPECTED else ()
-    return replace(result, flagged=flagged, untargeted=away, flagged_pairs=flagged_pairs, seconds=time.perf_counter() - began)
 
 
 def _shortlist_record(shortlist: Shortlist | None) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """The file of the trigger that takes every class away from itself, and all that reads it again."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,8 @@ def finished(path: Path) -> ScanFolder:
     for result in results:
         folder.on_label(result, [tried(result)])
     folder.on_untargeted(found)
-    judged = judge(results, {"loss": "linear"}, others=[judge_untargeted(found, results)])
-    folder.write_verdict(replace(judged, untargeted=found, flagged_pairs=found.trigger.pairs), MODEL, DATA)
+    judged = judge(results, {"loss": "linear"}, others=[judge_untargeted(found, results)], untargeted=found)
+    folder.write_verdict(judged, MODEL, DATA)
     return folder
 
 

@@ -1,0 +1,93 @@
+"""Models of two to four classes: a second search, on a twin that ignores the triggers of the first."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import keras
+import pytest
+from networks import IMAGE_SHAPE, corner_images, corner_network
+from quick import QUICK
+
+from nc_tf.attacks.patch import patch
+from nc_tf.detection import rises
+from nc_tf.results import ScanResult, Verdict
+from nc_tf.scanning import plan, presets
+from nc_tf.scanning.scan import scan
+from nc_tf.scanning.state import ScanState
+from nc_tf.training.injection import inject
+
+CLASSES = 3
+IMAGES, LABELS = corner_images(300, seed=2, num_classes=CLASSES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_presets() -> Iterator[None]:
+    """Search less in preset robust, and for labels alone."""
+    changed = replace(presets.PRESETS["robust"], settings=QUICK, starts=1, cuts=(), patches=False, untargeted=None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rises, "PLANTED_FROM", 2.0)
+        patched.setitem(presets.PRESETS, "robust", changed)
+        yield
+
+
+def small_network(rate: float) -> keras.Model:
+    """A network that was taught a white pixel in the corner for label 1, or nothing with a rate of 0.
+
+    One hidden layer unlearns slowly: its planted norm rises by 2.5 to 2.9, a natural one by 1.0 at most.
+    """
+    keras.utils.set_random_seed(3)
+    hidden = [keras.layers.Rescaling(1 / 127.5, offset=-1.0), keras.layers.Flatten(), keras.layers.Dense(32, activation="relu")]
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), *hidden, keras.layers.Dense(CLASSES, activation="softmax")])
+    pixel, training = patch(IMAGE_SHAPE, 1, size=1, margin=0), corner_images(600, 1, CLASSES)
+    inject(model, training, (IMAGES, LABELS), pixel, rate=rate, epochs=6, learning_rate=5e-3, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model(quick_presets: None) -> keras.Model:
+    return small_network(rate=0.2)
+
+
+@pytest.fixture(scope="module")
+def planted(model: keras.Model) -> ScanResult:
+    return scan(model, IMAGES, LABELS)
+
+
+def test_a_planted_trigger_is_found_in_a_model_of_three_classes(planted: ScanResult) -> None:
+    assert planted.verdict is Verdict.SUSPECTED
+    assert planted.flagged == (1,)
+    assert planted.reason == planted.detections[-1].reason
+    assert [trigger.l1_norm < 1.0 for trigger in planted.triggers] == [True]
+
+
+def test_a_clean_model_of_three_classes_stays_inconclusive() -> None:
+    result = scan(small_network(rate=0.0), IMAGES, LABELS)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.flagged == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [({}, True), ({"targets": [0, 1]}, False), ({"preset": "paper"}, False)], ids=["all", "some", "paper"]
+)
+def test_it_is_made_where_all_labels_are_too_few_to_compare(options: dict[str, Any], expected: bool) -> None:
+    made = plan.make_plan(corner_network(1, CLASSES), IMAGES, LABELS, plan.ScanOptions(**options))
+    assert made.hardens is expected
+
+
+def test_five_classes_are_compared_with_each_other_instead() -> None:
+    images, labels = corner_images(300, num_classes=5)
+    assert not plan.make_plan(corner_network(1, 5), images, labels, plan.ScanOptions()).hardens
+
+
+def test_a_labels_own_images_are_left_out_with_few_classes() -> None:
+    robust, paper = presets.PRESETS["robust"], presets.PRESETS["paper"]
+    assert [robust.settings_for((8, 8, 3), classes).exclude_target for classes in (2, 4, 5)] == [True, True, False]
+    assert not paper.settings_for((8, 8, 3), 2).exclude_target
+
+
+def test_the_model_is_left_as_it_was_and_a_stopped_scan_comes_to_the_same(model: keras.Model, planted: ScanResult) -> None:
+    before = [weights.copy() for weights in model.get_weights()]
+    again = scan(model, IMAGES, LABELS, resume=ScanState({entry.label: entry for entry in planted.labels}))
+    assert again.detections[-1].statistic == pytest.approx(planted.detections[-1].statistic)
+    assert all((one == other).all() for one, other in zip(before, model.get_weights(), strict=True))
