@@ -17,7 +17,7 @@ from nc_tf.evaluation import Attacked, attack_success_rate, predict_classes
 from nc_tf.inversion.batches import ResidentImages
 from nc_tf.inversion.restart import Restart, RestartResult
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Unit, Verdict
-from nc_tf.scanning import run
+from nc_tf.scanning import measuring
 from nc_tf.scanning.engines import task
 from nc_tf.scanning.plan import split
 from nc_tf.scanning.run import best_of
@@ -312,7 +312,7 @@ def test_what_is_measured_on_was_never_searched_on(monkeypatch: pytest.MonkeyPat
         return Attacked(0.5, 0.5, True)
 
     monkeypatch.setattr(task, "ResidentImages", Spied)
-    monkeypatch.setattr(run, "attacked", spied)
+    monkeypatch.setattr(measuring, "attacked", spied)
     quick_scan(corner_network(3), targets=[3], settings=replace(QUICK, max_rounds=1))
     rows = [{image.tobytes() for image in images} for images in (searched[0], measured[0])]
     assert [len(part) for part in rows] == [96, 24]
@@ -441,6 +441,6 @@ def test_a_label_whose_triggers_make_the_model_answer_nan_is_told_and_the_scan_g
 
 @pytest.mark.slow
 def test_a_label_is_told_where_only_unseen_images_are_answered_with_nan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "attacked", lambda *_: Attacked(success=0.9, robust=0.0, finite=False))
+    monkeypatch.setattr(measuring, "attacked", lambda *_: Attacked(success=0.9, robust=0.0, finite=False))
     (entry,) = quick_scan(corner_network(3), targets=[3], settings=replace(QUICK, max_rounds=1)).labels
     assert (entry.broke_down, entry.attack_success_rate) == (True, 0.9)
