@@ -106,7 +106,7 @@ class ScanFolder(ScanCallback):
         shortlist, ranked_seconds = load_shortlist(self._state)
         begun = bool(under_way or ranking or shortlist or self._label_files())
         if fresh:
-            if begun and DEMO in settings and self._record.exists() and DEMO not in (before := self._recorded()):
+            if begun and DEMO in settings and DEMO not in (before := self._recorded()):
                 raise InputError(f"{self.path} holds a scan {other_kind(before)}")
             return ScanState()
         if not begun:

@@ -449,6 +449,14 @@ def test_triggers_of_unknown_origin_are_refused(tmp_path: Path) -> None:
         ScanFolder(tmp_path).open(SETTINGS)
 
 
+def test_the_demo_deletes_no_triggers_of_unknown_origin(tmp_path: Path) -> None:
+    saved_scan(tmp_path)
+    (tmp_path / "state" / "settings.json").unlink()
+    with pytest.raises(InputError, match="holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another"):
+        ScanFolder(tmp_path).open({**SETTINGS, "demo": True}, fresh=True)
+    ScanFolder(tmp_path).open(SETTINGS, fresh=True)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[1]", b"3", b"\xff\xfe", b"[" * 100_000], ids=["empty", "cut", "list", "number", "bytes", "deep"]
 )
