@@ -24,7 +24,7 @@ from nc_tf.scanning.plan import make_plan
 from nc_tf.scanning.scan import run_plan
 from nc_tf.storage.folder_lock import locked
 
-# Names of a source that is no file, in the record and the report; the command line uses the same.
+# Names of a source that is no file, in `verdict.json` and the report; the command line uses the same.
 MODEL, DATA = "MODEL", "DATA"
 
 Around = Callable[[Callable[[], ScanResult]], ScanResult]
@@ -46,7 +46,7 @@ def scan_to_folder(
     fresh: bool = False,
     callbacks: Sequence[ScanCallback] = (),
     model_file: str | Path | None = None,
-    data_file: str | Path = DATA,
+    data_file: str | Path | None = None,
     name: str = "model",
     demo: bool = False,
     around: Around = directly,
@@ -65,7 +65,7 @@ def scan_to_folder(
         fresh: start over, whatever the folder holds.
         callbacks: progress, drawing.
         model_file: file that `model` was read from, for the record; a model without a file is identified by its weights.
-        data_file: file or folder that `data` was read from, likewise.
+        data_file: file or folder that `data` was read from, likewise, or words for their source.
         name: beginning of the pictures' file names.
         demo: whether this is the scan of `nc-tf demo`, whose folder holds no other, even with `fresh`.
         around: calls the scan and returns what it returns; a command runs it in a thread, so that Ctrl-C ends it at once.
@@ -74,16 +74,17 @@ def scan_to_folder(
         The result, as `nc_tf.scan` returns it.
 
     Raises:
-        InputError: as `nc_tf.scan`; the folder holds another scan, or one that runs now; or it cannot be written.
+        InputError: as `nc_tf.scan`; `model_file` is missing; the folder lies in the data, holds another scan, or one that runs now, or
+            cannot be written.
     """
     began, options = time.perf_counter(), options or ScanOptions()
+    _check_sources(out, model_file, data if isinstance(data, str | Path) else data_file)
     if isinstance(model, str | Path):
         model, model_file = load_model(model), model
     if isinstance(data, str | Path):
         data_file, loaded = data, read(data, seed=options.seed, image_shape=model.input_shape[1:])
     else:
         loaded = LabelledImages(*data) if isinstance(data, tuple) else data
-    _check_outside(out, data_file)
     source, folder = _Source(model, model_file, loaded, data_file, unseen), ScanFolder(out, name)
     with locked(out):
         return around(lambda: _scan(source, folder, options, callbacks, fresh=fresh, demo=demo, began=began))
@@ -94,7 +95,7 @@ def _scan(
 ) -> ScanResult:
     """Plan, search, and write the folder."""
     data = source.data
-    plan = make_plan(source.model, data.images, data.labels, options, source.unseen, name=str(source.data_file))
+    plan = make_plan(source.model, data.images, data.labels, options, source.unseen, name=source.data_name)
     facts, data_facts = source.model_facts(plan.task.model), source.data_facts()
     of_task = plan.preset, plan.task.preprocess, options.upsample_size, options.seed
     asked = scan_record(facts["sha256"], data_facts["sha256"], *of_task, best=options.best, per_frame=options.per_frame)
@@ -107,12 +108,14 @@ def _scan(
     return result
 
 
-def _check_outside(out: str | Path, data_file: str | Path) -> None:
-    """Refuse a scan folder inside the data.
+def _check_sources(out: str | Path, model_file: str | Path | None, data_file: str | Path | None) -> None:
+    """Refuse a model file that is missing, and a scan folder inside the data.
 
-    It would be read as a class next time.
+    The folder would be read as a class next time.
     """
-    if Path(data_file).is_dir() and Path(out).resolve().is_relative_to(Path(data_file).resolve()):
+    if model_file is not None and not Path(model_file).exists():
+        raise InputError(f"{model_file} is missing: expected the file of the model; leave model_file out where there is none")
+    if data_file is not None and Path(data_file).is_dir() and Path(out).resolve().is_relative_to(Path(data_file).resolve()):
         raise InputError(f"{out} lies in the data, {data_file}, and would be read as a class: expected a folder outside; choose another")
 
 
@@ -124,15 +127,20 @@ class _Source:
         model: the classifier.
         model_file: its file; None where it has none.
         data: the images.
-        data_file: their file or folder.
+        data_file: their file or folder; None where they have none.
         unseen: held-out images and their classes, if they are given apart.
     """
 
     model: keras.Model
     model_file: str | Path | None
     data: LabelledImages
-    data_file: str | Path
+    data_file: str | Path | None
     unseen: tuple[np.ndarray, np.ndarray] | None
+
+    @property
+    def data_name(self) -> str | None:
+        """Return what messages call the images; None where they have no file."""
+        return None if self.data_file is None else str(self.data_file)
 
     def model_facts(self, adapted: keras.Model) -> dict[str, Any]:
         """Return what `verdict.json` says of the model, in the form in which it is scanned."""
@@ -141,7 +149,7 @@ class _Source:
     def data_facts(self) -> dict[str, Any]:
         """Return what `verdict.json` says of the data."""
         data, digest = self.data, array_hash(self.data.images, self.data.labels, *(self.unseen or ()))
-        facts: dict[str, Any] = {"path": str(self.data_file), "sha256": digest, "num_images": len(data.images)}
+        facts: dict[str, Any] = {"path": str(self.data_file or DATA), "sha256": digest, "num_images": len(data.images)}
         if data.available not in (None, len(data.images)):
             facts["available"] = data.available
         if data.left_out:

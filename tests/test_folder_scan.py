@@ -71,6 +71,20 @@ def test_the_folder_lies_outside_of_the_data(tmp_path: Path) -> None:
         nc_tf.scan_to_folder(tmp_path / "scan", corner_network(3), (IMAGES, LABELS), data_file=tmp_path)
 
 
+def test_a_folder_named_data_is_not_the_data_of_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("DATA").mkdir()
+    with pytest.raises(InputError, match=r"^images: largest value 300: expected raw pixels"):
+        nc_tf.scan_to_folder("DATA/scan", corner_network(3), (IMAGES + 120.0, LABELS))
+
+
+def test_a_model_file_that_is_missing_is_refused_first(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere.keras"
+    with pytest.raises(InputError, match=r"nowhere.keras is missing: expected the file of the model; leave model_file out"):
+        nc_tf.scan_to_folder(tmp_path / "scan", corner_network(3), (IMAGES + 120.0, LABELS), model_file=missing)
+    assert not (tmp_path / "scan").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("demo_first", [True, False])
 def test_a_demo_and_another_scan_never_share_a_folder(tmp_path: Path, demo_first: bool) -> None:
