@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from nc_tf.datasets.checks import check_images
 from nc_tf.datasets.labelled import LabelledImages
 from nc_tf.datasets.read import read
 from nc_tf.errors import InputError
+from nc_tf.models.adapting import adapt_to
 from nc_tf.models.loading.load import load_model
 from nc_tf.models.random_state import random_state_kept
 from nc_tf.report.report_file import write_report
-from nc_tf.results import ScanResult
+from nc_tf.results import ScanResult, Unit
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.settings_record import DEMO, array_hash, model_facts, scan_record
 from nc_tf.scanning.callbacks import ScanCallback
@@ -39,7 +41,7 @@ def directly(work: Callable[[], ScanResult]) -> ScanResult:
 def scan_to_folder(
     out: str | Path,
     model: str | Path | keras.Model,
-    data: str | Path | LabelledImages | tuple[np.ndarray, np.ndarray],
+    data: str | Path | LabelledImages | tuple[np.ndarray, np.ndarray | None],
     *,
     options: ScanOptions | None = None,
     unseen: tuple[np.ndarray, np.ndarray] | None = None,
@@ -59,7 +61,8 @@ def scan_to_folder(
     Args:
         out: the scan folder; it is made where it is missing.
         model: file of a model, which runs nothing that is in it (`nc_tf.load_model`), or a model.
-        data: file or folder of clean images (docs/reference/data-files.md), labelled images, or (N, H, W, C) raw images and (N,) classes.
+        data: file or folder of clean images (docs/reference/data-files.md), labelled images, or raw images and their classes, which
+            may be None, as `nc_tf.scan` takes both.
         options: how to scan; None is `ScanOptions()`.
         unseen: held-out images and their classes, on which triggers are measured; None holds out a part of `data`.
         fresh: start over, whatever the folder holds.
@@ -82,10 +85,10 @@ def scan_to_folder(
     if isinstance(model, str | Path):
         model, model_file = load_model(model), model
     if isinstance(data, str | Path):
-        data_file, loaded = data, read(data, seed=options.seed, image_shape=model.input_shape[1:])
-    else:
-        loaded = LabelledImages(*data) if isinstance(data, tuple) else data
-    source, folder = _Source(model, model_file, loaded, data_file, unseen), ScanFolder(out, name)
+        data_file, data = data, read(data, seed=options.seed, image_shape=model.input_shape[1:])
+    images, labels = data if isinstance(data, tuple) else (data.images, data.labels)
+    named, account = None if data_file is None else str(data_file), None if isinstance(data, tuple) else data
+    source, folder = _Source(model, model_file, images, labels, named, unseen, account), ScanFolder(out, name)
     with locked(out):
         return around(lambda: _scan(source, folder, options, callbacks, fresh=fresh, demo=demo, began=began))
 
@@ -94,15 +97,15 @@ def _scan(
     source: "_Source", folder: ScanFolder, options: ScanOptions, callbacks: Sequence[ScanCallback], *, fresh: bool, demo: bool, began: float
 ) -> ScanResult:
     """Plan, search, and write the folder."""
-    data = source.data
-    plan = make_plan(source.model, data.images, data.labels, options, source.unseen, name=source.data_name)
-    facts, data_facts = source.model_facts(plan.task.model), source.data_facts()
+    source = source.checked()
+    plan = make_plan(source.model, source.images, source.labels, options, source.unseen, name=source.data_file)
+    facts, data_facts = source.model_facts(), source.data_facts()
     of_task = plan.preset, plan.task.preprocess, options.upsample_size, options.seed
     asked = scan_record(facts["sha256"], data_facts["sha256"], *of_task, best=options.best, per_frame=options.per_frame)
     asked |= {key: facts[key] for key in ("adapted",) if key in facts} | ({DEMO: True} if demo else {})
     result = run_plan(plan, folder.open(asked, fresh=fresh), [folder, *callbacks], began)
-    folder.write_samples(data.images, data.labels)
-    names = data.class_names if data.class_names and len(data.class_names) == plan.task.network.num_classes else None
+    folder.write_samples(source.images, np.asarray(plan.task.labels))  # without given classes the model's own answers
+    names = source.account.names_for(plan.task.network.num_classes) if source.account else None
     folder.write_verdict(result, facts, data_facts, names)
     write_report(folder.path)
     return result
@@ -126,34 +129,52 @@ class _Source:
     Attributes:
         model: the classifier.
         model_file: its file; None where it has none.
-        data: the images.
+        images: (N, H, W, C) or (N, T, H, W, C).
+        labels: (N,) their classes; None where they are not given.
         data_file: their file or folder; None where they have none.
         unseen: held-out images and their classes, if they are given apart.
+        account: the images with the account of their source; None for arrays.
     """
 
     model: keras.Model
     model_file: str | Path | None
-    data: LabelledImages
-    data_file: str | Path | None
+    images: np.ndarray
+    labels: np.ndarray | None
+    data_file: str | None
     unseen: tuple[np.ndarray, np.ndarray] | None
+    account: LabelledImages | None
 
-    @property
-    def data_name(self) -> str | None:
-        """Return what messages call the images; None where they have no file."""
-        return None if self.data_file is None else str(self.data_file)
+    def checked(self) -> "_Source":
+        """Return it with the model as it is scanned, and with images and classes in one form.
 
-    def model_facts(self, adapted: keras.Model) -> dict[str, Any]:
-        """Return what `verdict.json` says of the model, in the form in which it is scanned."""
-        return model_facts(self.model_file or MODEL, adapted, None if self.model_file else array_hash(*adapted.get_weights()))
+        Raises:
+            InputError: as `make_plan`.
+        """
+        model = adapt_to(self.model, np.shape(self.images)[1:])
+        of_model: dict[str, Any] = {"image_shape": model.input_shape[1:], "num_classes": model.output_shape[-1]}
+        images, labels = check_images(self.images, self.labels, name=self.data_file, **of_model)
+        held_out = f"held-out {Unit.of(images.shape[1:]).many}"
+        unseen = None if self.unseen is None else check_images(*self.unseen, name=held_out, **of_model)
+        return replace(self, model=model, images=images, labels=labels, unseen=unseen)
+
+    def model_facts(self) -> dict[str, Any]:
+        """Return what `verdict.json` says of the model."""
+        return model_facts(self.model_file or MODEL, self.model, None if self.model_file else array_hash(*self.model.get_weights()))
 
     def data_facts(self) -> dict[str, Any]:
-        """Return what `verdict.json` says of the data."""
-        data, digest = self.data, array_hash(self.data.images, self.data.labels, *(self.unseen or ()))
-        facts: dict[str, Any] = {"path": str(self.data_file or DATA), "sha256": digest, "num_images": len(data.images)}
-        if data.available not in (None, len(data.images)):
-            facts["available"] = data.available
-        if data.left_out:
-            facts["left_out"] = list(data.left_out)
-        if data.label_order != "number":
-            facts["label_order"] = data.label_order
-        return facts
+        """Return what `verdict.json` says of the images."""
+        arrays = [array for array in (self.images, self.labels, *(self.unseen or ())) if array is not None]
+        facts: dict[str, Any] = {"path": self.data_file or DATA, "sha256": array_hash(*arrays), "num_images": len(self.images)}
+        return facts | (_left_out(self.account) if self.account else {})
+
+
+def _left_out(data: LabelledImages) -> dict[str, Any]:
+    """Return what `verdict.json` says of images that were left out, and of the order of classes."""
+    facts: dict[str, Any] = {}
+    if data.available not in (None, len(data.images)):
+        facts["available"] = data.available
+    if data.left_out:
+        facts["left_out"] = list(data.left_out)
+    if data.label_order != "number":
+        facts["label_order"] = data.label_order
+    return facts

@@ -31,6 +31,14 @@ class Stop(nc_tf.ScanCallback):
             raise KeyboardInterrupt
 
 
+def begin(folder: Path, data: tuple[Any, Any], unseen: tuple[Any, Any] | None = None) -> Record:
+    """Scan one label into a folder, or go on with it, and return what happened."""
+    record = Record()
+    options = nc_tf.ScanOptions(preset="paper", settings=QUICK, targets=[0], intensity_range="raw")
+    nc_tf.scan_to_folder(folder, corner_network(3), data, options=options, unseen=unseen, callbacks=[record])
+    return record
+
+
 def test_it_is_the_function_and_not_a_module() -> None:
     import nc_tf.folder_scan
 
@@ -83,6 +91,25 @@ def test_a_model_file_that_is_missing_is_refused_first(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere.keras is missing: expected the file of the model; leave model_file out"):
         nc_tf.scan_to_folder(tmp_path / "scan", corner_network(3), (IMAGES + 120.0, LABELS), model_file=missing)
     assert not (tmp_path / "scan").exists()
+
+
+@pytest.mark.slow
+def test_labels_of_any_form_are_those_of_the_same_images(tmp_path: Path) -> None:
+    begin(tmp_path, (IMAGES, LABELS), (IMAGES, LABELS))
+    for labels in (np.eye(6)[LABELS], LABELS[:, None], LABELS.tolist(), LABELS.astype(np.uint8)):
+        record = begin(tmp_path, (IMAGES.astype(np.int64), labels), (IMAGES.tolist(), labels))
+        assert [result.label for result in record.resumed] == [0]
+        with np.load(tmp_path / "state" / "samples.npz") as samples:
+            assert (samples["images"].dtype, samples["labels"].tolist()) == (np.uint8, [0, 1, 2, 3, 4, 5])
+
+
+@pytest.mark.slow
+def test_images_without_labels_are_scanned(tmp_path: Path) -> None:
+    begin(tmp_path, (IMAGES, None))
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    assert verdict["model_accuracy"] is None
+    assert verdict["data"]["num_images"] == 120
+    assert (tmp_path / "report.html").exists()
 
 
 @pytest.mark.slow
