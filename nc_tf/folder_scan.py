@@ -103,7 +103,7 @@ def _scan(
     of_task = plan.preset, plan.task.preprocess, options.upsample_size, options.seed
     asked = scan_record(facts["sha256"], data_facts["sha256"], *of_task, best=options.best, per_frame=options.per_frame)
     asked |= {key: facts[key] for key in ("adapted",) if key in facts} | ({DEMO: True} if demo else {})
-    result = run_plan(plan, folder.open(asked, fresh=fresh), [folder, *callbacks], began)
+    result = run_plan(plan, folder.open(asked, fresh=fresh, began=began), [folder, *callbacks], began)
     folder.write_samples(source.images, np.asarray(plan.task.labels))  # without given classes the model's own answers
     names = source.account.names_for(plan.task.network.num_classes) if source.account else None
     folder.write_verdict(result, facts, data_facts, names)

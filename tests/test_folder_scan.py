@@ -1,6 +1,7 @@
 """`nc_tf.scan_to_folder`: files or arrays in, a finished folder out, and what it refuses."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from quick import QUICK, data_file
 from recording import Record
 
 import nc_tf
+from nc_tf import folder_scan
 from nc_tf.errors import InputError
 from nc_tf.models.saving import save_model
 from nc_tf.results import LabelResult, Verdict
+from nc_tf.scan_folder.label_files import load_label
+from nc_tf.scanning.plan import ScanPlan
 
 IMAGES, LABELS = corner_images(120)
 OPTIONS = nc_tf.ScanOptions(preset="paper", settings=QUICK)
@@ -40,9 +44,7 @@ def begin(folder: Path, data: tuple[Any, Any], unseen: tuple[Any, Any] | None = 
 
 
 def test_it_is_the_function_and_not_a_module() -> None:
-    import nc_tf.folder_scan
-
-    assert nc_tf.scan_to_folder is nc_tf.folder_scan.scan_to_folder
+    assert nc_tf.scan_to_folder is folder_scan.scan_to_folder
 
 
 def test_files_become_a_finished_folder(tmp_path: Path) -> None:
@@ -72,6 +74,23 @@ def test_arrays_are_known_by_what_is_in_them_and_a_stopped_scan_goes_on(tmp_path
     assert (verdict["model"]["path"], verdict["data"]["path"]) == ("MODEL", "DATA")
     with pytest.raises(InputError, match="holds a scan of another model file: expected the same settings"):
         nc_tf.scan_to_folder(tmp_path, corner_network(2), (IMAGES, LABELS), options=OPTIONS)
+
+
+@pytest.mark.slow
+def test_the_seconds_of_folder_and_result_are_the_same_and_count_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, late, planned = time.perf_counter, [0.0], folder_scan.make_plan
+
+    def slow_plan(*arguments: Any, **more: Any) -> ScanPlan:
+        late[0] += 1000.0
+        return planned(*arguments, **more)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + late[0])
+    monkeypatch.setattr(folder_scan, "make_plan", slow_plan)
+    options = nc_tf.ScanOptions(preset="paper", settings=QUICK, targets=[0], intensity_range="raw")
+    result = nc_tf.scan_to_folder(tmp_path, corner_network(3), (IMAGES, LABELS), options=options)
+    assert result.seconds > 1000
+    assert json.loads((tmp_path / "verdict.json").read_text())["seconds"] == round(result.seconds, 3)
+    assert load_label(tmp_path / "triggers" / "label_0.npz")[1] > 1000
 
 
 def test_the_folder_lies_outside_of_the_data(tmp_path: Path) -> None:

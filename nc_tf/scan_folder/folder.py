@@ -83,7 +83,7 @@ class ScanFolder(ScanCallback):
         """Return the path of a picture; `part` is mask, pattern or fusion."""
         return self.path / f"{self.name}_visualize_{part}_label_{label}.png"
 
-    def open(self, settings: Mapping[str, Any], *, fresh: bool = False) -> ScanState:
+    def open(self, settings: Mapping[str, Any], *, fresh: bool = False, began: float | None = None) -> ScanState:
         """Return the state from which a scan with these settings goes on.
 
         Nothing is written or deleted before `on_begin`: until then the scan may be refused for another reason.
@@ -91,6 +91,7 @@ class ScanFolder(ScanCallback):
         Args:
             settings: all that the outcome of a label depends on, as plain JSON values.
             fresh: start over, whatever lies there.
+            began: `time.perf_counter()` when the scan began; None is now.
 
         Returns:
             The state of an earlier part; empty where there is none.
@@ -99,7 +100,7 @@ class ScanFolder(ScanCallback):
             InputError: the folder holds a scan with other settings.
         """
         settings = json.loads(json.dumps(settings))
-        self._began, self._before = time.perf_counter(), 0.0
+        self._began, self._before = time.perf_counter() if began is None else began, 0.0
         self._asked, self._fresh = dict(settings), fresh
         under_way, seconds = load_progress(self._state)
         ranking, ranking_seconds = load_progress(self._ranking)
@@ -301,11 +302,11 @@ class ScanFolder(ScanCallback):
         """Write `verdict.json` and `log.txt`, for all parts of the scan.
 
         Args:
-            result: the result of the scan.
+            result: the result of the scan, with the seconds of its last part.
             model: facts of the model, as plain JSON values.
             data: facts of the images, as plain JSON values.
             class_names: one a class.
         """
-        verdict = scan_verdict(replace(result, seconds=self.seconds), model, data, class_names)
+        verdict = scan_verdict(replace(result, seconds=self._before + result.seconds), model, data, class_names)
         _write_text(self.path / "log.txt", log_text(verdict))
         _write_text(self.path / "verdict.json", verdict_text(verdict))
