@@ -25,9 +25,7 @@ from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.plan import make_plan
 from nc_tf.scanning.scan import run_plan
 from nc_tf.storage.folder_lock import locked
-
-# Names of a source that is no file, in `verdict.json` and the report; the command line uses the same.
-MODEL, DATA = "MODEL", "DATA"
+from nc_tf.storage.verdict_schema import NO_DATA_FILE
 
 Around = Callable[[Callable[[], ScanResult]], ScanResult]
 
@@ -99,9 +97,10 @@ def _scan(
     """Plan, search, and write the folder."""
     source = source.checked()
     plan = make_plan(source.model, source.images, source.labels, options, source.unseen, name=source.data_file)
-    facts, data_facts = source.model_facts(), source.data_facts()
+    facts, data_facts = model_facts(source.model_file, source.model), source.data_facts()
     of_task = plan.preset, plan.task.preprocess, options.upsample_size, options.seed
-    asked = scan_record(facts["sha256"], data_facts["sha256"], *of_task, best=options.best, per_frame=options.per_frame)
+    model_hash = facts.get("sha256") or array_hash(*source.model.get_weights())
+    asked = scan_record(model_hash, data_facts["sha256"], *of_task, best=options.best, per_frame=options.per_frame)
     asked |= {key: facts[key] for key in ("adapted",) if key in facts} | ({DEMO: True} if demo else {})
     result = run_plan(plan, folder.open(asked, fresh=fresh, began=began), [folder, *callbacks], began)
     folder.write_samples(source.images, np.asarray(plan.task.labels))  # without given classes the model's own answers
@@ -157,14 +156,10 @@ class _Source:
         unseen = None if self.unseen is None else check_images(*self.unseen, name=held_out, **of_model)
         return replace(self, model=model, images=images, labels=labels, unseen=unseen)
 
-    def model_facts(self) -> dict[str, Any]:
-        """Return what `verdict.json` says of the model."""
-        return model_facts(self.model_file or MODEL, self.model, None if self.model_file else array_hash(*self.model.get_weights()))
-
     def data_facts(self) -> dict[str, Any]:
         """Return what `verdict.json` says of the images."""
         arrays = [array for array in (self.images, self.labels, *(self.unseen or ())) if array is not None]
-        facts: dict[str, Any] = {"path": self.data_file or DATA, "sha256": array_hash(*arrays), "num_images": len(self.images)}
+        facts: dict[str, Any] = {"path": self.data_file or NO_DATA_FILE, "sha256": array_hash(*arrays), "num_images": len(self.images)}
         return facts | (_left_out(self.account) if self.account else {})
 
 

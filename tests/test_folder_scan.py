@@ -13,11 +13,14 @@ from recording import Record
 
 import nc_tf
 from nc_tf import folder_scan
+from nc_tf.cli.main import main
 from nc_tf.errors import InputError
 from nc_tf.models.saving import save_model
+from nc_tf.report.commands import commands
 from nc_tf.results import LabelResult, Verdict
 from nc_tf.scan_folder.label_files import load_label
 from nc_tf.scanning.plan import ScanPlan
+from nc_tf.storage.verdict_file import read_verdict
 
 IMAGES, LABELS = corner_images(120)
 OPTIONS = nc_tf.ScanOptions(preset="paper", settings=QUICK)
@@ -74,6 +77,20 @@ def test_arrays_are_known_by_what_is_in_them_and_a_stopped_scan_goes_on(tmp_path
     assert (verdict["model"]["path"], verdict["data"]["path"]) == ("MODEL", "DATA")
     with pytest.raises(InputError, match="holds a scan of another model file: expected the same settings"):
         nc_tf.scan_to_folder(tmp_path, corner_network(2), (IMAGES, LABELS), options=OPTIONS)
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_model_without_a_file_serves_the_repairs_of_one_saved_later(tmp_path: Path) -> None:
+    model = corner_network(3)
+    options = nc_tf.ScanOptions(preset="paper", settings=QUICK, intensity_range="raw")
+    assert nc_tf.scan_to_folder(tmp_path / "scan", model, (IMAGES, LABELS), options=options).flagged == (3,)
+    verdict = read_verdict(tmp_path / "scan" / "verdict.json")
+    assert verdict.model == {"path": "MODEL", "num_classes": 6, "input_shape": [8, 8, 3]}
+    assert [command.line.split()[1] for command in commands(verdict, "scan")] == ["report"]
+    save_model(model, tmp_path / "model.keras")
+    data = data_file(tmp_path / "data.npz")
+    how = ["--scan", tmp_path / "scan", "--out", tmp_path / "repaired.keras", "--intensity-range", "raw"]
+    assert main(list(map(str, ["filter", tmp_path / "model.keras", data, *how]))) == 0
 
 
 @pytest.mark.slow

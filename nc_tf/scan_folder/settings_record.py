@@ -20,6 +20,7 @@ from nc_tf.models.frozen import resolve_precision
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.scan_folder.state_files import STATE_FORMAT
 from nc_tf.scanning.presets import Preset
+from nc_tf.storage.verdict_schema import NO_MODEL_FILE
 
 # The mark of `nc-tf demo` in the settings of a scan.
 DEMO = "demo"
@@ -60,7 +61,7 @@ def scan_record(
     The precision is the one used on this machine: "auto" may mean another one on the machine where a stopped scan goes on.
 
     Args:
-        model_hash: hash of the model.
+        model_hash: hash of the model's file, or of its weights where it has none.
         data_hash: hash of images and classes.
         preset: with the options' settings in it.
         preprocess: from raw pixels to the input that the model expects.
@@ -97,18 +98,18 @@ def settings_record(settings: SearchSettings) -> dict[str, Any]:
     return values
 
 
-def model_facts(path: str | Path, model: keras.Model, sha256: str | None = None) -> dict[str, Any]:
+def model_facts(path: str | Path | None, model: keras.Model) -> dict[str, Any]:
     """Return the facts of a model for `verdict.json`.
 
-    They are its shapes in the scan, and what was adapted or named.
+    They are its shapes in the scan, and what was adapted or named. A model without a file has no hash there, because the repairs compare
+    the hash with that of a file.
 
     Args:
-        path: file of the model.
+        path: file of the model; None where it has none.
         model: the model, as it was read.
-        sha256: hash of the model, where it has no file.
     """
-    shape = list(model.input_shape[1:])
-    facts = {"path": str(path), "sha256": sha256 or sha256_of(path), "num_classes": model.output_shape[-1], "input_shape": shape}
+    file = {"path": NO_MODEL_FILE} if path is None else {"path": str(path), "sha256": sha256_of(path)}
+    facts = {**file, "num_classes": model.output_shape[-1], "input_shape": list(model.input_shape[1:])}
     weights = {"weights_of": model.nc_tf_weights_of} if hasattr(model, "nc_tf_weights_of") else {}
     return facts | weights | what_was_adapted(model)
 
