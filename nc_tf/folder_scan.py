@@ -19,7 +19,7 @@ from nc_tf.models.random_state import random_state_kept
 from nc_tf.report.report_file import write_report
 from nc_tf.results import ScanResult, Unit
 from nc_tf.scan_folder.folder import ScanFolder
-from nc_tf.scan_folder.settings_record import DEMO, array_hash, model_facts, scan_record
+from nc_tf.scan_folder.settings_record import DEMO, array_hash, model_facts, scan_record, source_record
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.plan import make_plan
@@ -96,12 +96,13 @@ def _scan(
 ) -> ScanResult:
     """Plan, search, and write the folder."""
     source = source.checked()
-    plan = make_plan(source.model, source.images, source.labels, options, source.unseen, name=source.data_file)
     facts, data_facts = model_facts(source.model_file, source.model), source.data_facts()
+    model_hash, data_hash = facts.get("sha256") or array_hash(*source.model.get_weights()), data_facts["sha256"]
+    marks = {key: facts[key] for key in ("adapted",) if key in facts} | ({DEMO: True} if demo else {})
+    folder.refuse_other(source_record(model_hash, data_hash, options.upsample_size, options.seed) | marks, fresh=fresh)
+    plan = make_plan(source.model, source.images, source.labels, options, source.unseen, name=source.data_file)
     of_task = plan.preset, plan.task.preprocess, options.upsample_size, options.seed
-    model_hash = facts.get("sha256") or array_hash(*source.model.get_weights())
-    asked = scan_record(model_hash, data_facts["sha256"], *of_task, best=options.best, per_frame=options.per_frame)
-    asked |= {key: facts[key] for key in ("adapted",) if key in facts} | ({DEMO: True} if demo else {})
+    asked = scan_record(model_hash, data_hash, *of_task, best=options.best, per_frame=options.per_frame) | marks
     result = run_plan(plan, folder.open(asked, fresh=fresh, began=began), [folder, *callbacks], began)
     folder.write_samples(source.images, np.asarray(plan.task.labels))  # without given classes the model's own answers
     names = source.account.names_for(plan.task.network.num_classes) if source.account else None

@@ -110,6 +110,28 @@ def test_the_seconds_of_folder_and_result_are_the_same_and_count_the_plan(tmp_pa
     assert load_label(tmp_path / "triggers" / "label_0.npz")[1] > 1000
 
 
+@pytest.mark.slow
+def test_a_folder_of_another_scan_is_refused_before_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(tmp_path, (IMAGES, LABELS))
+
+    def no_plan(*_: Any, **__: Any) -> None:
+        raise InputError("too little memory")
+
+    monkeypatch.setattr(folder_scan, "make_plan", no_plan)
+    for other, difference in (
+        ({"options": nc_tf.ScanOptions(seed=1)}, "with seed 0, this one has 1"),
+        ({"options": nc_tf.ScanOptions(upsample_size=2)}, "with upsample_size 1, this one has 2"),
+        ({"model": corner_network(2)}, "of another model file"),
+        ({"data": (IMAGES, None)}, "of other images"),
+        ({"demo": True, "fresh": True}, "that nc-tf demo did not make"),
+    ):
+        with pytest.raises(InputError, match=f"holds a scan {difference}"):
+            nc_tf.scan_to_folder(tmp_path, **{"model": corner_network(3), "data": (IMAGES, LABELS), **other})
+    for same in ({"fresh": True}, {"options": nc_tf.ScanOptions(preset="low-cost")}):
+        with pytest.raises(InputError, match="too little memory"):
+            nc_tf.scan_to_folder(tmp_path, corner_network(3), (IMAGES, LABELS), **same)
+
+
 def test_the_folder_lies_outside_of_the_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"lies in the data, .* and would be read as a class: expected a folder outside; choose"):
         nc_tf.scan_to_folder(tmp_path / "scan", corner_network(3), (IMAGES, LABELS), data_file=tmp_path)

@@ -7,9 +7,9 @@ import numpy as np
 from nc_tf.errors import InputError
 from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
-from nc_tf.scan_folder.folder import MOST_BYTES, ScanFolder
+from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.label_files import load_untargeted
-from nc_tf.scan_folder.settings_record import DEMO
+from nc_tf.scan_folder.settings_record import DEMO, MOST_BYTES
 from nc_tf.storage.files import plain, subfolder, whole_file
 from nc_tf.storage.json_file import parse_json
 from nc_tf.storage.npz_file import npz_arrays

@@ -398,6 +398,13 @@ def test_a_scan_does_not_go_on_where_auto_comes_to_another_precision(
     assert list(folder.open(record({"float32": "bfloat16", "bfloat16": "float32"}[other])).finished) == [1]
 
 
+def test_a_scan_with_an_endless_setting_goes_on(tmp_path: Path) -> None:
+    settings, result = {**SETTINGS, "limit": float("inf")}, made_up(1, 1.0)
+    begun(tmp_path, settings).on_label(result, [tried(result)])
+    strictly((tmp_path / "state" / "settings.json").read_text())
+    assert list(ScanFolder(tmp_path).open(settings).finished) == [1]
+
+
 def test_settings_that_led_to_no_label_do_not_bind(tmp_path: Path) -> None:
     """An attempt that failed before its first result must not make the corrected one fail."""
     begun(tmp_path, {**SETTINGS, "starts": 0})
@@ -458,7 +465,9 @@ def test_the_demo_deletes_no_triggers_of_unknown_origin(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[1]", b"3", b"\xff\xfe", b"[" * 100_000], ids=["empty", "cut", "list", "number", "bytes", "deep"]
+    "content",
+    [b"", b"{", b"[1]", b"3", b"\xff\xfe", b"[" * 100_000, b'{"seed": 1e400}'],
+    ids=["empty", "cut", "list", "number", "bytes", "deep", "endless"],
 )
 def test_broken_settings_are_refused(tmp_path: Path, content: bytes) -> None:
     saved_scan(tmp_path)
