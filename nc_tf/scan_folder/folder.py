@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from nc_tf.errors import InputError, quote
 from nc_tf.inversion.restart import Checkpoint, RestartResult
@@ -25,25 +24,15 @@ from nc_tf.scan_folder.state_files import forget_progress, load_progress, load_s
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.prescreening import Shortlist
 from nc_tf.scanning.state import ScanState
-from nc_tf.storage.files import clear_leftovers, delete, subfolder, whole_file
+from nc_tf.storage.files import clear_leftovers, delete, subfolder, whole_file, write_text
 from nc_tf.storage.json_file import finite
-from nc_tf.storage.pixels import drawable
+from nc_tf.storage.pixels import write_picture
 from nc_tf.storage.scan_log import log_text
 from nc_tf.storage.verdict_file import read_verdict, scan_verdict, verdict_text
 
 WRITTEN_LAST = ("verdict.json", "log.txt", "report.html")
 # Images kept for the report, which needs three of other classes than the one it shows.
 SAMPLES = 8
-
-
-def _write_text(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _write_image(path: Path, pixels: np.ndarray) -> None:
-    with whole_file(path) as temporary:
-        Image.fromarray(drawable(pixels)).save(temporary, format="PNG")
 
 
 class ScanFolder(ScanCallback):
@@ -185,7 +174,7 @@ class ScanFolder(ScanCallback):
             self._forget()
         self._clear_leftovers()
         if self._asked is not None:
-            _write_text(self._record, json.dumps(self._asked, indent=1))
+            write_text(self._record, json.dumps(self._asked, indent=1))
         self._asked, self._fresh = None, False
 
     def on_ranking(self, progress: Checkpoint, share: float) -> None:
@@ -209,9 +198,9 @@ class ScanFolder(ScanCallback):
         """Save a label's trigger, its pictures and its best restart's history."""
         label, trigger = result.label, result.trigger
         history = next((restart.history for restart in starts if restart.trigger is trigger), starts[0].history)
-        _write_image(self.image_file("pattern", label), trigger.pattern)
-        _write_image(self.image_file("mask", label), trigger.mask[..., None] * 255.0)
-        _write_image(self.image_file("fusion", label), trigger.overlay)
+        write_picture(self.image_file("pattern", label), trigger.pattern)
+        write_picture(self.image_file("mask", label), trigger.mask[..., None] * 255.0)
+        write_picture(self.image_file("fusion", label), trigger.overlay)
         save_label(self.trigger_file(label), result, history, self.seconds)
         forget_progress(self._state, label)
 
@@ -302,5 +291,5 @@ class ScanFolder(ScanCallback):
             class_names: one a class.
         """
         verdict = scan_verdict(replace(result, seconds=self._before + result.seconds), model, data, class_names)
-        _write_text(self.path / "log.txt", log_text(verdict))
-        _write_text(self.path / "verdict.json", verdict_text(verdict))
+        write_text(self.path / "log.txt", log_text(verdict))
+        write_text(self.path / "verdict.json", verdict_text(verdict))

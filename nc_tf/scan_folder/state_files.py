@@ -18,7 +18,7 @@ from nc_tf.inversion.cost_schedule import ScheduleState
 from nc_tf.inversion.restart import Checkpoint
 from nc_tf.inversion.step import Run
 from nc_tf.scanning.prescreening import Shortlist
-from nc_tf.storage.files import delete, plain, whole_file
+from nc_tf.storage.files import delete, plain, whole_file, write_text
 from nc_tf.storage.json_file import parse_json
 from nc_tf.storage.npz_file import npz_arrays
 from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
@@ -89,8 +89,7 @@ def shortlist_file(folder: Path) -> Path:
 
 def save_shortlist(folder: Path, shortlist: Shortlist, seconds: float) -> None:
     """Write the outcome of pre-screening, and the scan's `seconds` so far."""
-    with whole_file(shortlist_file(folder)) as temporary:
-        temporary.write_text(json.dumps(asdict(shortlist) | {"seconds": seconds}), encoding="utf-8")
+    write_text(shortlist_file(folder), json.dumps(asdict(shortlist) | {"seconds": seconds}))
 
 
 def load_shortlist(folder: Path) -> tuple[Shortlist | None, float]:
