@@ -43,7 +43,7 @@ class Visualizer:
         attack_succ_threshold: success rate that makes a round good.
         patience: rounds in a row that move the cost.
         cost_multiplier: factor up; down is its 1.5th power.
-        reset_cost_to_zero: start without the norm, and restart it after `patience` good rounds.
+        reset_cost_to_zero: start without the norm, and add it after `patience` good rounds.
         mask_min: lower bound that the starting mask is clipped to.
         mask_max: upper bound that the starting mask is clipped to.
         color_min: lower bound that the starting pattern is clipped to.

@@ -42,6 +42,30 @@ def test_a_module_path_of_before_leads_to_the_same_module(old: str, new: str) ->
     assert module.__spec__.name == new
 
 
+def moved_modules() -> list[tuple[str, str]]:
+    """The rows of the changelog's table "Moved": the first cell, and a module or a public name that the second cell gives."""
+    table = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("### Moved")[2].partition("###")[0]
+    found = []
+    for row in (line for line in table.splitlines() if line.startswith("| `")):
+        before, now = (re.findall(r"`([\w.*/]+)`", cell) for cell in row.split("|")[1:3])
+        package = ""
+        for name in (name for name in now if "/" not in name and not name[0].isupper()):
+            if name.endswith("."):
+                found += [(row, name + old.rpartition(".")[2]) for old in before]
+            else:
+                package = name.rpartition(".")[0] or package
+                found.append((row, name if "." in name else f"{package}.{name}".lstrip(".")))
+    return found
+
+
+def test_the_changelog_says_where_modules_are() -> None:
+    found = moved_modules()
+    assert len(found) > 60
+    modules = {path.relative_to(ROOT / "nc_tf").with_suffix("").as_posix().replace("/", ".") for path in (ROOT / "nc_tf").rglob("*.py")}
+    modules |= {module.removesuffix(".__init__") for module in modules} | {f"nc_tf.{name}" for name in nc_tf.__all__}
+    assert not [(row, now) for row, now in found if now not in modules]
+
+
 def test_the_citation_gives_the_version_of_the_package() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.findall(r"^version: (\S+)$", citation, re.MULTILINE) == [nc_tf.__version__]

@@ -30,6 +30,8 @@ def test_every_public_name_is_documented(site: Path) -> None:
 
     page = (site / "reference" / "api.html").read_text(encoding="utf-8")
     assert not [name for name in nc_tf.__all__ if f'id="nc_tf.{name}"' not in page]
+    more = re.findall(r'id="nc_tf\.(\w+)"', page.partition('<h2 id="more">')[2])
+    assert set(more) <= {"__version__"}, "a public name belongs to no group"
 
 
 def test_every_option_is_documented(site: Path) -> None:

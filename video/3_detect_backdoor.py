@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def detect(arguments: argparse.Namespace) -> int:
     """Scan, save, and print the verdict; return the exit code."""
-    from nc_tf.cli.scan import exit_code, known_names, print_result
+    from nc_tf.cli.scan import exit_code, print_result
     from nc_tf.models.loading.load import load_model
 
     model = load_model(arguments.backdoor_model_path)
@@ -33,7 +33,7 @@ def detect(arguments: argparse.Namespace) -> int:
     result = common.detected(arguments, model, test, arguments.output_dir)
     for entry in result.labels:
         common.write_trigger(arguments.output_dir, entry.trigger)
-    print_result(result, known_names(test, model))
+    print_result(result, test.names_for(model.output_shape[-1]))
     print(f"report: {arguments.output_dir}/report.html")
     return exit_code(result)
 

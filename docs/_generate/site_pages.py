@@ -19,7 +19,7 @@ from layer_picture import layers_page, layers_svg  # noqa: E402
 SCHEMA = ROOT / "nc_tf" / "storage" / "verdict.schema.json"
 # Public names by what they are for; a name that is not listed here comes last.
 GROUPS = {
-    "Scanning": ("scan", "scan_to_folder", "ScanCallback", "Visualizer"),
+    "Scanning": ("scan", "scan_to_folder", "ScanOptions", "SearchSettings", "CostSchedule", "ScanCallback", "Visualizer"),
     "Models": ("load_model", "adapt"),
     "Repairs": ("unlearn",),
     "Results": ("ScanResult", "Verdict", "LabelResult", "Status", "Trigger", "Mitigation", "Measurement"),
@@ -55,10 +55,8 @@ def api_page() -> str:
 
 
 def verdict_page() -> str:
-    """The fields of verdict.json: from its schema where the package has one, else from the table written by hand."""
+    """The fields of verdict.json, from its schema."""
     head = (HERE / "verdict_head.md").read_text(encoding="utf-8")
-    if not SCHEMA.exists():
-        return head + (HERE / "verdict_fields.md").read_text(encoding="utf-8")
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     parts = [head, _fields("Fields", schema, schema)]
     parts += [_fields(f"`{name}`", part, schema) for name, part in schema.get("$defs", {}).items() if part.get("properties")]

@@ -40,8 +40,7 @@ def interruptible(work: Callable[[], Result]) -> Result:
     """Run `work` in a thread, and return its result.
 
     Ctrl-C takes effect at once that way. A call of TensorFlow may take seconds, and Python handles no signal in its main thread before the
-    call returns. An exception of `work`
-    is raised here.
+    call returns. An exception of `work` is raised here.
 
     Raises:
         WorkUnfinished: Ctrl-C or SIGTERM. Code that catches it should do no more than print a line and end the process.

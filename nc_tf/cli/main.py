@@ -19,7 +19,8 @@ def commands() -> dict[str, Any]:
 
     A command has a docstring, `add_arguments` and `run`; it may have `STOPPED`, what to say when it was stopped.
     """
-    repairs = {name: RepairCommand(defence) for name, defence in DEFENCES.items()} | {"unlearn": unlearn}
+    own: dict[str, Any] = {"unlearn": unlearn}
+    repairs = {name: own.get(name) or RepairCommand(defence) for name, defence in DEFENCES.items()}
     first: dict[str, Any] = {"demo": demo, "scan": scan, "report": report}
     return first | repairs | {"evaluate": evaluate, "inject": inject, "data": data}
 

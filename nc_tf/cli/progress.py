@@ -37,7 +37,7 @@ class ScanProgress(ScanCallback):
         )
         self.finished, self.found = list[LabelResult](), list[LabelResult]()
         self.rounds: dict[int, dict[int, int]] = defaultdict(dict)  # rounds of each start, by label, of the labels in progress
-        self.num_labels, self.memory = 0, ""
+        self.num_labels, self.memory, self.begun = 0, "", False
 
     def __enter__(self) -> "ScanProgress":
         return self
@@ -45,7 +45,7 @@ class ScanProgress(ScanCallback):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.bar.live.is_started:  # stopping it writes an empty line, and bad input should give one line only
             self.bar.stop()
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and self.begun:  # before, the number of labels is not known
             self.console.print(self.so_far(), highlight=False, soft_wrap=True)
 
     def so_far(self) -> str:
@@ -71,16 +71,16 @@ class ScanProgress(ScanCallback):
             self.bar.remove_task(earlier)
         self.bar.start()
         self.console.print(
-            f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, starts each: {starts}; "
+            f"model output: {network.output}; precision: {network.precision}; labels: {num_labels}, restarts a label: {starts}; "
             f"images or frames in flight: {in_flight} at most{self.memory}",
             soft_wrap=True,
         )
-        self.usual, self.num_labels = starts * min(USUAL_ROUNDS, max_rounds), num_labels
+        self.usual, self.num_labels, self.begun = starts * min(USUAL_ROUNDS, max_rounds), num_labels, True
         self.task = self.bar.add_task("first round", total=num_labels)
 
     def on_ranking(self, progress: Checkpoint, share: float) -> None:
         """Move the bar during pre-screening."""
-        description = f"ranking: label {progress.label} round {progress.rounds}"
+        description = f"pre-screening: label {progress.label} round {progress.rounds}"
         self.bar.update(self.task, completed=share * self.num_labels, description=description)
 
     def on_ranked(self, shortlist: Shortlist) -> None:
@@ -88,7 +88,7 @@ class ScanProgress(ScanCallback):
         ranked = len(shortlist.chosen) + len(shortlist.ranked_out)
         self.num_labels = len({*shortlist.chosen} - {entry.label for entry in self.finished})
         self.console.print(
-            f"ranked {ranked} labels: the {len(shortlist.lowest)} lowest and {len(shortlist.sample)} of a random sample go on"
+            f"pre-screening of {ranked} labels: the {len(shortlist.lowest)} lowest and {len(shortlist.sample)} of a random sample go on"
         )
         self.bar.reset(self.task, total=self.num_labels)
 

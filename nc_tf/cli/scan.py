@@ -130,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     unseen = None if test is None else (test.images, test.labels)
     source = {"model_file": arguments.model, "data_file": arguments.data, "fresh": arguments.fresh}
     result = scan_with_progress(arguments.out, model, loaded, options=options, unseen=unseen, callbacks=watching, **source)
-    print_result(result, known_names(loaded, model))
+    print_result(result, loaded.names_for(num_classes))
     print(f"written to {printable(arguments.out)}: verdict.json, log.txt, triggers/, pictures")
     print(f"report: {printable(Path(arguments.out) / 'report.html')}")
     return exit_code(result)
@@ -165,12 +165,6 @@ def exit_code(result: "ScanResult") -> int:
     from nc_tf.results import Verdict
 
     return {Verdict.NO_OUTLIER: 0, Verdict.SUSPECTED: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
-
-
-def known_names(data: "LabelledImages", model: "keras.Model") -> tuple[str, ...] | None:
-    """Return the names of the model's classes, if all are known."""
-    names = data.class_names
-    return names if names and len(names) == model.output_shape[-1] else None
 
 
 def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> None:

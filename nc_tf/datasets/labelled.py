@@ -51,6 +51,10 @@ class LabelledImages:
         rows = np.sort(rows)
         return replace(self, images=self.images[rows], labels=self.labels[rows], available=self.available or len(self.images))
 
+    def names_for(self, num_classes: int) -> tuple[str, ...] | None:
+        """Return the names of a model's classes, if all are known."""
+        return self.class_names if self.class_names and len(self.class_names) == num_classes else None
+
     def account(self) -> str | None:
         """Return one line on the files left out, or None."""
         if not self.left_out:

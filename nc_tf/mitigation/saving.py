@@ -11,7 +11,7 @@ from nc_tf.models.loading.load import load_network
 from nc_tf.models.saving import save_model
 from nc_tf.preprocessing import Preprocessing
 from nc_tf.results import Mitigation
-from nc_tf.storage.files import whole_file
+from nc_tf.storage.files import write_text
 from nc_tf.storage.json_file import json_text
 
 
@@ -43,8 +43,7 @@ def save_mitigation(
     saved = replace(mitigation, model=reloaded, classifier=classifier, after=measure(classifier, *test, mitigation.triggers, preprocess))
     content = {"schema": 1, "model": str(path), **saved.settings, "before": asdict(saved.before), "after": asdict(saved.after)}
     content |= {"details": saved.details} if saved.details else {}
-    with whole_file(Path(path).with_name("mitigation.json")) as temporary:
-        temporary.write_text(json_text(content), encoding="utf-8")
+    write_text(Path(path).with_name("mitigation.json"), json_text(content))
     return saved
 
 

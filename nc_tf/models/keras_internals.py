@@ -32,11 +32,11 @@ __all__ = [
     "dequantization_scale",
     "finds_logits",
     "flat_layers",
-    "global_attribute",
     "graph_inside",
     "inner_layers",
     "input_structure",
     "is_connected",
+    "keras_random_state",
     "lambda_output_shape",
     "maker_of",
     "nn_operations",
@@ -46,15 +46,23 @@ __all__ = [
     "public_object",
     "run_graph",
     "save_hdf5",
+    "scoped_custom_objects",
     "scratch_graph",
-    "set_global_attribute",
+    "set_keras_random_state",
     "shared_objects",
     "takes_training",
     "tensorflow_state",
+    "variables_without_memory",
 ]
 
 # Method of `keras.Sequential` that connects all of its layers anew after each `add`.
 REBUILD = "_maybe_rebuild"
+# Keys of Keras's global state: the seed of `keras.utils.set_random_seed` and the generator of layers without one, objects of
+# `keras.saving.custom_object_scope`, variables whose memory waits for the end of a stateless scope, and configurations of shared objects.
+_RANDOM_STATE = ("global_random_seed", "global_seed_generator")
+_SCOPED_OBJECTS = "custom_objects_scope_dict"
+_WITHOUT_MEMORY = "uninitialized_variables"
+_SHARED = "shared_objects/id_to_config_map"
 
 
 def maker_of(tensor: keras.KerasTensor) -> tuple[keras.Operation, int, int]:
@@ -141,9 +149,36 @@ def save_hdf5(model: keras.Model, file: Any) -> None:
     save_model_to_hdf5(model, file, include_optimizer=False)
 
 
-def global_attribute(name: str) -> Any:
-    """Return an attribute of Keras's global state, such as the seed of `keras.utils.set_random_seed`; None if it is not set."""
-    return global_state.get_global_attribute(name)
+def keras_random_state() -> dict[str, Any]:
+    """Return Keras's seed, and its generator of random numbers for layers without a seed."""
+    return {name: global_state.get_global_attribute(name) for name in _RANDOM_STATE}
+
+
+def set_keras_random_state(state: dict[str, Any]) -> None:
+    """Restore what `keras_random_state` returned."""
+    for name, value in state.items():
+        global_state.set_global_attribute(name, value)
+
+
+def scoped_custom_objects() -> dict[str, Any]:
+    """Return the objects of `keras.saving.custom_object_scope` by name, which the registered ones do not include."""
+    return dict(global_state.get_global_attribute(_SCOPED_OBJECTS) or {})
+
+
+@contextlib.contextmanager
+def variables_without_memory() -> Iterator[Callable[[], list[keras.Variable]]]:
+    """Give variables that are made inside a shape and no memory.
+
+    Yields:
+        A function that returns the variables made so far.
+    """
+    before = list(global_state.get_global_attribute(_WITHOUT_MEMORY) or [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield lambda: list((global_state.get_global_attribute(_WITHOUT_MEMORY) or [])[len(before) :])
+    finally:
+        # Keras remembers such variables and would allocate them at the end of the next stateless scope.
+        global_state.set_global_attribute(_WITHOUT_MEMORY, before)
 
 
 @contextlib.contextmanager
@@ -154,13 +189,8 @@ def shared_objects() -> Iterator[None]:
     go; the next such layer may get the same address, and with it the other's directions. Nothing that is loaded needs these ids.
     """
     with ObjectSharingScope():
-        global_state.set_global_attribute("shared_objects/id_to_config_map", None)
+        global_state.set_global_attribute(_SHARED, None)
         yield
-
-
-def set_global_attribute(name: str, value: Any) -> None:
-    """Set an attribute of Keras's global state."""
-    global_state.set_global_attribute(name, value)
 
 
 def takes_training(operation: keras.Operation) -> bool:

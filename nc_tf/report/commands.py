@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from nc_tf.storage.verdict_schema import ScanVerdict
+from nc_tf.storage.verdict_schema import NO_DATA_FILE, NO_MODEL_FILE, ScanVerdict
 
 # The options of `nc-tf scan` for settings of a search that differ from those of a preset.
 _OPTIONS = {
@@ -38,7 +38,7 @@ def commands(verdict: ScanVerdict, folder: str, *, demo: bool = False) -> list[C
     """Return commands to run after a scan: repair, search again, repeat.
 
     A scan that pre-screened some of the labels of the model lists only the finished ones. Scanning these alone would be another scan, so
-    that such a scan has no command to repeat it.
+    that such a scan has no command to repeat it. A command cannot open a model or images that have no file.
 
     Args:
         verdict: the content of `verdict.json`.
@@ -57,6 +57,8 @@ def commands(verdict: ScanVerdict, folder: str, *, demo: bool = False) -> list[C
             Command("Search and repair again from another seed", _line([*scan, "--out", again, "--seed", str(seed + 1)])),
             Command("Repeat this demo", _line([*scan, "--out", folder, "--seed", str(seed)])),
         ]
+    elif verdict.model["path"] == NO_MODEL_FILE or verdict.data["path"] == NO_DATA_FILE:
+        found = []
     else:
         files, found = [_path(part["path"]) for part in (verdict.model, verdict.data)], []
         if verdict.flagged or verdict.pairs:

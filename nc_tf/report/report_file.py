@@ -7,10 +7,10 @@ import numpy as np
 from nc_tf.errors import InputError
 from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
-from nc_tf.scan_folder.folder import MOST_BYTES, ScanFolder
+from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.label_files import load_untargeted
-from nc_tf.scan_folder.settings_record import DEMO
-from nc_tf.storage.files import plain, subfolder, whole_file
+from nc_tf.scan_folder.settings_record import DEMO, MOST_BYTES
+from nc_tf.storage.files import plain, subfolder, write_text
 from nc_tf.storage.json_file import parse_json
 from nc_tf.storage.npz_file import npz_arrays
 from nc_tf.storage.saved_numbers import history_of
@@ -55,8 +55,7 @@ def write_report(folder_path: str | Path) -> Path:
         all_to_all=load_untargeted(file)[0].trigger if verdict.untargeted and file.exists() else None,
     )
     path = folder.path / REPORT
-    with whole_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

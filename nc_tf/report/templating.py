@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from nc_tf.errors import printable
 from nc_tf.report.norms import called
+from nc_tf.storage.scan_log import number, percent
 
 
 def environment() -> jinja2.Environment:
@@ -20,21 +21,13 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": _number, "percent": _percent, "called": called, "tidy": _tidy, "file_name": _file_name}
+    made.filters |= {"number": number, "percent": percent, "called": called, "tidy": _tidy, "file_name": _file_name}
     return made
 
 
 def _shown(value: Any) -> Any:
     """Return text as one printable line, unless the template made it."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2f}"
-
-
-def _percent(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2%}"
 
 
 def _tidy(status: str) -> str:

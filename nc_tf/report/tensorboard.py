@@ -52,7 +52,7 @@ class TensorBoardLog(ScanCallback):
     def on_round(self, restarts: Sequence[Restart], rounds: Sequence[int], run: Run, log: RoundLog) -> None:
         """Write the curves of the restarts in flight, and sometimes their triggers."""
         names = [(restart.label, restart.start) for restart in restarts]
-        # An restart out of flight may come back, into another file of the same run. An open file for each would be too many.
+        # A restart out of flight may come back, into another file of the same run. An open file for each would be too many.
         for name in self._writers.keys() - set(names):
             self._writers.pop(name).close()
         due = [position for position, round_ in enumerate(rounds) if round_ % self.every == 0]

@@ -13,38 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from nc_tf.errors import InputError, quote
 from nc_tf.inversion.restart import Checkpoint, RestartResult
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import FoundTrigger, LabelResult, ScanResult, UntargetedResult
 from nc_tf.scan_folder.label_files import load_label, load_untargeted, save_label, save_untargeted
-from nc_tf.scan_folder.settings_record import DEMO, difference_of, other_kind
+from nc_tf.scan_folder.settings_record import DEMO, refuse_other_scan
 from nc_tf.scan_folder.state_files import forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.prescreening import Shortlist
 from nc_tf.scanning.state import ScanState
-from nc_tf.storage.files import clear_leftovers, delete, plain, subfolder, whole_file
-from nc_tf.storage.pixels import drawable
+from nc_tf.storage.files import clear_leftovers, delete, subfolder, whole_file, write_text
+from nc_tf.storage.json_file import finite
+from nc_tf.storage.pixels import write_picture
 from nc_tf.storage.scan_log import log_text
 from nc_tf.storage.verdict_file import read_verdict, scan_verdict, verdict_text
 
 WRITTEN_LAST = ("verdict.json", "log.txt", "report.html")
-# Settings have a few dozen keys.
-MOST_BYTES = 2**20
 # Images kept for the report, which needs three of other classes than the one it shows.
 SAMPLES = 8
-
-
-def _write_text(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _write_image(path: Path, pixels: np.ndarray) -> None:
-    with whole_file(path) as temporary:
-        Image.fromarray(drawable(pixels)).save(temporary, format="PNG")
 
 
 class ScanFolder(ScanCallback):
@@ -83,7 +71,21 @@ class ScanFolder(ScanCallback):
         """Return the path of a picture; `part` is mask, pattern or fusion."""
         return self.path / f"{self.name}_visualize_{part}_label_{label}.png"
 
-    def open(self, settings: Mapping[str, Any], *, fresh: bool = False) -> ScanState:
+    def refuse_other(self, known: Mapping[str, Any], *, fresh: bool = False) -> None:
+        """Refuse a folder with another scan, before this one is planned.
+
+        Args:
+            known: those of the settings for `open` that are known so far.
+            fresh: start over, whatever lies there.
+
+        Raises:
+            InputError: the folder holds a scan in which one of these settings is another.
+        """
+        checkpoints = (load_progress(folder)[0] for folder in (self._state, self._ranking))
+        if self._label_files() or any(checkpoints) or load_shortlist(self._state)[0]:
+            refuse_other_scan(self._record, known, fresh=fresh, keys=known.keys() | {DEMO})
+
+    def open(self, settings: Mapping[str, Any], *, fresh: bool = False, began: float | None = None) -> ScanState:
         """Return the state from which a scan with these settings goes on.
 
         Nothing is written or deleted before `on_begin`: until then the scan may be refused for another reason.
@@ -91,6 +93,7 @@ class ScanFolder(ScanCallback):
         Args:
             settings: all that the outcome of a label depends on, as plain JSON values.
             fresh: start over, whatever lies there.
+            began: `time.perf_counter()` when the scan began; None is now.
 
         Returns:
             The state of an earlier part; empty where there is none.
@@ -98,23 +101,18 @@ class ScanFolder(ScanCallback):
         Raises:
             InputError: the folder holds a scan with other settings.
         """
-        settings = json.loads(json.dumps(settings))
-        self._began, self._before = time.perf_counter(), 0.0
+        settings = finite(json.loads(json.dumps(settings)))
+        self._began, self._before = time.perf_counter() if began is None else began, 0.0
         self._asked, self._fresh = dict(settings), fresh
         under_way, seconds = load_progress(self._state)
         ranking, ranking_seconds = load_progress(self._ranking)
         shortlist, ranked_seconds = load_shortlist(self._state)
         begun = bool(under_way or ranking or shortlist or self._label_files())
-        if fresh:
-            if begun and DEMO in settings and self._record.exists() and DEMO not in (before := self._recorded()):
-                raise InputError(f"{self.path} holds a scan {other_kind(before)}")
-            return ScanState()
-        if not begun:
+        if begun:
+            refuse_other_scan(self._record, settings, fresh=fresh)
+        if fresh or not begun:
             # An attempt without a result leaves its record, and may have been refused for one of the settings in it.
             return ScanState()
-        difference = difference_of(self._recorded(), settings)
-        if difference:
-            raise InputError(f"{self.path} holds a scan {difference}")
         self._asked = None
         if shortlist and ranking:  # the scan was killed between the saving of one and the deletion of the others
             forget_progress(self._ranking)
@@ -130,20 +128,6 @@ class ScanFolder(ScanCallback):
             untargeted, taken = load_untargeted(self.all_to_all_file)
             self._before = max(self._before, taken)
         return ScanState(finished, left, tuple(ranking), shortlist, untargeted=untargeted)
-
-    def _recorded(self) -> dict[str, Any]:
-        """Return what the scan in the folder was asked.
-
-        Raises:
-            InputError: the record is missing or cannot be read.
-        """
-        if not self._record.exists():
-            raise InputError(f"{self.path} holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another")
-        record = plain(self._record, MOST_BYTES)
-        try:
-            return dict(json.loads(record.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(f"{self._record} cannot be read ({error}): expected the settings of a stopped scan; use --fresh") from error
 
     @property
     def _record(self) -> Path:
@@ -190,7 +174,7 @@ class ScanFolder(ScanCallback):
             self._forget()
         self._clear_leftovers()
         if self._asked is not None:
-            _write_text(self._record, json.dumps(self._asked, indent=1))
+            write_text(self._record, json.dumps(self._asked, indent=1))
         self._asked, self._fresh = None, False
 
     def on_ranking(self, progress: Checkpoint, share: float) -> None:
@@ -214,9 +198,9 @@ class ScanFolder(ScanCallback):
         """Save a label's trigger, its pictures and its best restart's history."""
         label, trigger = result.label, result.trigger
         history = next((restart.history for restart in starts if restart.trigger is trigger), starts[0].history)
-        _write_image(self.image_file("pattern", label), trigger.pattern)
-        _write_image(self.image_file("mask", label), trigger.mask[..., None] * 255.0)
-        _write_image(self.image_file("fusion", label), trigger.overlay)
+        write_picture(self.image_file("pattern", label), trigger.pattern)
+        write_picture(self.image_file("mask", label), trigger.mask[..., None] * 255.0)
+        write_picture(self.image_file("fusion", label), trigger.overlay)
         save_label(self.trigger_file(label), result, history, self.seconds)
         forget_progress(self._state, label)
 
@@ -301,11 +285,11 @@ class ScanFolder(ScanCallback):
         """Write `verdict.json` and `log.txt`, for all parts of the scan.
 
         Args:
-            result: the result of the scan.
+            result: the result of the scan, with the seconds of its last part.
             model: facts of the model, as plain JSON values.
             data: facts of the images, as plain JSON values.
             class_names: one a class.
         """
-        verdict = scan_verdict(replace(result, seconds=self.seconds), model, data, class_names)
-        _write_text(self.path / "log.txt", log_text(verdict))
-        _write_text(self.path / "verdict.json", verdict_text(verdict))
+        verdict = scan_verdict(replace(result, seconds=self._before + result.seconds), model, data, class_names)
+        write_text(self.path / "log.txt", log_text(verdict))
+        write_text(self.path / "verdict.json", verdict_text(verdict))

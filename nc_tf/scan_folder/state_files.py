@@ -18,7 +18,8 @@ from nc_tf.inversion.cost_schedule import ScheduleState
 from nc_tf.inversion.restart import Checkpoint
 from nc_tf.inversion.step import Run
 from nc_tf.scanning.prescreening import Shortlist
-from nc_tf.storage.files import delete, plain, whole_file
+from nc_tf.storage.files import delete, plain, whole_file, write_text
+from nc_tf.storage.json_file import parse_json
 from nc_tf.storage.npz_file import npz_arrays
 from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
 
@@ -88,8 +89,7 @@ def shortlist_file(folder: Path) -> Path:
 
 def save_shortlist(folder: Path, shortlist: Shortlist, seconds: float) -> None:
     """Write the outcome of pre-screening, and the scan's `seconds` so far."""
-    with whole_file(shortlist_file(folder)) as temporary:
-        temporary.write_text(json.dumps(asdict(shortlist) | {"seconds": seconds}), encoding="utf-8")
+    write_text(shortlist_file(folder), json.dumps(asdict(shortlist) | {"seconds": seconds}))
 
 
 def load_shortlist(folder: Path) -> tuple[Shortlist | None, float]:
@@ -98,11 +98,11 @@ def load_shortlist(folder: Path) -> tuple[Shortlist | None, float]:
     Without an outcome it is (None, 0).
     """
     try:
-        saved = json.loads(plain(shortlist_file(folder), MOST_BYTES).read_text(encoding="utf-8"))
+        saved = parse_json(plain(shortlist_file(folder), MOST_BYTES).read_text(encoding="utf-8"))
         labels = {part: tuple(operator.index(label) for label in saved[part]) for part in ("lowest", "sample", "ranked_out")}
         shortlist = Shortlist(**labels, rounds=whole_number(np.array(saved["rounds"])))
         seconds = real_number(np.array(saved["seconds"]), most=MOST_SECONDS)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None, 0.0
     every = [*shortlist.chosen, *shortlist.ranked_out]
     once = all(len({*part}) == len(part) for part in (shortlist.lowest, shortlist.sample, every))

@@ -17,7 +17,7 @@ class ScanOptions:
     """How to scan; `nc_tf.scan` takes the same names as keywords.
 
     Attributes:
-        targets: labels to search; None searches all.
+        targets: labels to search, kept as a tuple; None searches all.
         preset: name of one of `PRESETS`.
         settings: search settings that replace the preset's; pre-screening keeps its own.
         starts: restarts a label, of which the smallest working trigger counts; None takes the preset's. Pre-screening keeps its own.
@@ -50,7 +50,8 @@ class ScanOptions:
     engine: str = "local"
 
     def __post_init__(self) -> None:
-        """Check every value."""
+        """Check every value, and keep the targets as a tuple."""
+        object.__setattr__(self, "targets", None if self.targets is None else tuple(self.targets))
         preset = preset_named(self.preset)
         if self.starts is not None and self.starts < 1:
             raise InputError(f"{self.starts} restarts: expected 1 or more; the paper makes 1")

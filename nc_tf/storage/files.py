@@ -54,6 +54,12 @@ def whole_file(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
             temporary.unlink()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; see `whole_file`."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def plain(path: Path, most: int | None = None) -> Path:
     """Return `path` if a plain file lies there, or nothing.
 

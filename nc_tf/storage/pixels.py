@@ -1,6 +1,11 @@
 """Raw pixels as a picture shows them: images, and clips as film strips."""
 
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
+
+from nc_tf.storage.files import whole_file
 
 # Frames of a clip that are shown side by side, and white pixels between them.
 STRIP_FRAMES, STRIP_GAP = 8, 2
@@ -20,6 +25,12 @@ def drawable(pixels: np.ndarray) -> np.ndarray:
     if pixels.shape[-1] != 3:
         pixels = pixels.mean(axis=-1)
     return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write pixels as a PNG, in the form of `drawable`."""
+    with whole_file(path) as temporary:
+        Image.fromarray(drawable(pixels)).save(temporary, format="PNG")
 
 
 def film_strip(clip: np.ndarray) -> np.ndarray:

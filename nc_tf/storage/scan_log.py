@@ -11,14 +11,14 @@ def log_text(verdict: ScanVerdict) -> str:
     """Return the text of `log.txt`: parameters, then every label."""
     lines = [f"Verdict: {verdict.verdict} ({verdict.reason})"]
     lines += [f"Model: {verdict.model['path']}", f"Data: {verdict.data['path']}"]
-    lines += [f"Model accuracy on the given images: {_percent(verdict.model_accuracy)}"]
+    lines += [f"Model accuracy on the given images: {percent(verdict.model_accuracy)}"]
     lines += [f"Warning: {warning}" for warning in verdict.warnings]
     lines += ["", "----- Parameters -----", ""]
     lines += [f"{key}: {value}" for key, value in flat(verdict.settings)]
     lines += ["", "----- Detectors -----", ""]
     lines += [f"{row.name}: {row.verdict} ({row.looked_for}; {row.reason})" for row in verdict.detectors]
-    lines += [f"Label {row.source} is sent to label {row.target}: {_percent(row.attack_success_rate)}" for row in verdict.pairs]
-    lines += ["", "----- Labels -----", "", f"Median of the mask L1 norms: {_number(verdict.median)}", f"MAD: {_number(verdict.mad)}"]
+    lines += [f"Label {row.source} is sent to label {row.target}: {percent(row.attack_success_rate)}" for row in verdict.pairs]
+    lines += ["", "----- Labels -----", "", f"Median of the mask L1 norms: {number(verdict.median)}", f"MAD: {number(verdict.mad)}"]
     flagged = set(verdict.flagged)
     for row in verdict.labels:
         lines += ["", *_label_lines(row, row.label in flagged)]
@@ -40,17 +40,19 @@ def _label_lines(row: LabelRow, flagged: bool) -> list[str]:
     return [
         f"Label {row.label} ({row.name}):" if isinstance(row.name, str) else f"Label {row.label}:",
         f"- Status: {row.status}",
-        f"- ASR: {_percent(row.attack_success_rate)}",
-        f"- ASR without trigger: {_percent(row.zero_trigger_rate)}",
-        f"- Mask L1 norm: {_number(row.l1_norm)}",
-        f"- Anomaly index: {_number(row.anomaly_index)}",
+        f"- ASR: {percent(row.attack_success_rate)}",
+        f"- ASR without trigger: {percent(row.zero_trigger_rate)}",
+        f"- Mask L1 norm: {number(row.l1_norm)}",
+        f"- Anomaly index: {number(row.anomaly_index)}",
         f"- Outlier: {'Yes' if flagged else 'No'}",
     ]
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a number for people; None is a number that does not exist."""
     return "none" if value is None else f"{value:.2f}"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """Return a share for people, in percent; None is a share that does not exist."""
     return "none" if value is None else f"{value:.2%}"

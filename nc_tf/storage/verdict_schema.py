@@ -17,6 +17,8 @@ from nc_tf.results import Status, Verdict
 
 # The number goes up when a field is renamed, dropped or given another meaning; a new field leaves it.
 SCHEMA = 1
+# These words stand for the path of a model, and of images, that a Python caller had in memory.
+NO_MODEL_FILE, NO_DATA_FILE = "MODEL", "DATA"
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Count = Annotated[int, Meta(ge=0)]
@@ -82,8 +84,8 @@ class UntargetedRow(Struct, frozen=True, kw_only=True):
 class ModelFields(Struct):
     """The scanned model: the fields that are read again; others may stand beside them."""
 
-    path: Annotated[str, _says("the model file, as the scan was given it")]
-    sha256: Annotated[str | UnsetType | None, _says("hash of the file or folder")] = UNSET
+    path: Annotated[str, _says(f"the model file, as the scan was given it; {NO_MODEL_FILE} without one")]
+    sha256: Annotated[str | UnsetType | None, _says("hash of the file or folder, where there is one")] = UNSET
     num_classes: Annotated[Count | UnsetType, _says("classes that the model tells apart")] = UNSET
     input_shape: Annotated[list[Count | None] | UnsetType, _says("(H, W, C) of an image, (T, H, W, C) of a clip")] = UNSET
     own_input_shape: Annotated[list[Count | None] | UnsetType, _says("the input of the model itself, where images are reshaped")] = UNSET
@@ -95,7 +97,7 @@ class ModelFields(Struct):
 class DataFields(Struct):
     """The data that the model was scanned with: the fields that are read again; others may stand beside them."""
 
-    path: Annotated[str, _says("the data file or folder, as the scan was given it")]
+    path: Annotated[str, _says(f"the data file or folder, as the scan was given it; {NO_DATA_FILE} without one")]
 
 
 class CostFields(Struct):

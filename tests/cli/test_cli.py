@@ -59,7 +59,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _armed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The paper's schedule restarts the cost late; there is no option for that, and forty rounds are what a test has."""
+    """The paper's schedule sets the cost late; there is no option for that, and forty rounds are what a test has."""
     preset = presets.PRESETS["paper"]
     quick = replace(preset, settings=replace(preset.settings, cost=QUICK.cost))
     monkeypatch.setitem(presets.PRESETS, "paper", quick)

@@ -14,6 +14,7 @@ from nc_tf.inversion.restart import Restart
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.results import Status
+from nc_tf.scanning.prescreening import Shortlist
 
 Captured = pytest.CaptureFixture[str]
 NETWORK = cast(FrozenNetwork, SimpleNamespace(output="logits", precision="float32"))
@@ -53,7 +54,7 @@ def test_the_bar_moves_with_the_rounds_of_the_labels_under_way_and_ends_full(cap
         progress.on_label(made_up(6, 4.0), [])
         progress.bar.refresh()
     printed = capsys.readouterr().err
-    assert "model output: logits; precision: float32; labels: 2, starts each: 2; images or frames in flight: 64 at most" in printed
+    assert "model output: logits; precision: float32; labels: 2, restarts a label: 2; images or frames in flight: 64 at most" in printed
     assert "label   5: norm    3.00, ASR 0.9900, rounds 30, converged (1 of 2)" in printed
     assert "label   6: norm    4.00, ASR 0.9900, rounds 30, converged (2 of 2)" in printed
 
@@ -87,12 +88,27 @@ def test_what_is_known_so_far_counts_the_labels_of_earlier_parts(capsys: Capture
     finished = [made_up(label, norm) for label, norm in ((0, 9.0), (1, 4.0), (2, 7.0))] + [made_up(5, 0.5, Status.NEVER_SUCCEEDED)]
     progress = ScanProgress()
     progress.on_resume(finished)
-    progress.num_labels = 3
-    progress.found.append(made_up(7, 5.0))
+    progress.on_begin(NETWORK, num_labels=3, starts=1, max_rounds=20, in_flight=64)
+    progress.on_label(made_up(7, 5.0), [])
     with pytest.raises(KeyboardInterrupt), progress:
         raise KeyboardInterrupt
     expected = "5 labels done, 2 to go; smallest norms so far: 4.00 (label 1), 5.00 (label 7), 7.00 (label 2)\n"
-    assert capsys.readouterr().err == expected
+    assert capsys.readouterr().err.endswith(f"\n{expected}")
+
+
+def test_labels_are_not_counted_before_the_scan_is_planned(capsys: Captured) -> None:
+    with pytest.raises(KeyboardInterrupt), ScanProgress():
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""
+
+
+def test_pre_screening_is_called_by_its_name(capsys: Captured) -> None:
+    with ScanProgress() as progress:
+        progress.on_begin(NETWORK, num_labels=4, starts=1, max_rounds=20, in_flight=64)
+        progress.on_ranking(reached(3, 0, 5), 0.25)
+        assert progress.bar.tasks[0].description == "pre-screening: label 3 round 5"
+        progress.on_ranked(Shortlist((0,), (1,), (2, 3), 5))
+    assert "pre-screening of 4 labels: the 1 lowest and 1 of a random sample go on" in capsys.readouterr().err
 
 
 def test_nothing_is_said_of_a_scan_that_ends_otherwise(capsys: Captured) -> None:

@@ -413,8 +413,8 @@ def test_a_disk_that_fills_up_while_a_file_is_written_leaves_no_half_of_it(
     """No mock of the file: the kernel itself refuses what goes beyond so many bytes of one."""
     before, opened = resource.getrlimit(resource.RLIMIT_FSIZE), ScanFolder.open
 
-    def open_and_fill(self: ScanFolder, settings: Mapping[str, Any], *, fresh: bool = False) -> ScanState:
-        found = opened(self, settings, fresh=fresh)
+    def open_and_fill(self: ScanFolder, settings: Mapping[str, Any], **more: Any) -> ScanState:
+        found = opened(self, settings, **more)
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
         return found
 

@@ -139,13 +139,43 @@ def test_architecture_and_weights_lie_in_an_open_hdf5_file() -> None:
         assert list(file["model_weights"]) == ["conv", "flat", "image", "out", "top_level_model_weights"]
 
 
-def test_the_global_state_holds_the_seed() -> None:
-    before = internals.global_attribute("global_random_seed")
+def test_the_random_state_of_keras_can_be_restored() -> None:
+    before = internals.keras_random_state()
     keras.utils.set_random_seed(77)
-    assert internals.global_attribute("global_random_seed") == 77
-    internals.set_global_attribute("global_random_seed", before)
-    assert internals.global_attribute("global_random_seed") == before
-    assert internals.global_attribute("nothing of this name") is None
+    keras.random.uniform([])  # makes the generator
+    seeded = internals.keras_random_state()
+    assert 77 in seeded.values()
+    assert [value for value in seeded.values() if isinstance(value, keras.random.SeedGenerator)]
+    expected = float(keras.random.uniform([]))
+    keras.utils.set_random_seed(78)
+    assert 78 in internals.keras_random_state().values()
+    keras.utils.set_random_seed(77)
+    keras.random.uniform([])
+    assert float(keras.random.uniform([])) == expected, "the seed decides"
+    internals.set_keras_random_state(before)
+    assert internals.keras_random_state() == before
+
+
+def test_objects_of_a_scope_are_found_by_name() -> None:
+    class Own(layers.Layer):
+        pass
+
+    assert "Own" not in internals.scoped_custom_objects()
+    with keras.saving.custom_object_scope({"Own": Own}):
+        assert internals.scoped_custom_objects()["Own"] is Own
+        assert "Own" not in keras.saving.get_custom_objects()
+    assert "Own" not in internals.scoped_custom_objects()
+
+
+def test_variables_made_without_memory_have_a_shape() -> None:
+    layer = layers.Dense(3)
+    with internals.variables_without_memory() as made:
+        assert made() == []
+        layer.build((None, 2))
+        assert [(variable.name, variable.shape) for variable in made()] == [("kernel", (2, 3)), ("bias", (3,))]
+    with keras.StatelessScope():
+        pass  # its end allocates what Keras remembers
+    assert layer.kernel._value is None
 
 
 def test_the_eager_context_holds_tensorflows_random_state() -> None:

@@ -479,6 +479,13 @@ def test_a_scan_that_ranked_some_labels_has_no_command_to_repeat_it() -> None:
     assert not [line for line in scans if "--labels" in line]
 
 
+@pytest.mark.parametrize("without", [("model", "MODEL"), ("data", "DATA")])
+def test_no_command_opens_a_model_or_images_without_a_file(without: tuple[str, str]) -> None:
+    part, word = without
+    verdict = suspected()
+    assert lines(verdict | {part: verdict[part] | {"path": word}}) == ["nc-tf report 'my scan'"]
+
+
 def test_a_reader_is_told_that_a_trusted_model_needs_it_again() -> None:
     reminder = "A model that was scanned with --trust-model needs that option in these commands too."
     assert reminder in Page(a_page(suspected())).text()

@@ -176,7 +176,7 @@ def test_the_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> None:
     assert verdict["anomaly_index_interval"] == [judged.anomaly_index_interval[0], None]
     assert (verdict["median"], verdict["mad"], verdict["flagging_norm"]) == (judged.median, judged.mad, judged.flagging_norm)
     assert verdict["chance"] is None  # the paper's rule does not ask
-    assert verdict["seconds"] > 0
+    assert verdict["seconds"] == 1.235
     assert verdict["model"] == MODEL
     assert verdict["data"] == DATA
     assert verdict["settings"] == {"loss": "linear", "cost": {"patience": 5}}
@@ -398,6 +398,13 @@ def test_a_scan_does_not_go_on_where_auto_comes_to_another_precision(
     assert list(folder.open(record({"float32": "bfloat16", "bfloat16": "float32"}[other])).finished) == [1]
 
 
+def test_a_scan_with_an_endless_setting_goes_on(tmp_path: Path) -> None:
+    settings, result = {**SETTINGS, "limit": float("inf")}, made_up(1, 1.0)
+    begun(tmp_path, settings).on_label(result, [tried(result)])
+    strictly((tmp_path / "state" / "settings.json").read_text())
+    assert list(ScanFolder(tmp_path).open(settings).finished) == [1]
+
+
 def test_settings_that_led_to_no_label_do_not_bind(tmp_path: Path) -> None:
     """An attempt that failed before its first result must not make the corrected one fail."""
     begun(tmp_path, {**SETTINGS, "starts": 0})
@@ -449,8 +456,18 @@ def test_triggers_of_unknown_origin_are_refused(tmp_path: Path) -> None:
         ScanFolder(tmp_path).open(SETTINGS)
 
 
+def test_the_demo_deletes_no_triggers_of_unknown_origin(tmp_path: Path) -> None:
+    saved_scan(tmp_path)
+    (tmp_path / "state" / "settings.json").unlink()
+    with pytest.raises(InputError, match="holds triggers of unknown origin: expected an empty folder or a stopped scan; choose another"):
+        ScanFolder(tmp_path).open({**SETTINGS, "demo": True}, fresh=True)
+    ScanFolder(tmp_path).open(SETTINGS, fresh=True)
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[1]", b"3", b"\xff\xfe", b"[" * 100_000], ids=["empty", "cut", "list", "number", "bytes", "deep"]
+    "content",
+    [b"", b"{", b"[1]", b"3", b"\xff\xfe", b"[" * 100_000, b'{"seed": 1e400}'],
+    ids=["empty", "cut", "list", "number", "bytes", "deep", "endless"],
 )
 def test_broken_settings_are_refused(tmp_path: Path, content: bytes) -> None:
     saved_scan(tmp_path)

@@ -526,7 +526,7 @@ def test_a_scan_that_is_stopped_again_and_again_comes_to_the_same_verdict(
     assert main([*command[:4], str(undisturbed), *command[5:]]) == 1
     out, error = capsys.readouterr()
     assert "labels were ranked out early" in out
-    assert "ranked 60 labels: the 6 lowest and 24 of a random sample go on" in error
+    assert "pre-screening of 60 labels: the 6 lowest and 24 of a random sample go on" in error
 
     for name, number, after in (("on_ranking", 40, True), ("on_ranking", 60, True), ("on_ranked", 1, False)):
         die_in(monkeypatch, command, name, number, after=after)

@@ -19,6 +19,7 @@ from nc_tf.inversion.restart import Restart, RestartResult
 from nc_tf.results import LabelResult, ScanResult, Status, Trigger, Unit, Verdict
 from nc_tf.scanning import measuring
 from nc_tf.scanning.engines import task
+from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.plan import split
 from nc_tf.scanning.run import best_of
 from nc_tf.scanning.scan import scan
@@ -394,6 +395,11 @@ def test_bad_input_is_refused_with_a_message_of_its_own(options: dict[str, Any],
 
 def test_the_smallest_number_of_images_named_is_enough() -> None:
     assert quick_scan(corner_network(3), images=IMAGES[:20], labels=LABELS[:20], settings=replace(QUICK, max_rounds=1), targets=[3]).labels
+
+
+def test_options_keep_targets_that_come_one_by_one() -> None:
+    assert ScanOptions(targets=iter([4, 2])).targets == (4, 2)
+    assert ScanOptions().targets is None
 
 
 def test_a_network_with_one_class_is_refused() -> None:

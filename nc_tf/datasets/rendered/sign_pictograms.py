@@ -114,10 +114,10 @@ def pedestrian(c: Canvas) -> None:
 
 def children(c: Canvas) -> None:
     """Draw two children who run."""
-    segments = [[(0.0, 0.1), (0.34, 0.42), (0.3, 0.85)], [(0.0, 0.1), (-0.3, 0.5), (-0.62, 0.6)]]
-    restarts = [[(0.05, -0.35), (0.45, -0.15)], [(0.05, -0.35), (-0.34, -0.1)]]
+    legs = [[(0.0, 0.1), (0.34, 0.42), (0.3, 0.85)], [(0.0, 0.1), (-0.3, 0.5), (-0.62, 0.6)]]
+    arms = [[(0.05, -0.35), (0.45, -0.15)], [(0.05, -0.35), (-0.34, -0.1)]]
     for child in (c.at(-0.42, 0.0), c.at(0.5, 0.26, 0.7)):
-        figure(child, [*segments, *restarts], (0.14, -0.74), [(0.0, 0.05), (0.06, -0.34)])
+        figure(child, [*legs, *arms], (0.14, -0.74), [(0.0, 0.05), (0.06, -0.34)])
 
 
 def bicycle(c: Canvas) -> None:
@@ -134,9 +134,9 @@ def bicycle(c: Canvas) -> None:
 def snowflake(c: Canvas) -> None:
     """Draw a snowflake."""
     for degrees in range(0, 360, 60):
-        restart = c.at(degrees=degrees)
-        restart.line([(0.0, 0.0), (0.0, -0.85)], 0.13, BLACK)
-        restart.line([(-0.26, -0.76), (0.0, -0.46), (0.26, -0.76)], 0.13, BLACK)
+        arm = c.at(degrees=degrees)
+        arm.line([(0.0, 0.0), (0.0, -0.85)], 0.13, BLACK)
+        arm.line([(-0.26, -0.76), (0.0, -0.46), (0.26, -0.76)], 0.13, BLACK)
 
 
 def deer(c: Canvas) -> None:
@@ -146,7 +146,7 @@ def deer(c: Canvas) -> None:
     c.polygon([(0.42, -0.66), (0.6, -0.68), (0.92, -0.46), (0.84, -0.36), (0.5, -0.42)], BLACK)
     c.line([(0.5, -0.6), (0.3, -0.84), (0.34, -1.08)], 0.1, BLACK)
     c.line([(0.3, -0.84), (0.08, -0.96)], 0.1, BLACK)
-    for segment in ([(0.24, 0.04), (0.62, 0.12), (0.52, 0.42)], [(0.16, 0.08), (0.4, 0.32), (0.24, 0.6)]):
-        c.line(segment, 0.13, BLACK)
-    for segment in ([(-0.6, 0.1), (-0.66, 0.44), (-0.98, 0.78)], [(-0.5, 0.16), (-0.4, 0.48), (-0.66, 0.84)]):
-        c.line(segment, 0.15, BLACK)
+    for leg in ([(0.24, 0.04), (0.62, 0.12), (0.52, 0.42)], [(0.16, 0.08), (0.4, 0.32), (0.24, 0.6)]):
+        c.line(leg, 0.13, BLACK)
+    for leg in ([(-0.6, 0.1), (-0.66, 0.44), (-0.98, 0.78)], [(-0.5, 0.16), (-0.4, 0.48), (-0.66, 0.84)]):
+        c.line(leg, 0.15, BLACK)

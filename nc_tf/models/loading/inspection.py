@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from nc_tf.errors import InputError, quote
-from nc_tf.models.keras_internals import global_attribute
+from nc_tf.models.keras_internals import scoped_custom_objects
 from nc_tf.models.loading.allowed_layers import ALLOWED, DTYPES, allowed_word, full_name, is_operation, keras_has, kind_of
 from nc_tf.models.loading.containers import MAX_CONFIG_BYTES, RESAVE
 
@@ -169,7 +169,7 @@ def refuse_other_shape(value: dict[str, Any], layer: str, path: Path) -> None:
 
 def custom_objects() -> set[str]:
     """The names that this process registered with Keras."""
-    return {*keras.saving.get_custom_objects(), *(global_attribute("custom_objects_scope_dict") or {})}
+    return {*keras.saving.get_custom_objects(), *scoped_custom_objects()}
 
 
 def refuse_unknown_object(value: dict[str, Any], layer: str, path: Path) -> None:

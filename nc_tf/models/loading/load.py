@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from nc_tf.errors import InputError, quote
 from nc_tf.models.adapting import adapt
-from nc_tf.models.keras_internals import global_attribute, set_global_attribute, shared_objects
+from nc_tf.models.keras_internals import shared_objects, variables_without_memory
 from nc_tf.models.loading.allowed_layers import with_modules
 from nc_tf.models.loading.bounds import built_within_bounds, refuse_many_classes, refuse_what_never_fits
 from nc_tf.models.loading.containers import (
@@ -217,14 +217,9 @@ def _skeleton(config: dict[str, Any], path: Path) -> Iterator[tuple[keras.Model,
     Yields:
         The model, and every variable that Keras made for it, those of unreached layers included.
     """
-    before = list(global_attribute("uninitialized_variables") or [])
-    try:
-        with keras.StatelessScope(initialize_variables=False):
-            model = _build(config, path)
-            yield model, (global_attribute("uninitialized_variables") or [])[len(before) :]
-    finally:
-        # Keras remembers such variables and would allocate them at the end of the next stateless scope.
-        set_global_attribute("uninitialized_variables", before)
+    with variables_without_memory() as made:
+        model = _build(config, path)
+        yield model, made()
 
 
 def _load_trusted(path: Path, suffix: str) -> keras.Model:

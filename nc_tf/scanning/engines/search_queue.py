@@ -76,8 +76,7 @@ class SearchQueue(Generic[WorkerT]):
         for segment in segments:
             if self.losses[segment] >= MOST_LOSSES:
                 raise InputError(
-                    f"label {segment.restart.label}, restart {segment.restart.start}: {MOST_LOSSES} workers died with it: expected one to "
-                    "survive; "
-                    "give the nodes more memory, or scan with fewer lanes or smaller batches"
+                    f"label {segment.restart.label}, restart {segment.restart.start}: {MOST_LOSSES} workers died with it: expected "
+                    "one to survive; give the nodes more memory, or scan with fewer lanes or smaller batches"
                 )
         self.waiting.extendleft(reversed(segments))
