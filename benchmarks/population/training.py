@@ -60,21 +60,3 @@ def _leads(backdoor: Any, classes: int) -> bool:
 
     labels = np.arange(classes)
     return bool((backdoor.wanted(labels) != labels).any())
-
-
-if __name__ == "__main__":
-    import argparse
-    import time
-
-    from benchmarks.population.networks import population
-    from nc_tf.cli.quiet import load_tensorflow
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=ROOT / "data")
-    arguments = parser.parse_args()
-    load_tensorflow()
-    for one in population():
-        began = time.perf_counter()
-        got = train(one, arguments.data)
-        asr = [round(rate, 3) for rate in got["attack_success_rate"].values()]
-        print(f"{one.name}: accuracy {got['clean_accuracy']:.3f}, ASR {asr}, {time.perf_counter() - began:.0f} s", flush=True)

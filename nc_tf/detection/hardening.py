@@ -1,6 +1,6 @@
 """The hardening detector: triggers without which a label is far harder to reach, for models of two to four classes."""
 
-from nc_tf.detection.rises import RiseVerdict
+from nc_tf.detection.rises import PLANTED_FROM, RiseVerdict
 from nc_tf.results import Detection, Verdict
 
 NAME, LOOKED_FOR = "hardening", "a small trigger that no other replaces once the model ignores it"
@@ -17,7 +17,7 @@ def judge_hardening(found: RiseVerdict) -> Detection:
     nan = float("nan")
     if found.planted:
         words = ", ".join(f"{rise.name} from {rise.before:.2f} to {rise.after:.2f}" for rise in found.planted)
-        reason = f"hardening against the triggers raises the norm of {words} pixels, and that of natural triggers less than threefold"
+        reason = f"hardening against the triggers raises the norm of {words} pixels, and that of natural triggers less than {PLANTED_FROM:g} times"
         labels = tuple(rise.label for rise in found.planted)
         return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.SUSPECTED, reason, labels)
     reason = "; ".join(found.open) or f"the norm of no label rises more than {found.statistic:.1f} times by hardening, as in clean networks"

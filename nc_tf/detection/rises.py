@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from nc_tf.detection.outliers import LEAST_NORM
 
-# Lines of the rise, after / before, chosen on 14 networks with two to four classes. Natural triggers rose by .9 to 2.8, five of seven
-# planted ones by 4.7 to 17. The other two, squares of 6x6 on CIFAR-10, rose by 1.8 and 2.2, so that there is a gap without a verdict.
-# In the gap a trigger of more than the last share of the image is natural: no planted one of these was as large.
-PLANTED_FROM, NATURAL_TO, LARGE_FROM = 3.0, 1.5, 0.02
+# Lines of the rise, after / before, chosen on 15 networks with two to four classes. Natural triggers rose by .9 to 2.8, and one beside a
+# planted one by 3.2. Five of eight planted ones rose by 4.7 to 17. The others, a square beside that natural one and two of 6x6 on CIFAR-10,
+# rose by 3.2, 1.8 and 2.2, so that there is a gap without a verdict. In the gap a trigger of more than the last share of the image is
+# natural: no planted one of these was as large.
+PLANTED_FROM, NATURAL_TO, LARGE_FROM = 4.0, 1.5, 0.02
 # A trigger that still moves a larger share of images was not unlearned, and a network that lost more accuracy is another network.
 MOST_LEFT, MOST_LOST = 0.2, 0.1
 

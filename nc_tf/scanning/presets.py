@@ -49,7 +49,7 @@ class Preset:
         """Return the settings of the search on inputs of this shape, and for this number of classes.
 
         With few classes the robust rule leaves out a label's own images: they are a large part of all, and succeed without any trigger.
-        What sends two classes to each other would never succeed with them.
+        A trigger that sends two classes to each other would never succeed with them.
 
         Args:
             image_shape: (H, W, C) of images, or (T, H, W, C) of clips.

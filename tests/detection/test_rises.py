@@ -35,7 +35,7 @@ def test_nothing_is_planted_or_open_where_no_norm_grows() -> None:
 def test_a_rise_between_the_lines_is_open_for_a_small_trigger_alone(before: float, is_open: bool) -> None:
     judged = judge_rises([rise(1, (NATURAL_TO + PLANTED_FROM) / 2, before)], PIXELS, 0.9, 0.9)
     assert judged.planted == ()
-    assert ["label 1 grows 2.2 times" in sentence for sentence in judged.open] == [True] * is_open
+    assert ["label 1 grows 2.8 times" in sentence for sentence in judged.open] == [True] * is_open
 
 
 def test_a_large_trigger_that_grows_far_is_planted_too() -> None:

@@ -1,0 +1,72 @@
+"""The population of 240 networks: the list is fixed, balanced and can be taught; results are published member by member."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.population import scan
+from benchmarks.population.architectures import ARCHITECTURES
+from benchmarks.population.networks import KINDS, Member, population
+from benchmarks.population.sets import SETS, some_classes
+from nc_tf.models.loading.load import load_model
+from nc_tf.training.checks import check_backdoor
+
+
+def test_the_list_is_the_same_in_every_run() -> None:
+    again = population.__wrapped__()
+    assert again == population()
+    assert len({member.name for member in again}) == len(again) == 240
+
+
+def test_each_kind_has_its_networks_in_both_halves() -> None:
+    counts = Counter((member.kind, member.judged) for member in population())
+    for kind, wanted in KINDS.items():
+        assert counts[kind, False] + counts[kind, True] == wanted.members
+        assert abs(counts[kind, False] - counts[kind, True]) <= 1
+    assert KINDS["clean"].members >= 100
+
+
+def test_clean_networks_are_spread_over_data_classes_and_architectures() -> None:
+    clean = [member for member in population() if member.kind == "clean"]
+    assert set(Counter(member.architecture for member in clean).values()) == {22}
+    assert {member.data for member in clean} == set(SETS)
+    assert {len(member.classes) for member in clean} == {2, 3, 4, 10, 43}
+    cells = Counter((member.data, len(member.classes)) for member in clean)
+    assert max(cells.values()) - min(cells.values()) <= 1
+
+
+@pytest.mark.parametrize("member", population()[:60], ids=lambda member: member.name)
+def test_a_backdoor_fits_its_network(member: Member) -> None:
+    for backdoor in member.backdoors:
+        check_backdoor(backdoor, member.image_shape, len(member.classes))
+    assert bool(member.pairs) == (member.kind != "clean")
+    if member.kind in ("patch", "badnets", "TrojanNet", "SIG", "CLB", "WaNet", "blend .1", "blend .2", "two triggers"):
+        assert len(member.targets) == 1
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_is_saved_and_opened_as_a_strangers(name: str, tmp_path: Path) -> None:
+    model = ARCHITECTURES[name](4, (28, 28, 1))
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 28, 28, 1)).astype(np.float32)
+    np.testing.assert_allclose(load_model(tmp_path / "model.keras")(images), model(images, training=False), atol=1e-5)
+
+
+def test_some_classes_are_numbered_from_0() -> None:
+    images, labels = np.arange(12)[:, None, None, None], np.tile([3, 5, 7], 4)
+    chosen, numbers = some_classes((images, labels), (3, 7), 6, seed=0)
+    assert len(chosen) == 6
+    assert [(3, 7)[number] for number in numbers.tolist()] == labels[chosen.ravel()].tolist()
+
+
+def test_published_members_stay_beside_those_of_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (member.name for member in population()[:2])
+    monkeypatch.setattr(scan, "SCANS", tmp_path / "scans")
+    monkeypatch.setattr(scan, "PUBLISHED", tmp_path / "published.json")
+    scan.write_json(tmp_path / "published.json", {"members": [{"member": first, "verdict": "old"}, {"member": "gone", "verdict": "old"}]})
+    scan.write_json(tmp_path / "scans" / f"{second}.json", {"member": second, "verdict": "new"})
+    scan.publish()
+    rows = scan.read_json(tmp_path / "published.json", "")["members"]
+    assert [(row["member"], row["verdict"]) for row in rows] == [(first, "old"), (second, "new")]
