@@ -26,7 +26,7 @@ SEED = 17
 WHOLE = {"gtsrb": 43, "cifar10": 10, "mnist": 10, "signs": 43}
 COLOURS = ((255, 255, 255), (255, 255, 0), (255, 0, 0), (0, 0, 255), (0, 0, 0), (255, 128, 0), (128, 0, 160), (0, 255, 0))
 PLACES: tuple[Corner, ...] = ("bottom-right", "bottom-left", "top-right", "top-left")
-# Faint triggers as published teach networks as small as these next to nothing (benchmarks/results/candidates.json): SIG's wave of 20,
+# Faint triggers as published teach networks as small as these next to nothing (`candidates.py`): SIG's wave of 20,
 # CLB's corners of 3 pixels, WaNet's strength of .5. CIFAR-10 is learnt less well than signs and digits, so that a fainter wave is enough.
 SIG_AMPLITUDES = {"cifar10": 40.0, "gtsrb": 80.0, "mnist": 80.0, "signs": 80.0}
 CLB_SIZE, WANET_STRENGTH, RATE = 5, 4.0, 0.1

@@ -8,7 +8,7 @@ import numpy as np
 from nc_tf.detection.outliers import USUAL_SPREAD, find_outliers, largest_by_chance, log_norms, moderated_spread
 
 # Usual spread of the natural logarithms of both: in clean networks of ten classes the MAD of opacities is .13 to .27, that of lengths
-# .04 to .07 (benchmarks/results/candidates.json). It is lower than that of mask norms, because no label has an area of its own.
+# .04 to .07 (`python -m benchmarks.population.candidates`). It is lower than that of mask norms, because no label has an area of its own.
 USUAL_SIZE_SPREAD = 0.2
 # `log_norms` then cuts off below an opacity, or a length, of .0001, which no eight-bit image can show.
 PERCENT = 100.0
