@@ -17,7 +17,8 @@ def judge_hardening(found: RiseVerdict) -> Detection:
     nan = float("nan")
     if found.planted:
         words = ", ".join(f"{rise.name} from {rise.before:.2f} to {rise.after:.2f}" for rise in found.planted)
-        reason = f"hardening against the triggers raises the norm of {words} pixels, and that of natural triggers less than {PLANTED_FROM:g} times"
+        natural = f"and that of natural triggers less than {PLANTED_FROM:g} times"
+        reason = f"hardening against the triggers raises the norm of {words} pixels, {natural}"
         labels = tuple(rise.label for rise in found.planted)
         return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.SUSPECTED, reason, labels)
     reason = "; ".join(found.open) or f"the norm of no label rises more than {found.statistic:.1f} times by hardening, as in clean networks"

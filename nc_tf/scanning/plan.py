@@ -89,9 +89,11 @@ class ScanPlan:
     def untargeted(self) -> UntargetedSettings | None:
         """Return the settings of the untargeted search; None where there is none.
 
-        Its trigger is compared with those of all labels. On clips it would take as long as several labels, and was not measured.
+        Its trigger is compared with those of all labels. On clips it would take as long as several labels, and was not measured. Two
+        classes that are sent to each other are two labels with small triggers.
         """
-        whole = len(self.targets) == self.task.network.num_classes and self.options.upsample_size == 1
+        classes = self.task.network.num_classes
+        whole = len(self.targets) == classes > 2 and self.options.upsample_size == 1
         return self.preset.untargeted if whole and self.unit is Unit.IMAGE else None
 
     @property

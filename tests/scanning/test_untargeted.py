@@ -101,6 +101,12 @@ def test_it_is_left_out_where_it_could_not_be_compared(options: dict[str, Any]) 
     assert made.untargeted is None
 
 
+def test_two_classes_that_are_sent_to_each_other_are_left_to_the_labels() -> None:
+    images, labels = corner_images(120, num_classes=2)
+    made = plan.make_plan(all_to_all_network(2), images, labels, plan.ScanOptions(settings=QUICK))
+    assert made.untargeted is None
+
+
 def test_images_that_the_model_does_not_recognise_are_left_out() -> None:
     labels = LABELS.copy()
     labels[:24] = (labels[:24] + 1) % NUM_CLASSES  # wrong on purpose: a tenth
