@@ -147,7 +147,8 @@ class UntargetedResult:
     @property
     def attack_success_rate(self) -> float:
         """Share of these images that get another class than their own, [0, 1]; NaN without any."""
-        return float(np.mean(self.answers != self.labels)) if len(self.labels) else float("nan")
+        moved = (self.answers != self.labels) & (self.answers >= 0)
+        return float(np.mean(moved)) if len(self.labels) else float("nan")
 
     def rate(self, source: int, target: int) -> float:
         """Return the share of the images of one class that get one label, [0, 1]; NaN without any."""

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nc_tf.detection.inconclusive import LEAST_SUCCESS, is_compared
+from nc_tf.detection.inconclusive import FEWEST_CLASSES, LEAST_SUCCESS, is_compared
 from nc_tf.detection.outliers import LEAST_NORM
-from nc_tf.results import Detection, LabelResult, UntargetedResult, Verdict
+from nc_tf.results import Detection, LabelResult, Status, UntargetedResult, Verdict
 
 NAME, LOOKED_FOR = "all-to-all", "one trigger that sends every class to another one"
 # Most of the moved classes that may go to one label. With three classes all to one is two of three.
@@ -28,6 +28,9 @@ def judge_untargeted(found: UntargetedResult, labels: Sequence[LabelResult]) -> 
         labels: results of the labels.
     """
     nan = float("nan")
+    unknown = _unknown(found)
+    if unknown:
+        return Detection(NAME, LOOKED_FOR, nan, nan, Verdict.INCONCLUSIVE, unknown)
     if not found.status.succeeded:
         words = f"no trigger takes every class away from itself: the best moves {found.attack_success_rate:.0%} of held-out images"
         return Detection(NAME, LOOKED_FOR, 0.0, nan, Verdict.NO_OUTLIER, words)
@@ -48,3 +51,13 @@ def judge_untargeted(found: UntargetedResult, labels: Sequence[LabelResult]) -> 
     if statistic <= SUSPECT_ABOVE:
         return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.INCONCLUSIVE, f"{against}: too little to tell")
     return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.SUSPECTED, against, pairs=found.trigger.pairs)
+
+
+def _unknown(found: UntargetedResult) -> str | None:
+    """Return why the result says nothing, or None."""
+    measured, needed = len(np.unique(found.labels)), min(len(found.trigger.targets), FEWEST_CLASSES)
+    if measured < needed:
+        return f"recognised held-out images are of {measured} classes: expected {needed} or more to see where a trigger sends them"
+    if found.status is Status.NONFINITE or (found.answers < 0).any():
+        return "the model's answers became NaN or infinity, so that the search for an all-to-all trigger says nothing"
+    return None

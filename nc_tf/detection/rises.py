@@ -75,15 +75,15 @@ def judge_rises(rises: Sequence[Rise], pixels: int, accuracy: float, twin_accura
     """
     factors = [rise.factor for rise in rises if not math.isnan(rise.factor)]
     statistic = max(factors, default=float("nan"))
-    if not twin_accuracy >= accuracy - MOST_LOST:
+    if not abs(twin_accuracy - accuracy) <= MOST_LOST:
         lost = f"the hardened twin recognises {twin_accuracy:.0%} of the images, the model {accuracy:.0%}"
-        return RiseVerdict((), (f"{lost}: expected at most {MOST_LOST:.0%} less; give more images",), statistic)
+        return RiseVerdict((), (f"{lost}: expected a difference of {MOST_LOST:.0%} at most; give more images",), statistic)
     planted, still_open = [], []
     for rise in rises:
         if math.isnan(rise.factor):
             where = "model" if math.isnan(rise.before) else "hardened twin"
             still_open.append(f"{rise.name} has no working trigger on the {where}: more rounds or another seed may find one")
-        elif rise.left > MOST_LEFT:
+        elif not rise.left <= MOST_LEFT:  # NaN, without an image to measure on, too
             still_open.append(f"the trigger of {rise.name} still moves {rise.left:.0%} of the images after hardening: give more images")
         elif rise.factor >= PLANTED_FROM:
             planted.append(rise)

@@ -76,7 +76,8 @@ class GoodNet:
         both = {"fraction": 1.0, **repair.keywords}
         repaired = unlearn(badnet, *validation_data, found.triggers, **(both | {"verbose": 0} | dict(unlearning or {}))).classifier
         rejecting = input_filter(badnet, *validation_data, found.triggers, **(both | dict(filtering or {}))).classifier
-        return cls(_combined(rejecting, repaired, found.flagged, repair.probabilities), found, repair.preprocess)
+        flagged = (*found.flagged, *(target for _, target in found.flagged_pairs))
+        return cls(_combined(rejecting, repaired, flagged, repair.probabilities), found, repair.preprocess)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the classes of raw images, K for "poisoned".
@@ -101,7 +102,7 @@ def _combined(rejecting: keras.Model, repaired: keras.Model, flagged: Sequence[i
     Args:
         rejecting: answers (N, K + 1), from `input_filter`.
         repaired: answers (N, K).
-        flagged: labels that the scan flags.
+        flagged: labels that the scan flags, those of pairs among them.
         probabilities: whether `repaired` answers probabilities, not logits.
     """
     inputs = keras.Input(batch_shape=repaired.input_shape)

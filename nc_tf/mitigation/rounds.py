@@ -67,7 +67,15 @@ def unlearn_in_rounds(
             choice = repair.range_choice
             result = scan(repaired, *test, intensity_range=choice, seed=seed, callbacks=callbacks, **(scan_options or {}))
             norms = [round(trigger.l1_norm, 2) for trigger in result.triggers]
-            scans.append({"verdict": str(result.verdict), "flagged": list(result.flagged), "norms": norms, "reason": result.reason})
+            scans.append(
+                {
+                    "verdict": str(result.verdict),
+                    "flagged": list(result.flagged),
+                    "pairs": len(result.flagged_pairs),
+                    "norms": norms,
+                    "reason": result.reason,
+                }
+            )
             if not result.triggers and not found:
                 raise InputError("the scan flags no label: expected a backdoor to unlearn; nothing was done")
             if not result.triggers or number == rounds:
@@ -83,5 +91,6 @@ def in_words(done: Mitigation) -> list[str]:
     """Return the verdict of every scan, as lines for the command."""
     return [
         f"scan {number}: {found['verdict']}, flagged {', '.join(map(str, found['flagged'])) or 'none'}"
+        + (f", and {found['pairs']} pairs of class and label" if found["pairs"] else "")
         for number, found in enumerate(done.details["rounds"], 1)
     ]

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nc_tf.backdoor import AllToAllTrigger
 from nc_tf.report.pictures import Picture, picture
 from nc_tf.report.trigger_pictures import colour_words, mask_words, trigger_pictures
-from nc_tf.results import Unit
+from nc_tf.results import Unit, UntargetedResult
 from nc_tf.storage.verdict_schema import ScanVerdict, UntargetedRow
 
 # Side of a picture of the matrix, about; pixels. Its cells are whole pixels, so that more classes have none.
@@ -35,13 +34,14 @@ class AllToAllCard:
     words: str
 
 
-def all_to_all_card(verdict: ScanVerdict, trigger: AllToAllTrigger | None, unit: Unit) -> AllToAllCard | None:
+def all_to_all_card(verdict: ScanVerdict, found: UntargetedResult | None, unit: Unit) -> AllToAllCard | None:
     """Return the part of the page; None where there was no such search."""
-    if trigger is None or verdict.untargeted is None:
+    if found is None or verdict.untargeted is None:
         return None
+    trigger = found.trigger
     words = f"{mask_words(trigger, unit).capitalize()}; {colour_words(trigger)}."
     pictures, row = trigger_pictures(trigger, CALLED, unit), verdict.untargeted
-    matrix = matrix_picture(row.labels, row.answers, len(trigger.targets)) if len(trigger.targets) <= SIDE else None
+    matrix = matrix_picture(found.labels.tolist(), found.answers.tolist(), len(trigger.targets)) if len(trigger.targets) <= SIDE else None
     return AllToAllCard(row, bool(verdict.pairs), pictures, matrix, words)
 
 

@@ -9,7 +9,6 @@ from importlib.resources import files as package_files
 import numpy as np
 from markupsafe import Markup
 
-from nc_tf.backdoor import AllToAllTrigger
 from nc_tf.report.all_to_all import all_to_all_card
 from nc_tf.report.charts import LineChart, history_charts, norm_chart
 from nc_tf.report.commands import Command
@@ -18,7 +17,7 @@ from nc_tf.report.norms import called, counts
 from nc_tf.report.pictures import Picture
 from nc_tf.report.templating import environment
 from nc_tf.report.trigger_pictures import GRAY, colour_words, mask_words, stamped_pair, trigger_pictures
-from nc_tf.results import Trigger, Unit
+from nc_tf.results import Trigger, Unit, UntargetedResult
 from nc_tf.storage.scan_log import flat
 from nc_tf.storage.verdict_schema import LabelRow, ScanVerdict
 
@@ -70,7 +69,7 @@ def report_html(
     histories: Mapping[int, np.ndarray] | None = None,
     samples: Samples | None = None,
     commands: Sequence[Command] = (),
-    all_to_all: AllToAllTrigger | None = None,
+    all_to_all: UntargetedResult | None = None,
 ) -> str:
     """Return the page, with every text from elsewhere escaped and printable.
 
@@ -81,7 +80,7 @@ def report_html(
         samples: raw images (n, H, W, C) or clips (n, T, H, W, C) in [0, 255] to stamp the triggers on, and their classes (n,). Without
             them a gray image is stamped. The input shape of the model says whether the page calls them images or clips.
         commands: the commands that the page suggests.
-        all_to_all: the trigger that takes every class away from itself, if it was searched.
+        all_to_all: result of the untargeted search, if there was one.
     """
     rows = {row.label: row for row in verdict.labels}
     style, script = (_template_text(name) for name in ("report.css", "report.js"))

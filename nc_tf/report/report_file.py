@@ -52,7 +52,7 @@ def write_report(folder_path: str | Path) -> Path:
         histories=histories,
         samples=_read_samples(state / "samples.npz", image_shape) if triggers else None,
         commands=commands(verdict, str(folder_path), demo=_is_demo(state / "settings.json")),
-        all_to_all=load_untargeted(file)[0].trigger if verdict.untargeted and file.exists() else None,
+        all_to_all=load_untargeted(file)[0] if verdict.untargeted and file.exists() else None,
     )
     path = folder.path / REPORT
     write_text(path, page)

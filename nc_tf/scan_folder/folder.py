@@ -107,7 +107,7 @@ class ScanFolder(ScanCallback):
         under_way, seconds = load_progress(self._state)
         ranking, ranking_seconds = load_progress(self._ranking)
         shortlist, ranked_seconds = load_shortlist(self._state)
-        begun = bool(under_way or ranking or shortlist or self._label_files())
+        begun = bool(under_way or ranking or shortlist or self._label_files() or self.all_to_all_file.exists())
         if begun:
             refuse_other_scan(self._record, settings, fresh=fresh)
         if fresh or not begun:

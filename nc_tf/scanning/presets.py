@@ -96,11 +96,7 @@ PRESETS = {
         # classes, so that a label's own clips would be a large part of the successes without any trigger.
         clips=replace(_ROBUST, batch_size=2, exclude_target=True, cost=replace(_ROBUST.cost, threshold=0.96)),
         patches=True,
-        untargeted=UntargetedSettings(
-            replace(_ROBUST, cost=replace(_ROBUST.cost, threshold=0.9)),
-            starts=6,
-            cuts=(Cut(12, 3),),
-        ),
+        untargeted=UntargetedSettings(threshold=0.9, starts=6, cuts=(Cut(12, 3),)),
     ),
     # One restart a label, with the constants of the original's gtsrb_visualize_example.py.
     "paper": Preset(

@@ -140,8 +140,9 @@ class ScanRun:
 
     def _search_untargeted(self, settings: UntargetedSettings, memory: SearchPlan) -> UntargetedResult:
         """Search a trigger that takes every class away from itself."""
-        if self._before.untargeted is not None:
-            return self._before.untargeted
+        before = self._before.untargeted
+        if before is not None and len(before.trigger.targets) == self.plan.task.network.num_classes:
+            return before
         self.callback.on_stage("searching what takes every class away")
         found = search_untargeted(self.plan.task, settings, self.plan.engine, memory.in_flight, self.measuring)
         self.callback.on_untargeted(found)

@@ -6,7 +6,7 @@ the label that is easiest to reach, and all classes go there.
 """
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from nc_tf.evaluation import NO_CLASS, predict_classes
 from nc_tf.inversion.loop import result_of
 from nc_tf.inversion.restart import Restart, RestartResult
 from nc_tf.inversion.step import SearchSettings
-from nc_tf.results import UntargetedResult
+from nc_tf.results import HISTORY_COLUMNS, UntargetedResult
 from nc_tf.scanning.engines.choice import Engine
 from nc_tf.scanning.engines.task import Task
 from nc_tf.scanning.halving import Cut, SuccessiveHalving, random_restart
@@ -27,17 +27,22 @@ MOST_ASKED = 2000
 
 @dataclass(frozen=True)
 class UntargetedSettings:
-    """Settings of the search.
+    """Settings of the search, where they differ from those of the labels, whose norms it is compared with.
 
     Attributes:
-        search: settings of a restart; its threshold is a share of the images that the model recognises.
+        threshold: greatest success threshold, a share of the images that the model recognises.
         starts: number of restarts.
         cuts: steps of successive halving.
     """
 
-    search: SearchSettings
+    threshold: float
     starts: int
     cuts: tuple[Cut, ...]
+
+    def search(self, labels: SearchSettings) -> SearchSettings:
+        """Return the settings of a restart, made of those of the search of labels."""
+        threshold = min(self.threshold, labels.cost.threshold)
+        return replace(labels, exclude_target=False, cost=replace(labels.cost, threshold=threshold))
 
 
 def search_untargeted(task: Task, settings: UntargetedSettings, engine: Engine, in_flight: int, measuring: Measuring) -> UntargetedResult:
@@ -50,15 +55,16 @@ def search_untargeted(task: Task, settings: UntargetedSettings, engine: Engine, 
         in_flight: images in the network at once.
         measuring: measures the trigger on held-out images.
     """
-    away = task.changed(settings=settings.search, rows=_recognised(task, measuring), untargeted=True)
+    search = settings.search(task.settings)
+    away = task.changed(settings=search, rows=_recognised(task, measuring), untargeted=True)
 
     no_label = task.network.num_classes  # a number that no class has
 
     def restart(label: int, start: int) -> Restart:
         return random_restart(task.space, label, start, task.seed, grey=True)
 
-    race = SuccessiveHalving([no_label], restart, settings.starts, settings.search, cuts=settings.cuts)
-    lanes = max(1, in_flight // settings.search.batch_size)
+    race = SuccessiveHalving([no_label], restart, settings.starts, search, cuts=settings.cuts)
+    lanes = max(1, in_flight // search.batch_size)
     tried: list[RestartResult] = []
     with closing(engine(away, race, lanes=lanes, on_round=lambda *_: None)) as reached:
         for progress in reached:
@@ -66,8 +72,13 @@ def search_untargeted(task: Task, settings: UntargetedSettings, engine: Engine, 
             for restarts in race.finished():
                 tried += [result_of(away.inversion, restart(no_label, one.start), one) for one in restarts]
     working = [one for one in tried if one.succeeded]
-    best = min(working, key=lambda one: one.trigger.l1_norm) if working else tried[0]
+    best = min(working, key=lambda one: one.trigger.l1_norm) if working else max(tried, key=_last_success)
     return _measured(best, tried, measuring, task.network.num_classes)
+
+
+def _last_success(result: RestartResult) -> float:
+    success = result.history[-1][HISTORY_COLUMNS.index("attack_acc")]
+    return float(np.nan_to_num(success, nan=-1.0))
 
 
 def _recognised(task: Task, measuring: Measuring) -> np.ndarray:

@@ -18,7 +18,7 @@ def copied(model: keras.Model) -> keras.Model:
     try:
         copy = keras.models.clone_model(model)
     except (NotImplementedError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"the model cannot be copied ({reason}): expected a Sequential or functional one; use keras.Model") from error
     copy.set_weights(model.get_weights())
     finalize_normalization(copy)

@@ -1,5 +1,7 @@
 """The verdict of the untargeted search, from results that were made up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,26 @@ def test_it_suspects_a_small_trigger_that_sends_classes_to_different_labels(resu
     detection = judge_untargeted(result, labels())
     assert detection.verdict is verdict
     assert words in detection.reason
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (replace(found(2.0, CYCLE), labels=LABELS[:0], answers=LABELS[:0]), "recognised held-out images are of 0 classes: expected 5"),
+        (replace(found(2.0, CYCLE), labels=LABELS[:20], answers=CYCLE[LABELS[:20]]), "of 2 classes: expected 5 or more"),
+        (replace(found(2.0, CYCLE), answers=np.where(LABELS > 3, -1, CYCLE[LABELS])), "the model's answers became NaN or infinity"),
+        (found(2.0, CYCLE, Status.NONFINITE), "the model's answers became NaN or infinity"),
+    ],
+    ids=["no image", "few classes", "answers of NaN", "a search of NaN"],
+)
+def test_it_says_nothing_where_nothing_was_measured(result: UntargetedResult, words: str) -> None:
+    detection = judge_untargeted(result, labels())
+    assert detection.verdict is Verdict.INCONCLUSIVE
+    assert words in detection.reason
+
+
+def test_an_answer_of_nan_has_not_moved() -> None:
+    assert replace(found(2.0, CYCLE), answers=np.full(len(LABELS), -1)).attack_success_rate == 0.0
 
 
 def test_without_a_label_to_compare_with_it_says_nothing() -> None:

@@ -69,3 +69,15 @@ def test_a_twin_that_lost_its_task_says_nothing(twin_accuracy: float) -> None:
     assert judged.planted == ()
     assert len(judged.open) == 1
     assert "give more images" in judged.open[0]
+
+
+def test_a_trigger_that_was_not_measured_on_the_twin_is_open() -> None:
+    judged = judge_rises([Rise(1, SMALL, 10 * SMALL, float("nan"))], PIXELS, 0.9, 0.9)
+    assert judged.planted == ()
+    assert len(judged.open) == 1
+
+
+def test_a_twin_that_is_far_better_is_another_network() -> None:
+    judged = judge_rises([rise(1, 10.0)], PIXELS, 0.5, 0.9)
+    assert judged.planted == ()
+    assert "expected a difference of 10% at most" in judged.open[0]

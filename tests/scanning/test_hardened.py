@@ -11,8 +11,9 @@ from quick import QUICK
 
 from nc_tf.attacks.patch import patch
 from nc_tf.detection import rises
+from nc_tf.errors import InputError
 from nc_tf.results import ScanResult, Verdict
-from nc_tf.scanning import plan, presets
+from nc_tf.scanning import hardened, plan, presets
 from nc_tf.scanning.scan import scan
 from nc_tf.scanning.state import ScanState
 from nc_tf.training.injection import inject
@@ -91,3 +92,20 @@ def test_the_model_is_left_as_it_was_and_a_stopped_scan_comes_to_the_same(model:
     again = scan(model, IMAGES, LABELS, resume=ScanState({entry.label: entry for entry in planted.labels}))
     assert again.detections[-1].statistic == pytest.approx(planted.detections[-1].statistic)
     assert all((one == other).all() for one, other in zip(before, model.get_weights(), strict=True))
+
+
+def test_a_model_that_cannot_be_hardened_is_left_open(model: keras.Model, planted: ScanResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> keras.Model:
+        raise InputError("no copy of this one")
+
+    monkeypatch.setattr(hardened, "harden", refuse)
+    result = scan(model, IMAGES, LABELS, resume=ScanState({entry.label: entry for entry in planted.labels}))
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the model could not be hardened (no copy of this one)" in result.reason
+
+
+def test_a_label_that_needs_no_trigger_is_not_planted(model: keras.Model, planted: ScanResult) -> None:
+    without = {entry.label: replace(entry, zero_trigger_rate=0.6) if entry.label == 1 else entry for entry in planted.labels}
+    result = scan(model, IMAGES, LABELS, resume=ScanState(without))
+    assert result.flagged == ()
+    assert result.verdict is Verdict.INCONCLUSIVE

@@ -23,13 +23,12 @@ from nc_tf.scanning.untargeted import UntargetedSettings
 
 IMAGES, LABELS = corner_images(240)
 CYCLE = tuple((label + 1) % NUM_CLASSES for label in range(NUM_CLASSES))
-FEW = replace(QUICK, max_rounds=14, cost=replace(QUICK.cost, threshold=0.9))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_presets() -> Iterator[None]:
     """Search less in preset robust."""
-    changed = replace(presets.PRESETS["robust"], starts=1, cuts=(), patches=False, untargeted=UntargetedSettings(FEW, 2, (Cut(8, 1),)))
+    changed = replace(presets.PRESETS["robust"], starts=1, cuts=(), patches=False, untargeted=UntargetedSettings(0.9, 2, (Cut(8, 1),)))
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(presets.PRESETS, "robust", changed)
         yield
