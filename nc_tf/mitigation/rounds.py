@@ -91,6 +91,6 @@ def in_words(done: Mitigation) -> list[str]:
     """Return the verdict of every scan, as lines for the command."""
     return [
         f"scan {number}: {found['verdict']}, flagged {', '.join(map(str, found['flagged'])) or 'none'}"
-        + (f", and {found['pairs']} pairs of class and label" if found["pairs"] else "")
+        + (f", pairs of class and label: {found['pairs']}" if found["pairs"] else "")
         for number, found in enumerate(done.details["rounds"], 1)
     ]

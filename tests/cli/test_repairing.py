@@ -215,6 +215,7 @@ def test_every_round_teaches_all_that_was_found(monkeypatch: pytest.MonkeyPatch)
     class Found:
         def __init__(self, label: int) -> None:
             self.verdict, self.flagged, self.triggers, self.reason = "backdoor suspected", (label,), (square[label],), "it is small"
+            self.flagged_pairs = ((0, label),) if label == 0 else ()
 
     def scan(model: keras.Model, *_: Any, **__: Any) -> Found:
         scans.append(len(taught))
@@ -230,6 +231,10 @@ def test_every_round_teaches_all_that_was_found(monkeypatch: pytest.MonkeyPatch)
     assert taught == [[0], [0, 1], [0, 1, 2]]
     assert scans == [0, 1, 2, 3]
     assert [row["flagged"] for row in done.details["rounds"]] == [[0], [1], [2], [3]]
+    assert rounds_module.in_words(done)[:2] == [
+        "scan 1: backdoor suspected, flagged 0, pairs of class and label: 1",
+        "scan 2: backdoor suspected, flagged 1",
+    ]
     assert done.settings["triggers_taught"] == 3
     taught.clear()
     scans.clear()
