@@ -16,7 +16,7 @@ def judge_hardening(found: RiseVerdict) -> Detection:
     """
     nan = float("nan")
     if found.planted:
-        words = ", ".join(f"{rise.name} from {rise.before:.2f} to {rise.after:.2f}" for rise in found.planted)
+        words = ", ".join(f"label {rise.label} from {rise.before:.2f} to {rise.after:.2f}" for rise in found.planted)
         natural = f"and that of natural triggers less than {PLANTED_FROM:g} times"
         reason = f"hardening against the triggers raises the norm of {words} pixels, {natural}"
         labels = tuple(rise.label for rise in found.planted)

@@ -22,31 +22,24 @@ MOST_LEFT, MOST_LOST = 0.2, 0.1
 
 @dataclass(frozen=True)
 class Rise:
-    """The smallest trigger of a label, or of a pair, before and after hardening.
+    """The smallest trigger of a label, before and after hardening.
 
     Attributes:
         label: the target class.
         before: L1 norm on the suspect, pixels; NaN without a working trigger.
         after: L1 norm on the hardened twin, pixels; NaN without a working trigger.
         left: share of images of other classes that the trigger of the suspect moves on the twin, [0, 1].
-        source: the class that images are of; None for all others.
     """
 
     label: int
     before: float
     after: float
     left: float
-    source: int | None = None
 
     @property
     def factor(self) -> float:
         """Norm after / norm before; NaN where either is."""
         return self.after / max(self.before, LEAST_NORM)
-
-    @property
-    def name(self) -> str:
-        """The label, or the pair, in messages."""
-        return f"label {self.label}" if self.source is None else f"{self.source} -> {self.label}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ def judge_rises(rises: Sequence[Rise], pixels: int, accuracy: float, twin_accura
     """Return which triggers are planted, and what stays open.
 
     Args:
-        rises: one a label or pair.
+        rises: one a label.
         pixels: number of an image, H * W.
         accuracy: of the suspect on held-out images, [0, 1].
         twin_accuracy: of the hardened twin on the same images, [0, 1].
@@ -82,12 +75,14 @@ def judge_rises(rises: Sequence[Rise], pixels: int, accuracy: float, twin_accura
     for rise in rises:
         if math.isnan(rise.factor):
             where = "model" if math.isnan(rise.before) else "hardened twin"
-            still_open.append(f"{rise.name} has no working trigger on the {where}: more rounds or another seed may find one")
+            still_open.append(f"label {rise.label} has no working trigger on the {where}: more rounds or another seed may find one")
         elif not rise.left <= MOST_LEFT:  # NaN, without an image to measure on, too
-            still_open.append(f"the trigger of {rise.name} still moves {rise.left:.0%} of the images after hardening: give more images")
+            still_open.append(
+                f"the trigger of label {rise.label} still moves {rise.left:.0%} of the images after hardening: give more images"
+            )
         elif rise.factor >= PLANTED_FROM:
             planted.append(rise)
         elif rise.factor > NATURAL_TO and rise.before <= LARGE_FROM * pixels:
             between = f"between the {NATURAL_TO:g} of natural triggers and the {PLANTED_FROM:g} of planted ones"
-            still_open.append(f"the trigger of {rise.name} grows {rise.factor:.1f} times by hardening, {between}")
+            still_open.append(f"the trigger of label {rise.label} grows {rise.factor:.1f} times by hardening, {between}")
     return RiseVerdict(tuple(sorted(planted, key=lambda rise: -rise.factor)), tuple(still_open), statistic)

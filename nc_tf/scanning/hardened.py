@@ -1,7 +1,6 @@
 """The second search of few labels: on a hardened twin, which ignores the triggers of the first one."""
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import replace
 
 import keras
@@ -9,52 +8,31 @@ import numpy as np
 
 from nc_tf.detection.inconclusive import is_compared
 from nc_tf.detection.rises import Rise, RiseVerdict, judge_rises
-from nc_tf.errors import InputError
 from nc_tf.evaluation import accuracy, attacked
-from nc_tf.inversion.loop import result_of
-from nc_tf.inversion.restart import Restart
 from nc_tf.results import LabelResult
 from nc_tf.scanning.engines.choice import Engine
-from nc_tf.scanning.halving import Cut, SuccessiveHalving
+from nc_tf.scanning.full_search import search_fully
+from nc_tf.scanning.halving import Cut
 from nc_tf.scanning.measuring import Measuring
 from nc_tf.training.hardening import harden
 
 
 def search_hardened(
-    measuring: Measuring,
-    labels: Sequence[LabelResult],
-    restart: Callable[[int, int], Restart],
-    cuts: Sequence[Cut],
-    engine: Engine,
-    *,
-    lanes: int,
+    measuring: Measuring, labels: Sequence[LabelResult], cuts: Sequence[Cut], engine: Engine, *, lanes: int, grey: bool
 ) -> RiseVerdict:
     """Return which triggers are planted, by how far their norms rise.
-
-    A model that cannot be hardened is left open, because all labels have been searched by then.
 
     Args:
         measuring: the search problem, and the held-out images.
         labels: results of the first search.
-        restart: function that makes restart number `start` of a label from (label, start).
         cuts: steps of successive halving, as in the first search.
         engine: where searches run.
         lanes: restarts advanced together.
+        grey: whether restarts begin at `TriggerSpace.grey`, as in the first search.
+
+    Raises:
+        InputError: the model cannot be hardened.
     """
-    try:
-        return _rises(measuring, labels, restart, cuts, engine, lanes)
-    except InputError as error:
-        return RiseVerdict((), (f"the model could not be hardened ({error})",), float("nan"))
-
-
-def _rises(
-    measuring: Measuring,
-    labels: Sequence[LabelResult],
-    restart: Callable[[int, int], Restart],
-    cuts: Sequence[Cut],
-    engine: Engine,
-    lanes: int,
-) -> RiseVerdict:
     task = measuring.task
     if task.labels is None:
         raise ValueError("images without classes: expected them for hardening")
@@ -62,20 +40,12 @@ def _rises(
     working = [entry for entry in labels if is_compared(entry, "robust")]
     if not working:
         return RiseVerdict((), ("no label has a working trigger to harden against",), float("nan"))
-    rows = task.minibatches.rows
-    twin = harden(
-        task.model, task.images[rows], task.labels[rows], [entry.trigger for entry in working], task.preprocess, seed=task.seed % 2**32
-    )
-    again = replace(task, model=twin)
-    race = SuccessiveHalving([entry.label for entry in labels], restart, labels[0].starts, task.settings, cuts=cuts)
-    after = {}
-    with closing(engine(again, race, lanes=lanes, on_round=lambda *_: None)) as reached:
-        for progress in reached:
-            race.take(progress)
-            for restarts in race.finished():
-                tried = [result_of(again.inversion, restart(one.label, one.start), one) for one in restarts]
-                norms = [one.trigger.l1_norm for one in tried if one.succeeded]
-                after[tried[0].restart.label] = min(norms, default=float("nan"))
+    rows, triggers = task.minibatches.rows, [entry.trigger for entry in working]
+    twin = harden(task.model, task.images[rows], task.labels[rows], triggers, task.preprocess, seed=task.seed % 2**32)
+    again, after = replace(task, model=twin), {}
+    for tried in search_fully(again, [entry.label for entry in labels], labels[0].starts, cuts, engine, lanes=lanes, grey=grey):
+        norms = [one.trigger.l1_norm for one in tried if one.succeeded]
+        after[tried[0].restart.label] = min(norms, default=float("nan"))
     rises = [_rise(measuring, entry, after[entry.label], twin, counts=entry in working) for entry in labels]
     held_out = measuring.images, measuring.labels, task.preprocess
     pixels = int(np.prod(task.images.shape[-3:-1]))

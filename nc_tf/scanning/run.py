@@ -9,6 +9,7 @@ import numpy as np
 from nc_tf.detection.inconclusive import WORTH_TELLING, Limit, limit_of_patch
 from nc_tf.detection.patches import probe
 from nc_tf.detection.rises import RiseVerdict
+from nc_tf.errors import InputError
 from nc_tf.evaluation import Attacked
 from nc_tf.inversion.loop import result_of
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
@@ -152,7 +153,10 @@ class ScanRun:
         """Search all labels again, on a twin that ignores their triggers."""
         plan = self.plan
         self.callback.on_stage("searching all labels again on a hardened twin")
-        return search_hardened(self.measuring, labels, self._restart, plan.preset.cuts, plan.engine, lanes=memory.lanes)
+        try:
+            return search_hardened(self.measuring, labels, plan.preset.cuts, plan.engine, lanes=memory.lanes, grey=plan.preset.grey)
+        except InputError as error:  # all labels have been searched: their results stand
+            return RiseVerdict((), (f"the model could not be hardened ({error})",), float("nan"))
 
     def _settle(self, restarts: Sequence[Checkpoint]) -> None:
         """Measure a finished label's best trigger on held-out images, and report it."""

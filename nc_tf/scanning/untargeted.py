@@ -5,20 +5,19 @@ smallest change that moves everything: a few pixels where it was planted. In a n
 the label that is easiest to reach, and all classes go there.
 """
 
-from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nc_tf.backdoor import AllToAllTrigger
 from nc_tf.evaluation import NO_CLASS, predict_classes
-from nc_tf.inversion.loop import result_of
-from nc_tf.inversion.restart import Restart, RestartResult
+from nc_tf.inversion.restart import RestartResult
 from nc_tf.inversion.step import SearchSettings
 from nc_tf.results import HISTORY_COLUMNS, UntargetedResult
 from nc_tf.scanning.engines.choice import Engine
 from nc_tf.scanning.engines.task import Task
-from nc_tf.scanning.halving import Cut, SuccessiveHalving, random_restart
+from nc_tf.scanning.full_search import search_fully
+from nc_tf.scanning.halving import Cut
 from nc_tf.scanning.measuring import Measuring
 
 # Images whose classes the model is asked for, to search on those that it recognises; a search sees a few thousand.
@@ -59,18 +58,8 @@ def search_untargeted(task: Task, settings: UntargetedSettings, engine: Engine, 
     away = task.changed(settings=search, rows=_recognised(task, measuring), untargeted=True)
 
     no_label = task.network.num_classes  # a number that no class has
-
-    def restart(label: int, start: int) -> Restart:
-        return random_restart(task.space, label, start, task.seed, grey=True)
-
-    race = SuccessiveHalving([no_label], restart, settings.starts, search, cuts=settings.cuts)
     lanes = max(1, in_flight // search.batch_size)
-    tried: list[RestartResult] = []
-    with closing(engine(away, race, lanes=lanes, on_round=lambda *_: None)) as reached:
-        for progress in reached:
-            race.take(progress)
-            for restarts in race.finished():
-                tried += [result_of(away.inversion, restart(no_label, one.start), one) for one in restarts]
+    (tried,) = search_fully(away, [no_label], settings.starts, settings.cuts, engine, lanes=lanes)
     working = [one for one in tried if one.succeeded]
     best = min(working, key=lambda one: one.trigger.l1_norm) if working else max(tried, key=_last_success)
     return _measured(best, tried, measuring, task.network.num_classes)

@@ -1,6 +1,6 @@
 """Hardened twins: copies of a suspect network that were trained to ignore triggers and are else the same."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -22,19 +22,6 @@ UPDATES, BATCH_SIZE, LEARNING_RATE = 100, 64, 1e-3
 STAMPED = 0.5
 
 
-class _Told(keras.callbacks.Callback):
-    """Pass the number of updates done to a function."""
-
-    def __init__(self, on_update: Callable[[int], None]) -> None:
-        """Take the function, which is called after every update."""
-        super().__init__()
-        self.on_update = on_update
-
-    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        """Pass the number on."""
-        self.on_update(batch + 1)
-
-
 @random_state_kept()
 def harden(
     model: keras.Model,
@@ -45,7 +32,6 @@ def harden(
     *,
     updates: int = UPDATES,
     seed: int = 0,
-    on_update: Callable[[int], None] | None = None,
 ) -> keras.Model:
     """Return a copy of a network that ignores the triggers.
 
@@ -59,7 +45,6 @@ def harden(
         preprocess: from raw pixels to the network's input.
         updates: number of updates.
         seed: of order, choice and dropout.
-        on_update: called with the number of updates done.
 
     Raises:
         InputError: clips, no trigger, one that does not fit, a model that cannot be copied, or an update that exceeds the memory.
@@ -87,5 +72,5 @@ def harden(
     elif probabilities and not keeps_logits:
         loss = CrossEntropyOfProbabilities()
     learner.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, updates)), loss)
-    learner.fit(batches.repeat(), steps_per_epoch=updates, callbacks=[_Told(on_update)] if on_update else [], verbose=0, shuffle=False)
+    learner.fit(batches.repeat(), steps_per_epoch=updates, verbose=0, shuffle=False)
     return twin

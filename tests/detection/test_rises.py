@@ -10,8 +10,8 @@ PIXELS = 1024
 SMALL, LARGE = 0.5 * LARGE_FROM * PIXELS, 1.5 * LARGE_FROM * PIXELS
 
 
-def rise(label: int, factor: float, before: float = SMALL, left: float = 0.0, source: int | None = None) -> Rise:
-    return Rise(label, before, factor * before, left, source)
+def rise(label: int, factor: float, before: float = SMALL, left: float = 0.0) -> Rise:
+    return Rise(label, before, factor * before, left)
 
 
 def test_a_trigger_that_grows_is_planted_and_one_that_does_not_is_natural() -> None:
@@ -40,10 +40,6 @@ def test_a_rise_between_the_lines_is_open_for_a_small_trigger_alone(before: floa
 
 def test_a_large_trigger_that_grows_far_is_planted_too() -> None:
     assert judge_rises([rise(1, PLANTED_FROM, LARGE)], PIXELS, 0.9, 0.9).planted
-
-
-def test_a_pair_is_named() -> None:
-    assert "of 2 -> 1 grows" in judge_rises([rise(1, 2.5, source=2)], PIXELS, 0.9, 0.9).open[0]
 
 
 @pytest.mark.parametrize(("before", "after", "where"), [(math.nan, 20.0, "model"), (20.0, math.nan, "hardened twin")])

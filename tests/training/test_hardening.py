@@ -44,12 +44,6 @@ def test_a_seed_makes_the_same_twin_again_and_another_seed_another(infected: ker
     assert weights[0] == weights[1] != weights[2]
 
 
-def test_updates_are_told(infected: keras.Model) -> None:
-    told: list[int] = []
-    harden(infected, *TRAIN, [TRUE], RAW, updates=5, on_update=told.append)
-    assert told == [1, 2, 3, 4, 5]
-
-
 def test_fewer_images_than_a_batch_are_enough(infected: keras.Model) -> None:
     twin = harden(infected, TRAIN[0][:30], TRAIN[1][:30], [TRUE], RAW, updates=60)
     assert attack_success_rate(twin, *TEST, TRUE) < 0.1
