@@ -1,0 +1,37 @@
+"""Levels: the false-positive rate of a whole scan, split over its detectors (Bonferroni)."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+# Share of clean networks that a scan suspects, over all its detectors.
+SUSPECT_BELOW = 0.01
+# "no outlier" is said only where chance does as much in more than this share of clean networks.
+NOTHING_ABOVE = 0.05
+# Weights of the detectors, by name. Most backdoors lead to one label by a small trigger, so that this one has twice the share of the others.
+WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {"one-label": 2.0, "all-to-all": 1.0, "picture": 1.0, "warp": 1.0, "hardening": 2.0, "pairs": 1.0}
+)
+
+
+@dataclass(frozen=True)
+class Level:
+    """The share of clean networks up to which one detector decides.
+
+    Attributes:
+        suspect_below: p-values below it are suspicious.
+        nothing_above: p-values above it are those of clean networks; between the two nothing is said.
+    """
+
+    suspect_below: float = SUSPECT_BELOW
+    nothing_above: float = NOTHING_ABOVE
+
+
+def split_level(names: Collection[str]) -> dict[str, Level]:
+    """Return the level of each detector of a scan; their shares add up to those of the scan.
+
+    Args:
+        names: of the detectors that run, each one of `WEIGHTS`.
+    """
+    total = sum(WEIGHTS[name] for name in names)
+    return {name: Level(SUSPECT_BELOW * WEIGHTS[name] / total, NOTHING_ABOVE * WEIGHTS[name] / total) for name in names}
