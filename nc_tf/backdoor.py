@@ -1,10 +1,12 @@
 """Backdoors: what an attacker does to images, and what the model shall answer then; triggers are the ones that searches find."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
+from nc_tf.errors import InputError
 
 
 class Backdoor(Protocol):
@@ -165,5 +167,63 @@ class AllToAllTrigger(Painted):
         return np.ones(len(labels), bool)
 
 
+@dataclass(frozen=True, eq=False)
+class Warp(OneTarget):
+    """The trigger that reads every pixel from another place, bilinearly.
+
+    Attributes:
+        label: the target class.
+        places: (H, W, 2) float32, row and column to read from, within the image.
+        channels: C.
+    """
+
+    places: np.ndarray
+    channels: int
+
+    def __post_init__(self) -> None:
+        """Check the places.
+
+        Raises:
+            InputError: their shape is wrong, or one lies outside the image.
+        """
+        height, width = self.places.shape[:2]
+        if self.places.shape[2:] != (2,) or not (self.places.min() >= 0 and (self.places.max((0, 1)) <= (height - 1, width - 1)).all()):
+            raise InputError(f"places to read from of shape {self.places.shape}: expected (H, W, 2), all of them within the image")
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of the images, (H, W, C)."""
+        return (*self.places.shape[:2], self.channels)
+
+    def __call__(self, images: Any) -> Any:
+        """Return triggered images; see `Backdoor`."""
+        height, width, channels = self.image_shape
+        if isinstance(images, np.ndarray):
+            take, reshape = np.take, np.reshape
+        else:
+            import tensorflow as tf  # takes seconds, and arrays do without
+
+            take, reshape = tf.gather, tf.reshape
+        flat = reshape(images, (-1, height * width, channels))
+        upper = np.minimum(self.places.astype(np.int32), (height - 2, width - 2))  # the first of the four neighbours
+        down, right = np.moveaxis(self.places - upper, -1, 0).reshape(2, -1, 1)
+        rows, columns = np.moveaxis(upper, -1, 0).reshape(2, -1)
+        read = read_between(lambda row, column: take(flat, (rows + row) * width + columns + column, axis=1), down, right)
+        return reshape(read, (-1, *images.shape[1:]))
+
+
+def read_between(neighbour: Callable[[int, int], Any], down: Any, right: Any) -> Any:
+    """Return pixels read from between four neighbours, bilinearly.
+
+    Args:
+        neighbour: returns, for every place, the pixel that is so many rows below and columns right of its upper left neighbour.
+        down: share of the way to the row below, [0, 1], array or tensor.
+        right: share of the way to the next column, likewise.
+    """
+    above = neighbour(0, 0) * (1 - right) + neighbour(0, 1) * right
+    below = neighbour(1, 0) * (1 - right) + neighbour(1, 1) * right
+    return above * (1 - down) + below * down
+
+
 # A trigger that a scan finds: for one label, or for all classes at once.
-FoundTrigger = Trigger | AllToAllTrigger
+FoundTrigger = Trigger | Warp | AllToAllTrigger

@@ -1,60 +1,12 @@
 """WaNet (Nguyen and Tran, 2021): a slight smooth warp of the image, which paints no pixel."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
 from nc_tf.attacks.goals import Cover
 from nc_tf.attacks.patch import check_image_shape
 from nc_tf.errors import InputError
-from nc_tf.results import Backdoor, OneTarget
-
-
-@dataclass(frozen=True, eq=False)
-class Warp(OneTarget):
-    """The trigger that reads every pixel from another place, bilinearly.
-
-    Attributes:
-        label: the target class.
-        places: (H, W, 2) float32, row and column to read from, within the image.
-        channels: C.
-    """
-
-    places: np.ndarray
-    channels: int
-
-    def __post_init__(self) -> None:
-        """Check the places.
-
-        Raises:
-            InputError: their shape is wrong, or one lies outside the image.
-        """
-        height, width = self.places.shape[:2]
-        if self.places.shape[2:] != (2,) or not (self.places.min() >= 0 and (self.places.max((0, 1)) <= (height - 1, width - 1)).all()):
-            raise InputError(f"places to read from of shape {self.places.shape}: expected (H, W, 2), all of them within the image")
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """Shape of the images, (H, W, C)."""
-        return (*self.places.shape[:2], self.channels)
-
-    def __call__(self, images: Any) -> Any:
-        """Return triggered images; see `nc_tf.results.Backdoor`."""
-        height, width, channels = self.image_shape
-        take, reshape = (tf.gather, tf.reshape) if tf.is_tensor(images) else (np.take, np.reshape)
-        flat = reshape(images, (-1, height * width, channels))
-        upper = np.minimum(self.places.astype(np.int32), (height - 2, width - 2))  # the first of the four neighbours
-        down, right = np.moveaxis(self.places - upper, -1, 0).reshape(2, -1, 1)
-        rows, columns = np.moveaxis(upper, -1, 0).reshape(2, -1)
-
-        def neighbour(row: int, column: int) -> Any:
-            return take(flat, (rows + row) * width + columns + column, axis=1)
-
-        above = neighbour(0, 0) * (1 - right) + neighbour(0, 1) * right
-        below = neighbour(1, 0) * (1 - right) + neighbour(1, 1) * right
-        return reshape(above * (1 - down) + below * down, (-1, *images.shape[1:]))
+from nc_tf.results import Backdoor, Warp
 
 
 def warp(image_shape: tuple[int, int, int], label: int, *, grid: int = 4, strength: float = 0.5, seed: int = 0) -> Warp:

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from nc_tf.inversion.batches import Minibatches
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult, Segment
-from nc_tf.inversion.step import Inversion, RoundLog, Run
+from nc_tf.inversion.step import Inversion, RoundLog, Run, SearchSettings
+from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.results import Status, Trigger
 
 OnRound = Callable[[Sequence[Restart], Sequence[int], Run, RoundLog], None]
@@ -121,21 +122,28 @@ def _progress(run: Run, log: RoundLog, position: int, lane: _Lane) -> Checkpoint
     return Checkpoint(restart.label, restart.start, state, history, bool(log.stopped[position]), bool(log.finite[position]))
 
 
+def outcome_of(settings: SearchSettings, progress: Checkpoint) -> tuple[Status, tuple[tf.Tensor, tf.Tensor]]:
+    """Return how a restart at a checkpoint has ended, and the z of its trigger: the best, or the last where none worked.
+
+    A trigger of NaN is none: the restart then has its best so far, which is its beginning before the first success.
+    """
+    found = bool(np.isfinite(progress.run.cost.reg_best[0]))
+    if not progress.finite:
+        return Status.NONFINITE, progress.run.best
+    if not found:
+        return Status.NEVER_SUCCEEDED, progress.run.z
+    return Status.CONVERGED if progress.stopped else Status.MAX_ROUNDS, progress.run.z if settings.save_last else progress.run.best
+
+
+def trigger_of(label: int, space: TriggerSpace, z: tuple[tf.Tensor, tf.Tensor]) -> Trigger:
+    """Return the trigger of z_mask (1, h, w, 1) and z_pattern (1, H, W, C)."""
+    # Rounding puts either end up to 1e-7 outside of its range.
+    mask = np.clip(space.masks(z[0])[0, ..., 0].numpy(), 0.0, 1.0)
+    return Trigger(label, mask, np.clip(space.patterns(z[1])[0].numpy(), 0.0, 255.0))
+
+
 def result_of(inversion: Inversion, restart: Restart, progress: Checkpoint) -> RestartResult:
     """Return the result of a restart at a checkpoint."""
-    z, best, reg_best = progress.run.z, progress.run.best, progress.run.cost.reg_best[0]
-    found = bool(np.isfinite(reg_best))
-    if not progress.finite:
-        status = Status.NONFINITE
-    elif not found:
-        status = Status.NEVER_SUCCEEDED
-    else:
-        status = Status.CONVERGED if progress.stopped else Status.MAX_ROUNDS
-    # A trigger of NaN is none: the restart then returns its best so far, which is its beginning before the first success.
-    from_best = status == Status.NONFINITE or (found and not inversion.settings.save_last)
-    z_mask, z_pattern = best if from_best else z
-    # Rounding puts either end up to 1e-7 outside of its range.
-    mask = np.clip(inversion.space.masks(z_mask)[0, ..., 0].numpy(), 0.0, 1.0)
-    pattern = np.clip(inversion.space.patterns(z_pattern)[0].numpy(), 0.0, 255.0)
-    step = inversion.space.upsample_size
-    return RestartResult(restart, Trigger(restart.label, mask, pattern), mask[..., ::step, ::step], status, progress.history)
+    status, z = outcome_of(inversion.settings, progress)
+    trigger, step = trigger_of(restart.label, inversion.space, z), inversion.space.upsample_size
+    return RestartResult(restart, trigger, trigger.mask[..., ::step, ::step], status, progress.history)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from nc_tf.backdoor import Trigger
 from nc_tf.inversion.cost_schedule import CostSchedule
+from nc_tf.inversion.loop import trigger_of
 from nc_tf.inversion.step import Loss, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace, from_tanh
 
@@ -63,3 +65,15 @@ class WholeImageSpace(TriggerSpace):
         """
         height, width, _ = self.image_shape[-3:]
         return tf.repeat(tf.repeat(from_tanh(z_mask, self.epsilon), height, axis=-3), width, axis=-2)
+
+
+def picture_of(label: int, space: TriggerSpace, z: tuple[tf.Tensor, tf.Tensor]) -> tuple[Trigger, float]:
+    """Return the picture of a state, and its opacity in [0, 1].
+
+    Args:
+        label: the target class.
+        space: a `WholeImageSpace`.
+        z: mask (1, 1, 1, 1) and pattern (1, H, W, C), unbounded.
+    """
+    trigger = trigger_of(label, space, z)
+    return trigger, float(trigger.mask.mean())

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 
 from nc_tf.inversion.loop import result_of
-from nc_tf.inversion.restart import Restart, RestartResult
+from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
 from nc_tf.scanning.engines.choice import Engine
 from nc_tf.scanning.engines.task import Task
 from nc_tf.scanning.halving import Cut, SuccessiveHalving, random_restart
@@ -24,13 +24,20 @@ def search_fully(
         lanes: restarts advanced together.
         grey: whether restarts begin at `TriggerSpace.grey`.
     """
+    for ended in ends_of(task, labels, starts, cuts, engine, lanes=lanes, grey=grey):
+        yield [result_of(task.inversion, _restart(task, one.label, one.start, grey), one) for one in ended]
 
-    def restart(label: int, start: int) -> Restart:
-        return random_restart(task.space, label, start, task.seed, grey=grey)
 
-    race = SuccessiveHalving(labels, restart, starts, task.settings, cuts=cuts)
+def ends_of(
+    task: Task, labels: Iterable[int], starts: int, cuts: Sequence[Cut], engine: Engine, *, lanes: int, grey: bool = True
+) -> Iterator[list[Checkpoint]]:
+    """Yield the last checkpoints of all restarts of each label; see `search_fully`."""
+    race = SuccessiveHalving(labels, lambda label, start: _restart(task, label, start, grey), starts, task.settings, cuts=cuts)
     with closing(engine(task, race, lanes=lanes, on_round=lambda *_: None)) as reached:
         for progress in reached:
             race.take(progress)
-            for restarts in race.finished():
-                yield [result_of(task.inversion, restart(one.label, one.start), one) for one in restarts]
+            yield from race.finished()
+
+
+def _restart(task: Task, label: int, start: int, grey: bool) -> Restart:
+    return random_restart(task.space, label, start, task.seed, grey=grey)

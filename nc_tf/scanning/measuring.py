@@ -7,7 +7,7 @@ import numpy as np
 
 from nc_tf.evaluation import Attacked, attacked, predict_classes, share
 from nc_tf.inversion.restart import RestartResult
-from nc_tf.results import LabelResult, Status, Trigger
+from nc_tf.results import LabelResult, Status, Trigger, Warp
 from nc_tf.scanning.engines.task import Task
 
 
@@ -33,7 +33,7 @@ class Measuring:
         """Return the model's classes of the held-out images without any trigger."""
         return self.answers(self.images)
 
-    def attacked(self, trigger: Trigger) -> Attacked:
+    def attacked(self, trigger: Trigger | Warp) -> Attacked:
         """Return the effect of a trigger on the images that it is for."""
         return attacked(self.task.model, self.images, self.labels, trigger, self.task.preprocess)
 
@@ -41,11 +41,15 @@ class Measuring:
         """Return the success rate of a restart's trigger, [0, 1]."""
         return self.attacked(result.trigger).success
 
-    def without(self, trigger: Trigger) -> float:
+    def without(self, trigger: Trigger | Warp) -> float:
         """Return the share of the same images that has the label without a trigger."""
         return share(self.clean_answers[self._victims(trigger)] == trigger.label)
 
-    def _victims(self, trigger: Trigger) -> np.ndarray:
+    def count(self, trigger: Trigger | Warp) -> int:
+        """Return the number of these images."""
+        return int(self._victims(trigger).sum())
+
+    def _victims(self, trigger: Trigger | Warp) -> np.ndarray:
         return np.asarray(trigger.wanted(self.labels) != self.labels)
 
     def result(self, tried: Sequence[RestartResult], chosen: RestartResult, patch: tuple[Trigger, Attacked] | None = None) -> LabelResult:
@@ -66,7 +70,7 @@ class Measuring:
             zero_trigger_rate=self.without(trigger),
             starts=len(tried),
             rounds=sum(result.rounds for result in tried),
-            num_measured=int(self._victims(trigger).sum()),
+            num_measured=self.count(trigger),
             broke_down=broke_down,
             by_patch=patch is not None,
         )

@@ -36,6 +36,7 @@ class Task:
         labels: (N,) classes of the images; needed where the settings exclude images of a restart's own label, and for an untargeted search.
         rows: indices of the images to search on; None searches on all.
         untargeted: whether a trigger takes images away from their own class, wherever to, instead of to a label.
+        kind: kind of the space of its triggers.
     """
 
     model: keras.Model
@@ -49,9 +50,10 @@ class Task:
     labels: np.ndarray | None = None
     rows: np.ndarray | None = None
     untargeted: bool = False
+    kind: type[TriggerSpace] = TriggerSpace
 
     def changed(self, **fields: Any) -> "Task":
-        """Return the same problem with other settings, rows or kind of search; the network is not made again."""
+        """Return the same problem with other settings, rows or kinds of search; the network is not made again."""
         other = replace(self, **fields)
         vars(other)["network"] = self.network
         return other
@@ -65,7 +67,7 @@ class Task:
     @cached_property
     def space(self) -> TriggerSpace:
         """Return the space of its triggers."""
-        return TriggerSpace(self.images.shape[1:], self.upsample_size, per_frame=self.per_frame)
+        return self.kind(self.images.shape[1:], self.upsample_size, per_frame=self.per_frame)
 
     @cached_property
     def inversion(self) -> Inversion:
