@@ -166,3 +166,18 @@ class ChangeResult:
     def worked(self) -> bool:
         """See `Status.succeeded`."""
         return self.status.succeeded
+
+    @property
+    def sized(self) -> str:
+        """The change in words, such as "a warp of 0.80 pixels"."""
+        return f"a {self.detector} of {size_words(self.detector, self.size)}"
+
+
+def size_words(detector: str, size: float) -> str:
+    """Return the size of a change in words.
+
+    Args:
+        detector: "picture" or "warp".
+        size: opacity, [0, 1], or length, pixels.
+    """
+    return f"{size:.2f} pixels" if detector == "warp" else f"{size:.1%} opacity"

@@ -129,11 +129,19 @@ class ScanResult:
         Labels come most anomalous first. A label that two detectors flag has a trigger of each.
         """
         smallest = {result.label: result.trigger for result in self.labels}
-        changes = {(change.detector, change.label): change.trigger for change in self.changes}
+        changes = {(change.detector, change.label): change.trigger for change in self.flagged_changes}
         found = [(row.name, label) for row in self.detections for label in row.labels if label in self.flagged]
-        found += [("", label) for label in self.flagged if label not in {named for _, named in found}]
+        named = {label for _, label in found}
+        found += [("", label) for label in self.flagged if label not in named]
         of_pairs = (self.untargeted.trigger,) if self.untargeted and self.flagged_pairs else ()
-        return (*(changes.get(name_and_label) or smallest[name_and_label[1]] for name_and_label in found), *of_pairs)
+        return (*(changes.get(key) or smallest[key[1]] for key in found), *of_pairs)
+
+    @property
+    def flagged_changes(self) -> tuple[ChangeResult, ...]:
+        """The changes of the whole image that their own detector flags, most anomalous first."""
+        found = {(change.detector, change.label): change for change in self.changes if change.label in self.flagged}
+        keys = [(row.name, label) for row in self.detections for label in row.labels]
+        return tuple(found[key] for key in keys if key in found)
 
     def _repr_html_(self) -> str:
         """Return verdict, chart of the norms and flagged triggers for a notebook."""

@@ -12,7 +12,7 @@ from nc_tf.attacks.poison_types import POISON_TYPES
 from nc_tf.errors import InputError
 from nc_tf.results import Backdoor, OneTarget, Trigger
 from nc_tf.storage.files import whole_file
-from nc_tf.storage.trigger_file import load_trigger, save_trigger, trigger_arrays
+from nc_tf.storage.trigger_file import load_found, save_trigger, trigger_arrays
 
 Kinds = dict[str, dict[str, type]]
 
@@ -64,7 +64,7 @@ def load_backdoor(path: str | Path) -> Backdoor:
     except Exception:  # no file, or an unreadable one: the other reader has the messages for it
         arrays = {}
     if "pixels" not in arrays:
-        return load_trigger(path)[0]
+        return load_found(path)
     try:
         known = kinds()
         backdoor = _made("pixels", known, arrays)

@@ -60,6 +60,11 @@ def labels(text: str) -> tuple[int, ...] | None:
     return None if text == "all" else numbers(int)(text)
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """Parse `picture,warp` to names."""
+    return tuple(part.strip() for part in text.split(","))
+
+
 def image_shape(text: str) -> tuple[int, ...]:
     """Parse `28x28x1`, or `16x64x64x3` for clips, to a shape."""
     parts = text.split("x")

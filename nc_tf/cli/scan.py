@@ -21,6 +21,7 @@ from nc_tf.cli.options import (
     images_in_memory,
     in_label_order,
     labels,
+    listed,
     model_of,
     positive,
     range_of,
@@ -76,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cost-multiplier", type=float, help="factor of the weight, up while the trigger works, down while not")
     parser.add_argument("--patience", type=int, help="rounds in a row before the weight changes")
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where searches run: this machine, or a Ray cluster")
+    which = "detectors beside one-label, which always runs: some of all-to-all, hardening, picture, warp (default: all that can run)"
+    parser.add_argument("--detectors", type=listed, metavar="NAMES", help=which)
     parser.add_argument("--upsample", type=int, default=1, metavar="N", help="side of the mask's super-pixels, in pixels")
     parser.add_argument("--per-frame", action="store_true", help="for clips: a trigger for every frame instead of one for all")
     watch = "write curves and triggers during the search, for TensorBoard; with --engine ray only results of labels"
@@ -126,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         lanes=arguments.lanes,
         engine=arguments.engine,
+        detectors=arguments.detectors,
     )
     unseen = None if test is None else (test.images, test.labels)
     source = {"model_file": arguments.model, "data_file": arguments.data, "fresh": arguments.fresh}
@@ -190,9 +194,12 @@ def print_result(result: "ScanResult", names: Sequence[str] | None = None) -> No
 
 
 def print_detections(result: "ScanResult", names: Sequence[str] | None) -> None:
-    """Print what each detector says, and the pairs that are flagged."""
+    """Print what each detector says, and the changes and pairs that are flagged."""
     for detection in result.detections:
         print(f"looked for {detection.looked_for}: {detection.verdict}")
+    for change in result.flagged_changes:
+        name = names[change.label] if names else f"label {change.label}"
+        print(f"flagged: {change.sized} -> {name}, {change.attack_success_rate:.1%} of held-out {result.unit.many}")
     for source, target, rate in result.pair_rates:
         called = [names[label] if names else f"label {label}" for label in (source, target)]
         print(f"flagged: {called[0]} -> {called[1]}, {rate:.1%} of held-out {result.unit.many}")

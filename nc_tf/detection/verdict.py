@@ -34,7 +34,7 @@ from nc_tf.results import Detection, LabelResult, ScanResult, Unit, UntargetedRe
 # The robust rule suspects a label where chance does as much in less than this share of clean networks.
 SUSPECT_BELOW = 0.01
 RULES = ("paper", "robust")
-NAME, LOOKED_FOR = "one label", "one small trigger that sends every class to one label"
+NAME, LOOKED_FOR = "one-label", "one small trigger that sends every class to one label"
 
 
 def judge(

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from nc_tf.backdoor import Painted
 from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.errors import InputError
 from nc_tf.mitigation.repair import Repair
@@ -66,7 +67,7 @@ def unlearn_in_rounds(
         if number or not found:
             choice = repair.range_choice
             result = scan(repaired, *test, intensity_range=choice, seed=seed, callbacks=callbacks, **(scan_options or {}))
-            norms = [round(trigger.l1_norm, 2) for trigger in result.triggers]
+            norms = [round(trigger.l1_norm, 2) for trigger in result.triggers if isinstance(trigger, Painted)]
             scans.append(
                 {
                     "verdict": str(result.verdict),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nc_tf.report.pictures import Picture, picture
-from nc_tf.report.trigger_pictures import colour_words, mask_words, trigger_pictures
+from nc_tf.report.trigger_pictures import trigger_pictures, trigger_words
 from nc_tf.results import Unit, UntargetedResult
 from nc_tf.storage.verdict_schema import ScanVerdict, UntargetedRow
 
@@ -39,7 +39,7 @@ def all_to_all_card(verdict: ScanVerdict, found: UntargetedResult | None, unit: 
     if found is None or verdict.untargeted is None:
         return None
     trigger = found.trigger
-    words = f"{mask_words(trigger, unit).capitalize()}; {colour_words(trigger)}."
+    words = f"{trigger_words(trigger, unit).capitalize()}."
     pictures, row = trigger_pictures(trigger, CALLED, unit), verdict.untargeted
     matrix = matrix_picture(found.labels.tolist(), found.answers.tolist(), len(trigger.targets)) if len(trigger.targets) <= SIDE else None
     return AllToAllCard(row, bool(verdict.pairs), pictures, matrix, words)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nc_tf.report.norms import flagging_line, norm_bars
+from nc_tf.report.norms import NormBar, flagging_line, norm_bars
 from nc_tf.results import HISTORY_COLUMNS
 from nc_tf.storage.verdict_schema import ScanVerdict
 
@@ -95,8 +95,19 @@ class LineChart:
 
 def norm_chart(verdict: ScanVerdict) -> NormChart:
     """Return the layout of the chart of all norms."""
-    norms = norm_bars(verdict)
-    top = 1.08 * max([*(norm.norm or 0.0 for norm in norms), verdict.median or 0.0, 1e-6])
+    return bar_chart(norm_bars(verdict), verdict.median, flagging_line(verdict))
+
+
+def bar_chart(norms: Sequence[NormBar], median: float | None, flagging: float | None = None, *, quantity: str = "norm") -> NormChart:
+    """Return the layout of a chart with a bar a label.
+
+    Args:
+        norms: the norms, or other sizes, of all labels.
+        median: of those that are compared, if there is one.
+        flagging: line below which a label is flagged, if there is one.
+        quantity: the name of the sizes.
+    """
+    top = 1.08 * max([*(norm.norm or 0.0 for norm in norms), median or 0.0, 1e-6])
     slot = 100.0 / max(len(norms), 1)
     # From a hundred labels on a gap between bars would be thinner than a pixel.
     width = min(slot * (0.72 if len(norms) <= 100 else 1.0), WIDEST_BAR)
@@ -105,7 +116,7 @@ def norm_chart(verdict: ScanVerdict) -> NormChart:
         number = "none" if norm.norm is None else f"{norm.norm:.2f}"
         left = position * slot + (slot - width) / 2
         share = 100 * (norm.norm or 0.0) / top
-        bars.append(Bar(_p(left), _p(width), _p(100 - share), _p(share), norm.kind, f"{norm.called}: norm {number}"))
+        bars.append(Bar(_p(left), _p(width), _p(100 - share), _p(share), norm.kind, f"{norm.called}: {quantity} {number}"))
         centres.append((position + 0.5) * slot)
     every = _nice(len(norms) / 8, whole=True)
     x_ticks = [Tick(_p(centres[position]), str(norms[position].label)) for position in range(0, len(norms), int(every))]
@@ -114,7 +125,7 @@ def norm_chart(verdict: ScanVerdict) -> NormChart:
     def height_of(value: float | None) -> float | None:
         return None if value is None or value > top else _p(100 - 100 * value / top)
 
-    return NormChart(tuple(bars), _ticks(top), tuple(x_ticks), _marks(marked), height_of(verdict.median), height_of(flagging_line(verdict)))
+    return NormChart(tuple(bars), _ticks(top), tuple(x_ticks), _marks(marked), height_of(median), height_of(flagging))
 
 
 def history_charts(history: np.ndarray, threshold: float | None) -> list[LineChart]:

@@ -91,6 +91,8 @@ def _scan_options(verdict: ScanVerdict) -> list[str]:
     given |= {several: settings.get("starts"), "--precision": settings.get("precision"), "--images": verdict.data.get("num_images")}
     if settings.get("upsample_size", 1) != 1:
         given["--upsample"] = settings["upsample_size"]
+    if settings.get("detectors"):
+        given["--detectors"] = ",".join(map(str, settings["detectors"]))
     flags = ["--per-frame"] if settings.get("per_frame") else []
     return [str(word) for option, value in given.items() if value is not None for word in (option, value)] + flags
 

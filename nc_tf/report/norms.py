@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nc_tf.results import Status
-from nc_tf.storage.verdict_schema import LabelRow, ScanVerdict
+from nc_tf.storage.verdict_schema import ChangeRow, LabelRow, ScanVerdict
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,20 @@ class NormBar:
 
 def norm_bars(verdict: ScanVerdict) -> list[NormBar]:
     """Return one bar a label, in the order of the verdict."""
-    flagged, bars = set(verdict.flagged), []
+    flagged, bars = set(flagged_by_norm(verdict)), []
     for row in verdict.labels:
         kind: Literal["flagged", "plain", "uncounted"]
         kind = "flagged" if row.label in flagged else "plain" if counts(row, verdict) else "uncounted"
         bars.append(NormBar(row.label, called(row), row.l1_norm, kind))
     return bars
+
+
+def flagged_by_norm(verdict: ScanVerdict) -> list[int]:
+    """Return the flagged labels without those that only a change of the whole image leads to."""
+    of_changes = {row.detector for row in verdict.changes}
+    by_change = {label for row in verdict.detectors if row.name in of_changes for label in row.labels}
+    by_others = {label for row in verdict.detectors if row.name not in of_changes for label in row.labels}
+    return [label for label in verdict.flagged if label in by_others or label not in by_change]
 
 
 def flagging_line(verdict: ScanVerdict) -> float | None:
@@ -44,7 +52,7 @@ def flagging_line(verdict: ScanVerdict) -> float | None:
     return line if verdict.median is not None and line is not None and line >= 0 else None
 
 
-def called(row: LabelRow) -> str:
+def called(row: LabelRow | ChangeRow) -> str:
     """Return the name of a label, such as "label 3 (stop)"."""
     return f"label {row.label} ({row.name})" if row.name else f"label {row.label}"
 

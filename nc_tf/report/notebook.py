@@ -10,8 +10,9 @@ from nc_tf.report.all_to_all import CALLED
 from nc_tf.report.charts import norm_chart
 from nc_tf.report.norms import called
 from nc_tf.report.templating import environment
-from nc_tf.report.trigger_pictures import colour_words, mask_words, trigger_pictures
-from nc_tf.results import Mitigation, ScanResult, Trigger
+from nc_tf.report.trigger_pictures import trigger_pictures, trigger_words
+from nc_tf.results import AllToAllTrigger, ChangeResult, LabelResult, Mitigation, ScanResult, UntargetedResult
+from nc_tf.storage.json_file import finite
 from nc_tf.storage.verdict_file import scan_verdict
 from nc_tf.storage.verdict_schema import LabelRow
 
@@ -23,12 +24,21 @@ def scan_html(result: ScanResult) -> str:
     """Return verdict and reason, the chart of norms, and flagged triggers."""
     verdict = scan_verdict(result, {}, {})
     rows: dict[int, LabelRow] = {row.label: row for row in verdict.labels}
+    changes = {id(change.trigger): change for change in result.flagged_changes}
     triggers = []
     for trigger in result.triggers[:MOST_SHOWN]:
-        row = rows[trigger.label] if isinstance(trigger, Trigger) else verdict.untargeted
-        name = called(rows[trigger.label]) if isinstance(trigger, Trigger) else CALLED
-        words = f"{mask_words(trigger, result.unit)}; {colour_words(trigger)}"
-        triggers.append({"row": row, "called": name, "pictures": trigger_pictures(trigger, name, result.unit), "words": words})
+        found: LabelResult | UntargetedResult | ChangeResult | None
+        if isinstance(trigger, AllToAllTrigger):
+            name, found, size = CALLED, result.untargeted, f"norm {trigger.l1_norm:.2f} pixels"
+        elif id(trigger) in changes:
+            found = changes[id(trigger)]
+            name, size = called(rows[trigger.label]), changes[id(trigger)].sized
+        else:
+            found = next(entry for entry in result.labels if entry.trigger is trigger)
+            name, size = called(rows[trigger.label]), f"norm {found.trigger.l1_norm:.2f} pixels"
+        rate = None if found is None else finite(found.attack_success_rate)
+        shown = {"pictures": trigger_pictures(trigger, name, result.unit), "words": trigger_words(trigger, result.unit)}
+        triggers.append({"called": name, "size": size, "rate": rate, **shown})
     template = environment().get_template("notebook_scan.html.j2")
     kind, chart = verdict.verdict.name.lower(), norm_chart(verdict)
     return template.render(verdict=verdict, kind=kind, unit=result.unit, chart=chart, triggers=triggers)

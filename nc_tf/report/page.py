@@ -10,13 +10,14 @@ import numpy as np
 from markupsafe import Markup
 
 from nc_tf.report.all_to_all import all_to_all_card
+from nc_tf.report.changes import Changes, change_parts
 from nc_tf.report.charts import LineChart, history_charts, norm_chart
 from nc_tf.report.commands import Command
 from nc_tf.report.film_strip import stamped_strip
-from nc_tf.report.norms import called, counts
+from nc_tf.report.norms import called, counts, flagged_by_norm
 from nc_tf.report.pictures import Picture
 from nc_tf.report.templating import environment
-from nc_tf.report.trigger_pictures import GRAY, colour_words, mask_words, stamped_pair, trigger_pictures
+from nc_tf.report.trigger_pictures import GRAY, stamped_pair, trigger_pictures, trigger_words
 from nc_tf.results import Trigger, Unit, UntargetedResult
 from nc_tf.storage.scan_log import flat
 from nc_tf.storage.verdict_schema import LabelRow, ScanVerdict
@@ -55,11 +56,12 @@ def shown_labels(verdict: ScanVerdict) -> list[int]:
 
     The flagged ones come first, most anomalous first, then the smallest of the others that were compared.
     """
-    flagged = set(verdict.flagged)
+    by_norm = flagged_by_norm(verdict)
+    flagged = set(by_norm)
     # A scan that ended before it searched has no trigger to show.
     others = [(row.l1_norm, row) for row in verdict.labels if row.label not in flagged and row.l1_norm is not None and row.rounds]
     others.sort(key=lambda other: (not counts(other[1], verdict), other[0]))
-    return verdict.flagged[:MOST_FLAGGED] + [row.label for _, row in others[:LOWEST_OTHERS]]
+    return by_norm[:MOST_FLAGGED] + [row.label for _, row in others[:LOWEST_OTHERS]]
 
 
 def report_html(
@@ -70,6 +72,7 @@ def report_html(
     samples: Samples | None = None,
     commands: Sequence[Command] = (),
     all_to_all: UntargetedResult | None = None,
+    changes: Changes | None = None,
 ) -> str:
     """Return the page, with every text from elsewhere escaped and printable.
 
@@ -81,6 +84,7 @@ def report_html(
             them a gray image is stamped. The input shape of the model says whether the page calls them images or clips.
         commands: the commands that the page suggests.
         all_to_all: result of the untargeted search, if there was one.
+        changes: changes of the whole image by detector and label, those of `shown_changes`.
     """
     rows = {row.label: row for row in verdict.labels}
     style, script = (_template_text(name) for name in ("report.css", "report.js"))
@@ -97,10 +101,11 @@ def report_html(
             duration=_duration(verdict.seconds),
             chart=norm_chart(verdict),
             cards=_cards(verdict, triggers, histories or {}, samples),
+            changes=change_parts(verdict, changes or {}, samples, _unit(verdict)),
             all_to_all=all_to_all_card(verdict, all_to_all, _unit(verdict)),
             gray=samples is None,
             flagged=set(verdict.flagged),
-            flagged_rows=[rows[label] for label in verdict.flagged],
+            flagged_rows=[rows[label] for label in flagged_by_norm(verdict)],
             # Readers begin with the smallest; labels without a norm come last.
             table=sorted(verdict.labels, key=lambda row: (row.l1_norm is None, row.l1_norm or 0.0)),
             has_names=any(row.name for row in verdict.labels),
@@ -130,9 +135,9 @@ def _cards(
         stamped_on = _stamped_on(trigger, rows, samples, unit)
         card = Card(
             row=rows[label],
-            flagged=label in verdict.flagged,
+            flagged=label in flagged_by_norm(verdict),
             pictures=trigger_pictures(trigger, name, unit),
-            words=f"{mask_words(trigger, unit).capitalize()}; {colour_words(trigger)}.",
+            words=f"{trigger_words(trigger, unit).capitalize()}.",
             pairs=[stamped_pair(trigger, image, what, name) for image, what in stamped_on],
             strips=[stamped_strip(trigger, clip, what, name) for clip, what in stamped_on[:1] if clip.ndim == 4],
             charts=history_charts(history, threshold) if history is not None and len(history) else (),

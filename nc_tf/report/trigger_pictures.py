@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nc_tf.backdoor import Painted
+from nc_tf.backdoor import Painted, Warp
 from nc_tf.report.film_strip import moving_picture
 from nc_tf.report.pictures import Picture, picture
 from nc_tf.results import Unit
@@ -11,8 +11,8 @@ GRAY = 127.5
 _PLACES = ("top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right")
 
 
-def trigger_pictures(trigger: Painted, called: str, unit: Unit) -> list[Picture]:
-    """Return pictures of mask, pattern, and pattern times mask.
+def trigger_pictures(trigger: Painted | Warp, called: str, unit: Unit) -> list[Picture]:
+    """Return pictures of mask, pattern, and pattern times mask; of a warp, a chequered picture that it bends.
 
     Args:
         trigger: the trigger.
@@ -20,8 +20,14 @@ def trigger_pictures(trigger: Painted, called: str, unit: Unit) -> list[Picture]
         unit: images or clips.
 
     Returns:
-        Three pictures.
+        Three pictures, or the one of a warp.
     """
+    if isinstance(trigger, Warp):
+        height, width, channels = trigger.image_shape
+        rows, columns = np.mgrid[:height, :width] // max(2, min(height, width) // 8)
+        chequered = np.repeat(((rows + columns) % 2)[..., None] * 255.0, channels, axis=-1)
+        bent = trigger(chequered[None].astype(np.float32))[0]
+        return [picture(bent, f"A chequered picture, bent by the warp of {called}: {trigger_words(trigger, unit)}", "squares, bent")]
     mask, pattern = trigger.mask, trigger.pattern
     where, colour = mask_words(trigger, unit), colour_words(trigger)
     return [
@@ -31,7 +37,16 @@ def trigger_pictures(trigger: Painted, called: str, unit: Unit) -> list[Picture]
     ]
 
 
-def stamped_pair(trigger: Painted, image: np.ndarray, what: str, called: str) -> tuple[Picture, Picture]:
+def trigger_words(trigger: Painted | Warp, unit: Unit) -> str:
+    """Return what a trigger does to an image, in words."""
+    if not isinstance(trigger, Warp):
+        return f"{mask_words(trigger, unit)}; {colour_words(trigger)}"
+    moved = trigger.places - np.moveaxis(np.mgrid[: trigger.places.shape[0], : trigger.places.shape[1]], 0, -1)
+    lengths = np.linalg.norm(moved, axis=-1)
+    return f"pixels are read from {lengths.mean():.2f} pixels away on the mean, {lengths.max():.2f} at most"
+
+
+def stamped_pair(trigger: Painted | Warp, image: np.ndarray, what: str, called: str) -> tuple[Picture, Picture]:
     """Return an image or clip without and with the trigger.
 
     Args:
@@ -44,7 +59,7 @@ def stamped_pair(trigger: Painted, image: np.ndarray, what: str, called: str) ->
         Both pictures.
     """
     image, draw = image.astype(np.float32), moving_picture if image.ndim == 4 else picture
-    return draw(image, f"{what}, clean", "clean"), draw(trigger(image), f"The same, with the trigger of {called}", "stamped")
+    return draw(image, f"{what}, clean", "clean"), draw(trigger(image[None])[0], f"The same, with the trigger of {called}", "stamped")
 
 
 def mask_words(trigger: Painted, unit: Unit) -> str:

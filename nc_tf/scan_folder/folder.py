@@ -17,10 +17,11 @@ import numpy as np
 from nc_tf.errors import InputError, quote
 from nc_tf.inversion.restart import Checkpoint, RestartResult
 from nc_tf.models.frozen import FrozenNetwork
-from nc_tf.results import FoundTrigger, LabelResult, ScanResult, UntargetedResult
-from nc_tf.scan_folder.label_files import load_label, load_untargeted, save_label, save_untargeted
+from nc_tf.results import ChangeResult, FoundTrigger, LabelResult, ScanResult, UntargetedResult
+from nc_tf.scan_folder.label_files import load_untargeted, save_change, save_label, save_untargeted
 from nc_tf.scan_folder.settings_record import DEMO, refuse_other_scan
 from nc_tf.scan_folder.state_files import forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
+from nc_tf.scan_folder.trigger_folder import TriggerFolder
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.prescreening import Shortlist
 from nc_tf.scanning.state import ScanState
@@ -43,11 +44,13 @@ class ScanFolder(ScanCallback):
     Attributes:
         path: the folder.
         name: what the PNGs' names begin with, `<name>_visualize_mask_label_33.png`.
+        triggers: the files of finished searches.
     """
 
     def __init__(self, path: str | Path, name: str = "model") -> None:
         """Keep path and name; nothing is read or written yet."""
         self.path, self.name = Path(path), name
+        self.triggers = TriggerFolder(self.path)
         self._began, self._before = time.perf_counter(), 0.0
         # Settings of a scan that begins here, and whether it starts over.
         self._asked: dict[str, Any] | None = None
@@ -60,12 +63,12 @@ class ScanFolder(ScanCallback):
 
     def trigger_file(self, label: int) -> Path:
         """Return the path of a label's lossless trigger."""
-        return self._triggers / f"label_{label}.npz"
+        return self.triggers.label(label)
 
     @property
     def all_to_all_file(self) -> Path:
         """Return the path of the trigger that takes every class away from itself."""
-        return self._triggers / "all_to_all.npz"
+        return self.triggers.all_to_all
 
     def image_file(self, part: str, label: int) -> Path:
         """Return the path of a picture; `part` is mask, pattern or fusion."""
@@ -82,7 +85,7 @@ class ScanFolder(ScanCallback):
             InputError: the folder holds a scan in which one of these settings is another.
         """
         checkpoints = (load_progress(folder)[0] for folder in (self._state, self._ranking))
-        if self._label_files() or any(checkpoints) or load_shortlist(self._state)[0]:
+        if self.triggers.label_files or any(checkpoints) or load_shortlist(self._state)[0]:
             refuse_other_scan(self._record, known, fresh=fresh, keys=known.keys() | {DEMO})
 
     def open(self, settings: Mapping[str, Any], *, fresh: bool = False, began: float | None = None) -> ScanState:
@@ -107,7 +110,7 @@ class ScanFolder(ScanCallback):
         under_way, seconds = load_progress(self._state)
         ranking, ranking_seconds = load_progress(self._ranking)
         shortlist, ranked_seconds = load_shortlist(self._state)
-        begun = bool(under_way or ranking or shortlist or self._label_files() or self.all_to_all_file.exists())
+        begun = bool(under_way or ranking or shortlist or self.triggers.files)
         if begun:
             refuse_other_scan(self._record, settings, fresh=fresh)
         if fresh or not begun:
@@ -117,7 +120,7 @@ class ScanFolder(ScanCallback):
         if shortlist and ranking:  # the scan was killed between the saving of one and the deletion of the others
             forget_progress(self._ranking)
             ranking = []
-        saved = self._saved_labels()
+        saved = self.triggers.labels()
         finished = {label: result for label, (result, _) in saved.items()}
         self._before = max([seconds, ranking_seconds, ranked_seconds, *(taken for _, taken in saved.values())])
         for label in {progress.label for progress in under_way} & finished.keys():
@@ -127,7 +130,9 @@ class ScanFolder(ScanCallback):
         if self.all_to_all_file.exists():
             untargeted, taken = load_untargeted(self.all_to_all_file)
             self._before = max(self._before, taken)
-        return ScanState(finished, left, tuple(ranking), shortlist, untargeted=untargeted)
+        changes = self.triggers.changes()
+        self._before = max([self._before, *(taken for _, taken in changes)])
+        return ScanState(finished, left, tuple(ranking), shortlist, untargeted, tuple(change for change, _ in changes))
 
     @property
     def _record(self) -> Path:
@@ -141,28 +146,17 @@ class ScanFolder(ScanCallback):
     def _ranking(self) -> Path:
         return subfolder(self.path, "state", "ranking")
 
-    @property
-    def _triggers(self) -> Path:
-        return subfolder(self.path, "triggers")
-
-    def _label_files(self) -> list[Path]:
-        """Return the files that `trigger_file` names.
-
-        Other files beside them belong to no scan.
-        """
-        return [path for path in self._triggers.glob("label_*.npz") if re.fullmatch(r"label_(0|[1-9]\d*)\.npz", path.name)]
-
     def _forget(self) -> None:
         """Delete the files of an earlier scan."""
         picture = re.compile(rf"{re.escape(self.name)}_visualize_(mask|pattern|fusion)_label_\d+\.png")
         pictures = [path for path in self.path.glob("*.png") if picture.fullmatch(path.name)]
-        delete([self._record, *(self.path / name for name in WRITTEN_LAST), *self._label_files(), self.all_to_all_file, *pictures])
+        delete([self._record, *(self.path / name for name in WRITTEN_LAST), *self.triggers.files, *pictures])
         delete([shortlist_file(self._state)])
         for folder in (self._state, self._ranking):
             forget_progress(folder)
 
     def _clear_leftovers(self) -> None:
-        for folder in (self.path, self._triggers, self._state, self._ranking):
+        for folder in (self.path, self.triggers.path, self._state, self._ranking):
             clear_leftovers(folder)
 
     def on_begin(self, network: FrozenNetwork, num_labels: int, starts: int, max_rounds: int, in_flight: int) -> None:
@@ -208,6 +202,10 @@ class ScanFolder(ScanCallback):
         """Save the result of the untargeted search."""
         save_untargeted(self.all_to_all_file, result, self.seconds)
 
+    def on_change(self, result: ChangeResult) -> None:
+        """Save a label's smallest change of the whole image."""
+        save_change(self.triggers.change(result.detector, result.label), result, self.seconds)
+
     def write_samples(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Keep some images for the report, of different classes where possible.
 
@@ -226,17 +224,7 @@ class ScanFolder(ScanCallback):
         Raises:
             InputError: a trigger file cannot be read.
         """
-        return {label: result for label, (result, _) in self._saved_labels().items()}
-
-    def _saved_labels(self) -> dict[int, tuple[LabelResult, float]]:
-        """Return saved labels, and the seconds of the scan at each."""
-        found = {}
-        for file in self._label_files():
-            result, seconds = load_label(file)
-            if file.name != self.trigger_file(result.label).name:
-                raise InputError(f"{file} holds a trigger of label {result.label}: expected that of its name; delete it and scan again")
-            found[result.label] = result, seconds
-        return dict(sorted(found.items()))
+        return {label: result for label, (result, _) in self.triggers.labels().items()}
 
     def flagged_triggers(self) -> tuple[FoundTrigger, ...]:
         """Return the triggers that `verdict.json` flags: of labels, most anomalous first, and of pairs.
@@ -244,14 +232,7 @@ class ScanFolder(ScanCallback):
         Raises:
             InputError: there is no finished scan, or one of its files cannot be read.
         """
-        verdict = read_verdict(self.path / "verdict.json")
-        flagged = verdict.flagged
-        results = self.label_results()
-        missing = [label for label in flagged if label not in results]
-        if missing:
-            raise InputError(f"{self.trigger_file(missing[0])} is missing: expected a trigger for every flagged label; scan again")
-        of_pairs = (load_untargeted(self.all_to_all_file)[0].trigger,) if verdict.pairs else ()
-        return (*(results[label].trigger for label in flagged), *of_pairs)
+        return self.triggers.flagged(read_verdict(self.path / "verdict.json"))
 
     def check_model(self, sha256: str, adapted: str | None = None) -> None:
         """Check that the scan is of this model.

@@ -1,4 +1,4 @@
-"""Files of finished labels, and of the untargeted search: a lossless trigger, its measurements and its history."""
+"""Files of finished searches: a lossless trigger of a label, of all classes, or of the whole image, and its measurements."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.results import HISTORY_COLUMNS, LabelResult, Status, Trigger, UntargetedResult
+from nc_tf.results import HISTORY_COLUMNS, ChangeResult, LabelResult, Status, Trigger, UntargetedResult, Warp
 from nc_tf.storage.files import plain, whole_file
 from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
-from nc_tf.storage.trigger_file import load_all_to_all, load_trigger, save_trigger
+from nc_tf.storage.trigger_file import load_all_to_all, load_change, load_trigger, save_trigger
 
 
 def save_label(file: Path, result: LabelResult, history: np.ndarray, seconds: float) -> None:
@@ -122,3 +122,49 @@ def load_untargeted(file: Path) -> tuple[UntargetedResult, float]:
         raise InputError(
             f"{file} is no result of a scan ({error}): expected status, rates and answers; delete it and scan again"
         ) from error
+
+
+def save_change(file: Path, result: ChangeResult, seconds: float) -> None:
+    """Write a label's smallest change of the whole image.
+
+    Args:
+        file: where.
+        result: what was found and measured.
+        seconds: time that the scan has taken by now.
+    """
+    save_trigger(
+        file,
+        result.trigger,
+        detector=result.detector,
+        size=result.size,
+        status=str(result.status),
+        attack_success_rate=result.attack_success_rate,
+        zero_trigger_rate=result.zero_trigger_rate,
+        num_measured=result.num_measured,
+        seconds=seconds,
+    )
+
+
+def load_saved_change(file: Path) -> tuple[ChangeResult, float]:
+    """Return a label's smallest change of the whole image, and the seconds of the scan then.
+
+    Raises:
+        InputError: the file cannot be read, or holds no such result.
+    """
+    trigger, saved = load_change(plain(file))
+    try:
+        detector = str(saved["detector"])
+        if (detector == "warp") != isinstance(trigger, Warp) or f"{detector}-{trigger.label}.npz" != file.name:
+            raise ValueError(f"a {detector[:20]!r} of label {trigger.label}, where another is expected by the file's name")
+        result = ChangeResult(
+            detector=detector,
+            trigger=trigger,
+            size=real_number(saved["size"], most=max(trigger.image_shape)),
+            status=Status(str(saved["status"])),
+            attack_success_rate=real_number(saved["attack_success_rate"], most=1.0, nan=True),
+            zero_trigger_rate=real_number(saved["zero_trigger_rate"], most=1.0, nan=True),
+            num_measured=whole_number(saved["num_measured"]),
+        )
+        return result, real_number(saved["seconds"], most=MOST_SECONDS)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{file} is no result of a scan ({error}): expected size, status and rates; delete it and scan again") from error

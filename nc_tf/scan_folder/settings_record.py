@@ -4,7 +4,7 @@ A stopped scan goes on only with the same settings.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ def scan_record(
     *,
     best: str = "norm",
     per_frame: bool = False,
+    detectors: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return all that the outcome of a label depends on.
 
@@ -86,12 +87,13 @@ def scan_record(
         seed: of the scan.
         best: see `nc_tf.ScanOptions`.
         per_frame: whether every frame of a clip has a trigger of its own.
+        detectors: names of the detectors that run.
     """
     values = settings_record(preset.settings)
     cost = values.pop("cost")
     cuts = [asdict(cut) for cut in preset.cuts]
     search: dict[str, Any] = {"starts": preset.starts, "grey": preset.grey, "cuts": cuts, "precision": resolve_precision(preset.precision)}
-    search["held_out"] = preset.held_out
+    search |= {"held_out": preset.held_out, "detectors": list(detectors)}
     if per_frame:
         search["per_frame"] = True
     if preset.patches:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
-from nc_tf.results import LabelResult, UntargetedResult
+from nc_tf.results import ChangeResult, LabelResult, UntargetedResult
 from nc_tf.scanning.memory_plan import SearchPlan
 from nc_tf.scanning.prescreening import Shortlist
 
@@ -59,6 +59,9 @@ class ScanCallback:
 
     def on_untargeted(self, result: UntargetedResult) -> None:
         """Receive the result of the untargeted search."""
+
+    def on_change(self, result: ChangeResult) -> None:
+        """Receive a label's smallest change of the whole image; its chance is not known yet."""
 
 
 class CallbackList(ScanCallback):
@@ -117,3 +120,8 @@ class CallbackList(ScanCallback):
         """Call every `on_untargeted`."""
         for callback in self.callbacks:
             callback.on_untargeted(result)
+
+    def on_change(self, result: ChangeResult) -> None:
+        """Call every `on_change`."""
+        for callback in self.callbacks:
+            callback.on_change(result)

@@ -7,6 +7,7 @@ from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.errors import InputError
 from nc_tf.inversion.step import SearchSettings
 from nc_tf.preprocessing import Preprocessing
+from nc_tf.scanning.detectors import BESIDE, ONE_LABEL
 from nc_tf.scanning.presets import preset_named
 
 BEST = ("norm", "success")
@@ -31,6 +32,8 @@ class ScanOptions:
         lanes: restarts advanced together at most; None takes `Preset.lanes_for`. Fewer run where memory does not suffice
             (`nc_tf.runtime.memory.allow`). No result depends on it.
         engine: "local" searches in this process, "ray" on a cluster; results are the same.
+        detectors: names of the detectors that run beside "one-label", which always runs, kept as a tuple: "all-to-all", "hardening",
+            "picture" and "warp". None takes all that preset, classes and inputs allow.
 
     Raises:
         InputError: a value is out of its range, or two contradict each other.
@@ -48,10 +51,12 @@ class ScanOptions:
     seed: int = 0
     lanes: int | None = None
     engine: str = "local"
+    detectors: Iterable[str] | None = None
 
     def __post_init__(self) -> None:
-        """Check every value, and keep the targets as a tuple."""
+        """Check every value, and keep targets and detectors as tuples."""
         object.__setattr__(self, "targets", None if self.targets is None else tuple(self.targets))
+        object.__setattr__(self, "detectors", None if self.detectors is None else tuple(self.detectors))
         preset = preset_named(self.preset)
         if self.starts is not None and self.starts < 1:
             raise InputError(f"{self.starts} restarts: expected 1 or more; the paper makes 1")
@@ -59,6 +64,10 @@ class ScanOptions:
             raise InputError(f"{self.lanes} lanes: expected 1 or more; leave them out for the preset's")
         if self.seed < 0:
             raise InputError(f"seed {self.seed}: expected 0 or more; choose one")
+        known = (ONE_LABEL, *BESIDE)
+        for name in self.detectors or ():
+            if name not in known:
+                raise InputError(f"detector {name!r}: expected some of {', '.join(known)}; choose from these")
         if self.best not in BEST:
             raise InputError(f"best {self.best!r}: expected one of {', '.join(BEST)}; choose one")
         if self.best == "success" and preset.cuts:

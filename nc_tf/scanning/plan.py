@@ -1,6 +1,6 @@
 """Plan of a scan: every check, and everything that is decided before the first search."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,6 @@ import numpy as np
 
 from nc_tf.datasets.checks import check_images
 from nc_tf.detection.inconclusive import (
-    FEWEST_LABELS,
     Limit,
     limit_of_recognition,
     limit_of_unknown_classes,
@@ -23,12 +22,12 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import predict_classes
 from nc_tf.models.adapting import adapt_to
 from nc_tf.results import Unit
+from nc_tf.scanning.detectors import Circumstances, chosen
 from nc_tf.scanning.engines.choice import Engine, engine_named
 from nc_tf.scanning.engines.task import Task
 from nc_tf.scanning.memory_plan import SearchPlan, plan_search
 from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.presets import Preset, preset_named
-from nc_tf.scanning.untargeted import UntargetedSettings
 
 # This share of the images, and no more than the preset's number, is held out to measure triggers on.
 HELD_OUT_SHARE = 0.2
@@ -61,6 +60,7 @@ class ScanPlan:
         range_choice: range of pixels that the model expects, and how it was found.
         recognition: how many of the images the model recognises; None where their classes are not given.
         limits: reasons for which the verdict may say less than the norms do.
+        detectors: names of the detectors that run, "one-label" first.
         memory: how many searches fit; None where no search could see anything, so that none is made.
     """
 
@@ -73,6 +73,7 @@ class ScanPlan:
     range_choice: RangeChoice
     recognition: Recognition | None
     limits: tuple[Limit, ...]
+    detectors: tuple[str, ...]
     memory: SearchPlan | None
 
     @property
@@ -84,23 +85,6 @@ class ScanPlan:
     def frames(self) -> int:
         """Return the number of frames of one input, 1 for an image."""
         return int(self.task.images.shape[1]) if self.task.images.ndim == 5 else 1
-
-    @property
-    def untargeted(self) -> UntargetedSettings | None:
-        """Return the settings of the untargeted search; None where there is none.
-
-        Its trigger is compared with those of all labels. On clips it would take as long as several labels, and was not measured. Two
-        classes that are sent to each other are two labels with small triggers.
-        """
-        classes = self.task.network.num_classes
-        whole = len(self.targets) == classes > 2 and self.options.upsample_size == 1
-        return self.preset.untargeted if whole and self.unit is Unit.IMAGE else None
-
-    @property
-    def hardens(self) -> bool:
-        """Return whether labels are searched again on a hardened twin, because they are too few to compare their norms."""
-        few = self.task.network.num_classes < FEWEST_LABELS and len(self.targets) == self.task.network.num_classes
-        return few and self.preset.rule == "robust" and self.unit is Unit.IMAGE and len(self.held_out.images) > 0
 
     @property
     def prescreens(self) -> bool:
@@ -127,6 +111,7 @@ class ScanPlan:
             **asdict(self.task.settings),
             "upsample_size": options.upsample_size,
             **({"per_frame": True} if options.per_frame else {}),
+            **({} if options.detectors is None else {"detectors": list(self.detectors)}),
             "starts": self.preset.starts,
             "best": options.best,
             "cuts": [asdict(cut) for cut in self.preset.cuts],
@@ -195,7 +180,9 @@ def make_plan(
     if recognition is None:
         limits.append(limit_of_unknown_classes(unit, raw_assumed=options.intensity_range == AUTO))
     limits += limits_of_images(images, searched, labels[searched], num_classes)
-    plan = ScanPlan(options, preset, task, engine, targets, held_out, range_choice, recognition, tuple(limits), memory=None)
+    circumstances = _circumstances(options, preset, task, targets, held_out)
+    detectors = chosen(None if options.detectors is None else tuple(options.detectors), circumstances)
+    plan = ScanPlan(options, preset, task, engine, targets, held_out, range_choice, recognition, tuple(limits), detectors, memory=None)
     if sees_nothing:
         return plan
     lanes = options.lanes or preset_named(options.preset).lanes_for(settings, plan.frames)
@@ -211,6 +198,22 @@ def _resolved(options: ScanOptions, model: keras.Model) -> Preset:
         settings=options.settings or preset.settings_for(model.input_shape[1:], model.output_shape[-1]),
         starts=options.starts or preset.starts,
         precision=options.precision or preset.precision,
+    )
+
+
+def _circumstances(options: ScanOptions, preset: Preset, task: Task, targets: Sequence[int], held_out: HeldOut) -> Circumstances:
+    """Return what decides which detectors can run."""
+    classes = np.zeros(0) if task.labels is None else task.labels[task.minibatches.rows]
+    return Circumstances(
+        preset=options.preset,
+        robust=preset.rule == "robust",
+        prescreens=preset.ranking is not None and preset.ranking.saves(len(targets)),
+        image_shape=task.images.shape[1:],
+        num_classes=task.network.num_classes,
+        num_labels=len(targets),
+        num_seen=len(np.unique(classes)),
+        num_held_out=len(held_out.images),
+        upsample_size=options.upsample_size,
     )
 
 

@@ -13,8 +13,9 @@ from nc_tf.errors import InputError
 from nc_tf.evaluation import Attacked
 from nc_tf.inversion.loop import result_of
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
-from nc_tf.results import LabelResult, Status, Trigger, UntargetedResult
+from nc_tf.results import ChangeResult, LabelResult, Status, Trigger, UntargetedResult
 from nc_tf.scanning.callbacks import ScanCallback
+from nc_tf.scanning.changes import CHANGES, search_changes
 from nc_tf.scanning.halving import SuccessiveHalving, random_restart
 from nc_tf.scanning.hardened import search_hardened
 from nc_tf.scanning.measuring import Measuring
@@ -35,6 +36,7 @@ class Found:
         shortlist: outcome of the pre-screening, if there was one.
         untargeted: outcome of the untargeted search, if there was one.
         rises: judgement of the search on a hardened twin, if there was one.
+        changes: results of the searches for a change of the whole image, by detector and label.
     """
 
     labels: tuple[LabelResult, ...]
@@ -42,6 +44,7 @@ class Found:
     shortlist: Shortlist | None = None
     untargeted: UntargetedResult | None = None
     rises: RiseVerdict | None = None
+    changes: tuple[ChangeResult, ...] = ()
 
 
 class ScanRun:
@@ -100,9 +103,11 @@ class ScanRun:
         waiting += [label for label in sorted(self._patches) if label in plan.targets and label not in self.done and label not in waiting]
         self._search_in_full(waiting, plan.memory)
         labels = tuple(self.done[label] for label in sorted(self.done))
-        untargeted = self._search_untargeted(plan.untargeted, plan.memory) if plan.untargeted else None
-        rises = self._search_hardened(labels, plan.memory) if plan.hardens else None
-        return Found(labels, (*plan.limits, *self._limits_of_patches()), self.shortlist, untargeted, rises)
+        all_to_all = plan.preset.untargeted if "all-to-all" in plan.detectors else None
+        untargeted = self._search_untargeted(all_to_all, plan.memory) if all_to_all else None
+        rises = self._search_hardened(labels, plan.memory) if "hardening" in plan.detectors else None
+        changes = [change for name in plan.detectors if name in CHANGES for change in self._search_changes(name, plan.memory)]
+        return Found(labels, (*plan.limits, *self._limits_of_patches()), self.shortlist, untargeted, rises, tuple(changes))
 
     def _waiting(self) -> list[int]:
         labels = self.shortlist.chosen if self.shortlist else self.plan.targets
@@ -157,6 +162,18 @@ class ScanRun:
             return search_hardened(self.measuring, labels, plan.preset.cuts, plan.engine, lanes=memory.lanes, grey=plan.preset.grey)
         except InputError as error:  # all labels have been searched: their results stand
             return RiseVerdict((), (f"the model could not be hardened ({error})",), float("nan"))
+
+    def _search_changes(self, detector: str, memory: SearchPlan) -> list[ChangeResult]:
+        """Search a change of the whole image for every label, and return them by label."""
+        plan = self.plan
+        found = [change for change in self._before.changes if change.detector == detector and change.label in plan.targets]
+        left = sorted(set(plan.targets) - {change.label for change in found})
+        if left:
+            self.callback.on_stage(f"searching a {detector} for every label")
+        for change in search_changes(plan.task, detector, left, plan.engine, memory.in_flight, self.measuring):
+            self.callback.on_change(change)
+            found.append(change)
+        return sorted(found, key=lambda change: change.label)
 
     def _settle(self, restarts: Sequence[Checkpoint]) -> None:
         """Measure a finished label's best trigger on held-out images, and report it."""

@@ -2,19 +2,23 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import keras
 import numpy as np
 
 from nc_tf.detection.all_to_all import judge_untargeted
 from nc_tf.detection.hardening import judge_hardening
+from nc_tf.detection.levels import split_level
 from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.detection.verdict import judge
+from nc_tf.detection.whole_image import judge_changes
 from nc_tf.inversion.step import SearchSettings
 from nc_tf.models.random_state import random_state_kept
 from nc_tf.preprocessing import Preprocessing
-from nc_tf.results import LabelResult, ScanResult
+from nc_tf.results import ChangeResult, LabelResult, ScanResult
 from nc_tf.scanning.callbacks import CallbackList, ScanCallback
+from nc_tf.scanning.changes import CHANGES
 from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.plan import ScanPlan, make_plan
 from nc_tf.scanning.prescreening import Shortlist
@@ -41,6 +45,7 @@ def scan(
     seed: int = 0,
     lanes: int | None = None,
     engine: str = "local",
+    detectors: Iterable[str] | None = None,
     resume: ScanState | None = None,
     callbacks: Sequence[ScanCallback] = (),
 ) -> ScanResult:
@@ -52,7 +57,7 @@ def scan(
         images: (N, H, W, C) clean raw images, or clips (N, T, H, W, C), uint8 or float32 in [0, 255].
         labels: (N,) true classes; without them the model's own answers take their place.
         unseen: held-out images and their classes, on which triggers are measured; None holds out a part of `images`.
-        targets: labels to search; None searches all. This and the arguments down to `engine` are fields of `nc_tf.ScanOptions`.
+        targets: labels to search; None searches all. This and the arguments down to `detectors` are fields of `nc_tf.ScanOptions`.
         preset: name of the preset: "robust", "low-cost" or "paper".
         settings: search settings that replace the preset's.
         starts: restarts a label; None takes the preset's.
@@ -64,6 +69,7 @@ def scan(
         seed: seed of restarts, minibatches and the held-out part.
         lanes: restarts advanced together at most; None takes the preset's.
         engine: "local" searches in this process, "ray" on a cluster.
+        detectors: names of the detectors that run beside "one-label"; None takes all that preset, classes and inputs allow.
         resume: state of an earlier part of this scan that was stopped; `nc_tf.scan_to_folder` keeps one.
         callbacks: progress, saving, drawing.
 
@@ -87,6 +93,7 @@ def scan(
         seed=seed,
         lanes=lanes,
         engine=engine,
+        detectors=detectors,
     )
     return run_plan(make_plan(model, images, labels, options, unseen), resume, callbacks, began)
 
@@ -103,7 +110,14 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
     found = ScanRun(plan, resume or ScanState(), CallbackList(callbacks)).search()
     others = [] if found.untargeted is None else [judge_untargeted(found.untargeted, found.labels)]
     others += [] if found.rises is None else [judge_hardening(found.rises)]
-    return judge(
+    levels = split_level(plan.detectors)
+    changes: list[ChangeResult] = []
+    for name in CHANGES:
+        sizes = [change for change in found.changes if change.detector == name]
+        if sizes:
+            detection, judged = judge_changes(sizes, levels[name], plan.unit)
+            others, changes = [*others, detection], [*changes, *judged]
+    result = judge(
         found.labels,
         rule=plan.preset.rule,
         reference=found.shortlist.sample if found.shortlist else None,
@@ -117,6 +131,7 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
         others=others,
         untargeted=found.untargeted,
     )
+    return replace(result, changes=tuple(changes))
 
 
 def _shortlist_record(shortlist: Shortlist | None) -> dict[str, object]:

@@ -10,7 +10,7 @@ from nc_tf.errors import InputError
 from nc_tf.inversion.restart import Checkpoint
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
-from nc_tf.results import LabelResult, UntargetedResult
+from nc_tf.results import ChangeResult, LabelResult, UntargetedResult
 from nc_tf.scanning.prescreening import PrescreeningSettings, Shortlist
 
 
@@ -24,6 +24,7 @@ class ScanState:
         ranking: checkpoints of pre-screening, where the preset has one.
         shortlist: outcome of pre-screening, if it is over.
         untargeted: result of the untargeted search, if it is over.
+        changes: results of finished searches for a change of the whole image.
     """
 
     finished: Mapping[int, LabelResult] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class ScanState:
     ranking: tuple[Checkpoint, ...] = ()
     shortlist: Shortlist | None = None
     untargeted: UntargetedResult | None = None
+    changes: tuple[ChangeResult, ...] = ()
 
 
 def fitting(
@@ -59,6 +61,11 @@ def fitting(
     if away is not None and away.trigger.pattern.shape != space.pattern_shape:
         wrong = f"for images {away.trigger.pattern.shape}: expected {space.pattern_shape}"
         raise InputError(f"the saved trigger of all classes is {wrong}; delete triggers/all_to_all.npz and scan again")
+    for change in state.changes:
+        if change.trigger.image_shape != space.pattern_shape:
+            what, file = f"{change.detector} of label {change.label}", f"triggers/{change.detector}-{change.label}.npz"
+            wrong = f"for images {change.trigger.image_shape}: expected {space.pattern_shape}"
+            raise InputError(f"the saved {what} is {wrong}; delete {file} and scan again")
     under_way = tuple(progress for progress in state.under_way if _fits(progress, space, settings, starts))
     if ranking is None:
         return replace(state, under_way=under_way, ranking=(), shortlist=None)

@@ -1,11 +1,11 @@
-"""A trigger as an `.npz` file with mask, pattern and label, or a target for each class; lossless."""
+"""A trigger as an `.npz` file, lossless: mask, pattern and label, or a target for each class; a warp has places in their stead."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nc_tf.backdoor import AllToAllTrigger, FoundTrigger, Trigger
+from nc_tf.backdoor import AllToAllTrigger, FoundTrigger, Trigger, Warp
 from nc_tf.errors import InputError
 from nc_tf.storage.bounds import NUMBERS, TEXT
 from nc_tf.storage.files import whole_file
@@ -14,17 +14,22 @@ from nc_tf.storage.npz_file import npz_arrays
 EXPECTED = "expected an .npz with mask, pattern and label; make it again"
 
 
-def save_trigger(path: str | Path, trigger: Trigger, **more: ArrayLike) -> None:
-    """Write mask, pattern and label of a trigger.
+def save_trigger(path: str | Path, trigger: Trigger | Warp, **more: ArrayLike) -> None:
+    """Write the trigger of one label.
 
     Args:
         path: the file.
-        trigger: its mask is (H, W) float32 and its pattern (H, W, C) float32; both have T first where each frame has its own.
+        trigger: its mask is (H, W) float32 and its pattern (H, W, C) float32; both have T first where each frame has its own. The places
+            of a warp are (H, W, 2) float32.
         **more: arrays to write beside them.
     """
+    arrays: dict[str, ArrayLike]
+    if isinstance(trigger, Warp):
+        arrays = {"places": trigger.places, "channels": trigger.channels}
+    else:
+        arrays = {"mask": trigger.mask, "pattern": trigger.pattern}
     with whole_file(path) as temporary:
-        arrays: dict[str, ArrayLike] = {"mask": trigger.mask, "pattern": trigger.pattern, "label": trigger.label, **more}
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        np.savez_compressed(temporary, allow_pickle=False, **arrays, label=trigger.label, **more)
 
 
 def trigger_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -65,23 +70,53 @@ def load_all_to_all(path: str | Path) -> tuple[AllToAllTrigger, dict[str, np.nda
     return AllToAllTrigger(mask, pattern, tuple(targets.tolist())), more
 
 
-def load_found(path: str | Path) -> FoundTrigger:
-    """Return a trigger of either kind.
+def load_change(path: str | Path) -> tuple[Trigger | Warp, dict[str, np.ndarray]]:
+    """Return the trigger of one label, painted or a warp, and the other arrays in its file.
 
     Raises:
         InputError: the file is missing, broken, or holds something else.
     """
-    return load_all_to_all(path)[0] if "targets" in _painted(path)[2] else load_trigger(path)[0]
+    more = _arrays(path)
+    if "places" not in more:
+        return load_trigger(path)
+    try:
+        places, channels, label = (more.pop(name) for name in ("places", "channels", "label"))
+        if places.ndim != 3 or not np.isfinite(places).all():
+            raise ValueError(f"places {places.shape}, where finite (H, W, 2) are expected")
+        return Warp(int(label), places.astype(np.float32), int(channels)), more
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): expected an .npz with places, channels and label; make it again") from error
+
+
+def load_found(path: str | Path) -> FoundTrigger:
+    """Return a trigger of any kind.
+
+    Raises:
+        InputError: the file is missing, broken, or holds something else.
+    """
+    return load_all_to_all(path)[0] if "targets" in _arrays(path) else load_change(path)[0]
+
+
+def _arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Return every array in a trigger file.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
+    try:
+        return trigger_arrays(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: expected a trigger file; check the path") from None
+    except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
+        raise InputError(f"{path} cannot be read ({error}): {EXPECTED}") from error
 
 
 def _painted(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return mask and pattern in a file, checked, and its other arrays."""
+    more = _arrays(path)
     try:
-        more = trigger_arrays(path)
         mask, pattern = more.pop("mask").astype(np.float32), more.pop("pattern").astype(np.float32)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: expected a trigger file; check the path") from None
-    except Exception as error:  # NumPy and zipfile raise half a dozen kinds for a broken file
+    except (KeyError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): {EXPECTED}") from error
     whole = mask.size > 0 and mask.ndim in (2, 3) and pattern.ndim == mask.ndim + 1 and pattern.shape[:-1] == mask.shape
     if not whole or not (np.isfinite(mask).all() and np.isfinite(pattern).all()):

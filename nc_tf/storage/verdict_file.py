@@ -13,11 +13,12 @@ from msgspec import UNSET
 
 from nc_tf._version import __version__
 from nc_tf.errors import InputError
-from nc_tf.results import Detection, LabelResult, ScanResult, UntargetedResult, Verdict
+from nc_tf.results import ChangeResult, Detection, LabelResult, ScanResult, UntargetedResult, Verdict
 from nc_tf.storage.files import plain
 from nc_tf.storage.json_file import finite, json_text, parse_json
 from nc_tf.storage.verdict_schema import (
     SCHEMA,
+    ChangeRow,
     DataFacts,
     DetectionRow,
     LabelRow,
@@ -60,6 +61,7 @@ def scan_verdict(
         detectors=[_detection(detection) for detection in result.detections],
         pairs=[PairRow(source=source, target=target, attack_success_rate=finite(rate)) for source, target, rate in result.pair_rates],
         untargeted=None if result.untargeted is None else _untargeted(result.untargeted),
+        changes=[_change(change, class_names) for change in result.changes],
         settings=ScanSettings(result.settings),
         model=ModelFacts(model),
         data=DataFacts(data),
@@ -104,7 +106,7 @@ def read_verdict(path: Path) -> ScanVerdict:
 def _detection(detection: Detection) -> DetectionRow:
     numbers = {name: finite(getattr(detection, name)) for name in ("statistic", "p_value")}
     words = {name: getattr(detection, name) for name in ("name", "looked_for", "verdict", "reason")}
-    return DetectionRow(**words, **numbers, flagged=detection.verdict is Verdict.SUSPECTED)
+    return DetectionRow(**words, **numbers, flagged=detection.verdict is Verdict.SUSPECTED, labels=list(detection.labels))
 
 
 def _untargeted(found: UntargetedResult) -> UntargetedRow:
@@ -116,6 +118,18 @@ def _untargeted(found: UntargetedResult) -> UntargetedRow:
         rounds=found.rounds,
         labels=found.labels.tolist(),
         answers=found.answers.tolist(),
+    )
+
+
+def _change(change: ChangeResult, class_names: Sequence[str] | None) -> ChangeRow:
+    numbers = ("size", "chance", "attack_success_rate", "zero_trigger_rate")
+    return ChangeRow(
+        detector=change.detector,
+        label=change.label,
+        **{name: finite(getattr(change, name)) for name in numbers},
+        num_measured=change.num_measured,
+        status=change.status,
+        name=UNSET if class_names is None else class_names[change.label],
     )
 
 

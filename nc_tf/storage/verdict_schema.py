@@ -59,6 +59,21 @@ class DetectionRow(Struct, frozen=True, kw_only=True):
     flagged: Annotated[bool, _says("whether it suspects a backdoor")]
     verdict: Annotated[Verdict, _says("what it says by itself")]
     reason: Annotated[str, _says("the ground of that, in one sentence")]
+    labels: Annotated[list[Count], _says("labels that it suspects, most anomalous first")] = msgspec.field(default_factory=list)
+
+
+class ChangeRow(Struct, frozen=True, kw_only=True):
+    """The smallest change of the whole image that sends inputs to one label."""
+
+    detector: Annotated[str, _says("the detector that judges its size: picture or warp")]
+    label: Annotated[Count, _says("the target class")]
+    size: Annotated[Length, _says("opacity of a picture, from 0 to 1, or length of a warp, pixels")]
+    chance: Annotated[Rate, _says("probability that a clean network shows as small a size; null where none worked")]
+    attack_success_rate: Annotated[Rate, _says("share of held-out inputs of other classes that the change sends to the label")]
+    zero_trigger_rate: Annotated[Rate, _says("the same share without a change")]
+    num_measured: Annotated[Count, _says("inputs that the two rates are measured on")]
+    status: Annotated[Status, _says("how the search ended")]
+    name: Annotated[str | UnsetType, _says("the name of the class, where names are known")] = UNSET
 
 
 class PairRow(Struct, frozen=True, kw_only=True):
@@ -170,6 +185,9 @@ class ScanVerdict(Struct, frozen=True, kw_only=True):
     )
     pairs: Annotated[list[PairRow], _says("suspicious pairs of source and label")] = msgspec.field(default_factory=list)
     untargeted: Annotated[UntargetedRow | None, _says("the trigger that takes every class away from itself, if it was searched")] = None
+    changes: Annotated[list[ChangeRow], _says("changes of the whole image, by detector and label, if searched")] = msgspec.field(
+        default_factory=list
+    )
     settings: Annotated[ScanSettings, _says("what the scan was run with")]
     model: ModelFacts
     data: DataFacts
