@@ -134,6 +134,39 @@ class UntargetedResult:
 
 
 @dataclass(frozen=True, eq=False)
+class SourceResult:
+    """The result of the search for a trigger that takes one class away from itself, wherever to, and leaves the others alone.
+
+    Attributes:
+        source: the class.
+        trigger: the smallest working trigger, which leads the source to the label that most of its images get.
+        status: how the search ended.
+        attack_success_rate: share of held-out images of the source that get that label, of those that the model recognises, [0, 1]; NaN
+            without any.
+        kept_rate: share of recognised held-out images of other classes that keep their class, [0, 1]; NaN without any.
+        num_measured: number of held-out images of the source behind the first rate.
+        starts: searches run, each from another start.
+        rounds: rounds run, over all starts.
+        norm_after: norm of the smallest trigger on the hardened twin, pixels; infinite where none works, NaN where none was searched.
+    """
+
+    source: int
+    trigger: AllToAllTrigger
+    status: Status
+    attack_success_rate: float
+    kept_rate: float
+    num_measured: int
+    starts: int
+    rounds: int
+    norm_after: float = float("nan")
+
+    @property
+    def target(self) -> int:
+        """The label that the source is led to; the source itself where it stays."""
+        return int(self.trigger.targets[self.source])
+
+
+@dataclass(frozen=True, eq=False)
 class ChangeResult:
     """The result of the search for the smallest change of the whole image that sends images to one label.
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from nc_tf.backdoor import AllToAllTrigger, Backdoor, FoundTrigger, OneTarget, Trigger, Warp, fits
-from nc_tf.outcomes import HISTORY_COLUMNS, ChangeResult, LabelResult, Status, Unit, UntargetedResult
+from nc_tf.outcomes import HISTORY_COLUMNS, ChangeResult, LabelResult, SourceResult, Status, Unit, UntargetedResult
 
 __all__ = [
     "HISTORY_COLUMNS",
@@ -20,6 +20,7 @@ __all__ = [
     "Mitigation",
     "OneTarget",
     "ScanResult",
+    "SourceResult",
     "Status",
     "Trigger",
     "Unit",

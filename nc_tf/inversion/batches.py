@@ -1,6 +1,7 @@
 """Minibatches of every restart's rounds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Protocol
 
@@ -76,19 +77,23 @@ class ResidentImages:
     @property
     def _classes(self) -> np.ndarray:
         if self.labels is None:
-            raise ValueError("images without classes: expected them where a label's own images are excluded, and for an untargeted search")
+            raise ValueError("images without classes: expected them where a label's own images are excluded, and for a search by source")
         return self.labels
 
     def _shuffle(self, label: int, start: int, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, label, start, epoch]).permutation(self._drawn(label)).astype(np.int32)
 
     def _rows(self, restart: Restart, round_: int) -> np.ndarray:
-        steps, batch = self.settings.batches_per_round, self.settings.batch_size
-        needed, there = steps * batch, len(self._drawn(restart.label))
+        """Return the rows (K, B) of a restart's round."""
+        return self._in_order(restart, round_, self.settings.batch_size)
+
+    def _in_order(self, restart: Restart, round_: int, batch: int) -> np.ndarray:
+        """Return the next rows (K, batch) of a restart, epoch after epoch."""
+        needed, there = self.settings.batches_per_round * batch, len(self._drawn(restart.label))
         epoch, offset = divmod(round_ * needed, there)
         last = (round_ * needed + needed - 1) // there
         order = np.concatenate([self._epoch(restart.label, restart.start, number) for number in range(epoch, last + 1)])
-        return order[offset : offset + needed].reshape(steps, batch)
+        return order[offset : offset + needed].reshape(-1, batch)
 
     def _all_rows(self, restarts: Sequence[Restart], rounds: Sequence[int]) -> np.ndarray:
         return np.stack([self._rows(restart, round_) for restart, round_ in zip(restarts, rounds, strict=True)], axis=1)
@@ -103,3 +108,24 @@ class ResidentImages:
         if rows.size >= len(self.images) or "_all" in vars(self):  # already on the device, from a round with more restarts
             return self._all, rows
         return tf.constant(self.images[rows.ravel()]), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
+
+
+class SourceImages(ResidentImages):
+    """Images for a search of one source: the first half of every minibatch is of a restart's own class, the other half of the others.
+
+    The minibatches hold an even number of images.
+    """
+
+    def _drawn(self, label: int) -> np.ndarray:
+        """Return the rows of one class; those of all others for a label of -1 - label."""
+        classes = self._classes[self.rows]
+        return self.rows[classes == label] if label >= 0 else self.rows[classes != -1 - label]
+
+    def _shuffle(self, label: int, start: int, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, abs(label), start, epoch, int(label < 0)])
+        return rng.permutation(self._drawn(label)).astype(np.int32)
+
+    def _rows(self, restart: Restart, round_: int) -> np.ndarray:
+        half = self.settings.batch_size // 2
+        others = replace(restart, label=-1 - restart.label)
+        return np.concatenate([self._in_order(one, round_, half) for one in (restart, others)], axis=1)

@@ -23,6 +23,8 @@ Network = Callable[[tf.Tensor], tf.Tensor]  # raw images (N, H, W, C) or clips (
 
 # The original hands its two arguments to Keras's cross-entropy in the wrong order: the one-hot vector is clipped to 1e-7 and logged.
 LINEAR_SCALE = float(-np.log(1e-7))
+# Share of images of other classes, beyond those that may be missed anyway, that a trigger of one source may move.
+MOST_FOLLOWING = 0.15
 
 
 class Loss(StrEnum):
@@ -191,23 +193,24 @@ class Inversion:
             stamped = self.space.stamp(batch, masks, patterns)
             logits = self.network(tf.reshape(stamped, tf.concat([[-1], tf.shape(stamped)[2:]], 0)))
             wanted = tf.repeat(targets, lanes_and_images[1]) if targets.shape.rank == 1 else tf.reshape(targets, [-1])
-            ce = tf.reshape(self._class_loss(logits, wanted), lanes_and_images)
+            ce = self._losses(logits, wanted, lanes_and_images)
             reg = self.space.norms(masks, self.settings.regularization)
             # Loss and cost are summed over the batch, as in the original, which passes a vector of losses to Adam. The size of a gradient
             # counts, because Adam's epsilon is fixed.
             loss = tf.reduce_sum(ce) + tf.cast(lanes_and_images[1], tf.float32) * tf.reduce_sum(run.cost.cost * reg)
         gradients = tape.gradient(loss, run.z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        hit = tf.reshape(tf.cast(self._hits(logits, wanted), tf.float32), lanes_and_images)
-        ce, success = tf.reduce_mean(ce, axis=1), tf.reduce_mean(hit, axis=1)
+        ce, success = tf.reduce_mean(ce, axis=1), self._success(_is_answered(logits, wanted, lanes_and_images))
         return self._adam(run, gradients), tf.stack([ce, reg, ce + run.cost.cost * reg, success])
 
-    def _class_loss(self, logits: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    def _losses(self, logits: tf.Tensor, wanted: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        """Return the loss of each image, in the shape (A, B)."""
         if self.settings.loss == Loss.CROSS_ENTROPY:
-            return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted, logits=logits)
-        return LINEAR_SCALE * (1.0 - tf.gather(tf.nn.softmax(logits), wanted, axis=1, batch_dims=1))
+            return tf.reshape(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted, logits=logits), shape)
+        return tf.reshape(LINEAR_SCALE * (1.0 - tf.gather(tf.nn.softmax(logits), wanted, axis=1, batch_dims=1)), shape)
 
-    def _hits(self, logits: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-        return tf.argmax(logits, axis=1, output_type=tf.int32) == wanted
+    def _success(self, answered: tf.Tensor) -> tf.Tensor:
+        """Return the success rate (A,) of images (A, B), 1 where the model answers the target."""
+        return tf.reduce_mean(answered, axis=1)
 
     def _adam(self, run: Run, gradients: Sequence[tf.Tensor]) -> Run:
         """Return the state after an update of Adam(.5, .9) with Keras's epsilon.
@@ -231,12 +234,36 @@ class UntargetedInversion(Inversion):
     single label shows.
     """
 
-    def _class_loss(self, logits: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    def _losses(self, logits: tf.Tensor, wanted: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
         own = tf.one_hot(wanted, logits.shape[-1], on_value=logits.dtype.min, off_value=0.0)
-        return tf.reduce_logsumexp(logits, axis=1) - tf.reduce_logsumexp(logits + own, axis=1)
+        return tf.reshape(tf.reduce_logsumexp(logits, axis=1) - tf.reduce_logsumexp(logits + own, axis=1), shape)
 
-    def _hits(self, logits: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-        return ~super()._hits(logits, wanted)
+    def _success(self, answered: tf.Tensor) -> tf.Tensor:
+        return 1.0 - tf.reduce_mean(answered, axis=1)
+
+
+class SourceInversion(UntargetedInversion):
+    """Compiled search for a trigger that takes one class away from itself, wherever to, and leaves the others alone.
+
+    The first half of every minibatch is of that class, the other half of the others (`nc_tf.inversion.batches.SourceImages`), whose loss
+    is -log p of their own. A trigger that works on all classes, as natural ones mostly do, is then no way.
+    """
+
+    def _losses(self, logits: tf.Tensor, wanted: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        away = super()._losses(logits, wanted, shape)
+        stay = tf.reshape(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted, logits=logits), shape)
+        return tf.concat([away[:, : shape[1] // 2], stay[:, shape[1] // 2 :]], axis=1)
+
+    def _success(self, answered: tf.Tensor) -> tf.Tensor:
+        half = tf.shape(answered)[1] // 2
+        # Some of the others may follow: a backdoor can have several sources.
+        stayed = tf.reduce_mean(answered[:, half:], axis=1) + MOST_FOLLOWING
+        return tf.minimum(super()._success(answered[:, :half]), stayed)
+
+
+def _is_answered(logits: tf.Tensor, wanted: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+    """Return 1 where the model answers the wanted class, else 0, in the shape (A, B)."""
+    return tf.reshape(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == wanted, tf.float32), shape)
 
 
 def _beside(values: tf.Tensor, part: tf.Tensor) -> tf.Tensor:

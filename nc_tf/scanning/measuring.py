@@ -10,6 +10,9 @@ from nc_tf.inversion.restart import RestartResult
 from nc_tf.results import LabelResult, Status, Trigger, Warp
 from nc_tf.scanning.engines.task import Task
 
+# Images whose classes the model is asked for, to search on those that it recognises; a search sees a few thousand.
+MOST_ASKED = 2000
+
 
 class Measuring:
     """Measurements of the triggers of one scan.
@@ -74,3 +77,18 @@ class Measuring:
             broke_down=broke_down,
             by_patch=patch is not None,
         )
+
+
+def recognised_rows(task: Task, measuring: Measuring) -> np.ndarray:
+    """Return the rows of images that the model recognises; all where it recognises none.
+
+    Args:
+        task: the search problem, with the classes of its images.
+        measuring: asks the model.
+    """
+    rows = task.minibatches.rows
+    if task.labels is None:
+        raise ValueError("images without classes: expected them to know which ones the model recognises")
+    asked = np.sort(np.random.default_rng(task.seed).permutation(rows)[:MOST_ASKED])
+    right = measuring.answers(task.images[asked]) == task.labels[asked]
+    return asked[right] if right.any() else asked

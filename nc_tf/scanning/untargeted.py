@@ -12,16 +12,13 @@ import numpy as np
 from nc_tf.backdoor import AllToAllTrigger
 from nc_tf.evaluation import NO_CLASS, predict_classes
 from nc_tf.inversion.restart import RestartResult
-from nc_tf.inversion.step import SearchSettings
+from nc_tf.inversion.step import SearchSettings, UntargetedInversion
 from nc_tf.results import HISTORY_COLUMNS, UntargetedResult
 from nc_tf.scanning.engines.choice import Engine
 from nc_tf.scanning.engines.task import Task
 from nc_tf.scanning.full_search import search_fully
 from nc_tf.scanning.halving import Cut
-from nc_tf.scanning.measuring import Measuring
-
-# Images whose classes the model is asked for, to search on those that it recognises; a search sees a few thousand.
-MOST_ASKED = 2000
+from nc_tf.scanning.measuring import Measuring, recognised_rows
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def search_untargeted(task: Task, settings: UntargetedSettings, engine: Engine, 
         measuring: measures the trigger on held-out images.
     """
     search = settings.search(task.settings)
-    away = task.changed(settings=search, rows=_recognised(task, measuring), untargeted=True)
+    away = task.changed(settings=search, rows=recognised_rows(task, measuring), search=UntargetedInversion)
 
     no_label = task.network.num_classes  # a number that no class has
     lanes = max(1, in_flight // search.batch_size)
@@ -68,16 +65,6 @@ def search_untargeted(task: Task, settings: UntargetedSettings, engine: Engine, 
 def _last_success(result: RestartResult) -> float:
     success = result.history[-1][HISTORY_COLUMNS.index("attack_acc")]
     return float(np.nan_to_num(success, nan=-1.0))
-
-
-def _recognised(task: Task, measuring: Measuring) -> np.ndarray:
-    """Return the rows of images that the model recognises; all where it recognises none."""
-    rows = task.minibatches.rows
-    if task.labels is None:
-        raise ValueError("images without classes: expected them for an untargeted search")
-    asked = np.sort(np.random.default_rng(task.seed).permutation(rows)[:MOST_ASKED])
-    right = measuring.answers(task.images[asked]) == task.labels[asked]
-    return asked[right] if right.any() else asked
 
 
 def _measured(best: RestartResult, tried: list[RestartResult], measuring: Measuring, num_classes: int) -> UntargetedResult:

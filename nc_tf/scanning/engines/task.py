@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nc_tf.inversion.batches import ResidentImages
+from nc_tf.inversion.batches import ResidentImages, SourceImages
 from nc_tf.inversion.restart import Restart
-from nc_tf.inversion.step import Inversion, SearchSettings, UntargetedInversion
+from nc_tf.inversion.step import Inversion, SearchSettings, SourceInversion, UntargetedInversion
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.models.frozen import MOST_LOOKED_AT, FrozenNetwork, evenly_spaced
 from nc_tf.preprocessing import Preprocessing
@@ -35,7 +35,7 @@ class Task:
         per_frame: whether every frame of a clip has a trigger of its own.
         labels: (N,) classes of the images; needed where the settings exclude images of a restart's own label, and for an untargeted search.
         rows: indices of the images to search on; None searches on all.
-        untargeted: whether a trigger takes images away from their own class, wherever to, instead of to a label.
+        search: kind of the search, which decides what a trigger shall do.
         kind: kind of the space of its triggers.
     """
 
@@ -49,7 +49,7 @@ class Task:
     per_frame: bool = False
     labels: np.ndarray | None = None
     rows: np.ndarray | None = None
-    untargeted: bool = False
+    search: type[Inversion] = Inversion
     kind: type[TriggerSpace] = TriggerSpace
 
     def changed(self, **fields: Any) -> "Task":
@@ -72,15 +72,15 @@ class Task:
     @cached_property
     def inversion(self) -> Inversion:
         """Return the compiled search."""
-        kind = UntargetedInversion if self.untargeted else Inversion
-        return kind(self.network, self.space, self.settings)
+        return self.search(self.network, self.space, self.settings)
 
     @property
     def own_classes(self) -> Callable[[Sequence[Restart], Sequence[int]], tf.Tensor] | None:
         """Return the source of the images' own classes, for an untargeted search; None for others."""
-        return self.minibatches.own_classes if self.untargeted else None
+        return self.minibatches.own_classes if issubclass(self.search, UntargetedInversion) else None
 
     @cached_property
     def minibatches(self) -> ResidentImages:
         """Return the minibatches of every round."""
-        return ResidentImages(self.images, self.settings, self.seed, self.labels, self.rows)
+        kind = SourceImages if issubclass(self.search, SourceInversion) else ResidentImages
+        return kind(self.images, self.settings, self.seed, self.labels, self.rows)

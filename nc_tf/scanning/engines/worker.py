@@ -14,7 +14,7 @@ from nc_tf._version import __version__
 from nc_tf.errors import InputError
 from nc_tf.inversion.loop import advance
 from nc_tf.inversion.restart import Checkpoint, Segment
-from nc_tf.inversion.step import SearchSettings
+from nc_tf.inversion.step import Inversion, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
 from nc_tf.models.loading.load import keras_reason
 from nc_tf.models.saving import save_model
@@ -30,7 +30,7 @@ class PackedTask:
         version: version of the nc_tf that packed it.
         model: the bytes of a `.keras` file.
         precision: "float32" or "bfloat16", decided before, so that all workers compute alike.
-        preprocess, images, settings, upsample_size, seed, per_frame, labels, untargeted, kind: as in `Task`.
+        preprocess, images, settings, upsample_size, seed, per_frame, labels, search, kind: as in `Task`.
     """
 
     version: str
@@ -43,7 +43,7 @@ class PackedTask:
     seed: int
     per_frame: bool
     labels: np.ndarray | None
-    untargeted: bool = False
+    search: type[Inversion] = Inversion
     kind: type[TriggerSpace] = TriggerSpace
 
 
@@ -69,7 +69,7 @@ def pack(task: Task) -> PackedTask:
     if task.rows is not None:  # no other image travels
         images, labels = images[task.rows], None if labels is None else labels[task.rows]
     same = (task.preprocess, images, task.settings, task.upsample_size, task.seed, task.per_frame, labels)
-    return PackedTask(__version__, model, task.network.precision, *same, untargeted=task.untargeted, kind=task.kind)
+    return PackedTask(__version__, model, task.network.precision, *same, search=task.search, kind=task.kind)
 
 
 def unpack(parcel: PackedTask) -> Task:
@@ -98,7 +98,7 @@ def unpack(parcel: PackedTask) -> Task:
                 "on every node; install what defines them there, or scan on this machine"
             ) from error
     same = (parcel.images, parcel.settings, parcel.upsample_size, parcel.seed, parcel.per_frame, parcel.labels)
-    return Task(model, parcel.preprocess, parcel.precision, *same, untargeted=parcel.untargeted, kind=parcel.kind)
+    return Task(model, parcel.preprocess, parcel.precision, *same, search=parcel.search, kind=parcel.kind)
 
 
 def use_cores(cores: int) -> None:

@@ -1,0 +1,132 @@
+"""Search, for every class, of the smallest trigger that takes it away from itself, wherever to, and leaves the other classes alone.
+
+A backdoor with a source sends one class, or a few, to its target. The search of labels passes over it, because no trigger works on all
+classes. A natural trigger of one class mostly works on others too, so that one which shall not is larger.
+
+Small ones are searched again on a hardened twin, a copy that ignores them: a planted one is not replaced by another of its size.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nc_tf.backdoor import AllToAllTrigger
+from nc_tf.detection.source_specific import candidates
+from nc_tf.evaluation import NO_CLASS, predict_classes, share
+from nc_tf.inversion.restart import RestartResult
+from nc_tf.inversion.step import SearchSettings, SourceInversion
+from nc_tf.results import SourceResult, Status
+from nc_tf.scanning.engines.choice import Engine
+from nc_tf.scanning.engines.task import Task
+from nc_tf.scanning.full_search import search_fully
+from nc_tf.scanning.halving import Cut
+from nc_tf.scanning.measuring import Measuring, recognised_rows
+from nc_tf.training.hardening import harden
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """Settings of the search, where they differ from those of the labels.
+
+    Attributes:
+        threshold: success threshold, a share of the images of the source; nearly as many others must stay.
+        starts: number of restarts a source.
+        cuts: steps of successive halving.
+        most_classes: largest number of classes with which the search runs by itself: it takes as long as that of the labels.
+    """
+
+    threshold: float
+    starts: int
+    cuts: tuple[Cut, ...]
+    most_classes: int
+
+    def search(self, labels: SearchSettings) -> SearchSettings:
+        """Return the settings of a restart, made of those of the search of labels."""
+        even = max(2, labels.batch_size // 2 * 2)
+        return replace(labels, batch_size=even, exclude_target=False, cost=replace(labels.cost, threshold=self.threshold))
+
+
+class SourceSearch:
+    """The searches for one model.
+
+    Attributes:
+        task: the search problem, on images that the model recognises.
+        sources: classes with such images.
+    """
+
+    def __init__(self, task: Task, settings: SourceSettings, engine: Engine, in_flight: int, measuring: Measuring) -> None:
+        """Ask the model which images it recognises.
+
+        Args:
+            task: the search problem of the labels, with the classes of its images.
+            settings: settings of the search.
+            engine: where searches run.
+            in_flight: images in the network at once.
+            measuring: measures triggers on held-out images.
+        """
+        search, rows = settings.search(task.settings), recognised_rows(task, measuring)
+        self.task = task.changed(settings=search, rows=rows, search=SourceInversion)
+        self.settings, self.engine, self.measuring = settings, engine, measuring
+        self.lanes = max(1, in_flight // search.batch_size)
+        classes = np.unique(self._labels[rows]).tolist()
+        self.sources: list[int] = classes if len(classes) > 1 else []
+
+    @property
+    def _labels(self) -> np.ndarray:
+        assert self.task.labels is not None  # `recognised_rows` needs them
+        return self.task.labels
+
+    def first(self) -> list[SourceResult]:
+        """Return the smallest trigger of each source."""
+        return [self._measured(self._best(tried), tried) for tried in self._search(self.task, self.sources)]
+
+    def again(self, found: Sequence[SourceResult]) -> list[SourceResult]:
+        """Return the results, with the norms of small triggers after hardening.
+
+        Args:
+            found: results of all sources.
+
+        Raises:
+            InputError: the model cannot be hardened.
+        """
+        small = candidates(found)
+        if not small:
+            return list(found)
+        task, rows = self.task, self.task.minibatches.rows
+        triggers = [result.trigger for result in found if result.source in small]
+        twin = harden(task.model, task.images[rows], self._labels[rows], triggers, task.preprocess, seed=task.seed % 2**32)
+        after = {}
+        for tried in self._search(replace(task, model=twin), small):
+            norms = [one.trigger.l1_norm for one in tried if one.succeeded]
+            after[tried[0].restart.label] = min(norms, default=float("inf"))
+        return [replace(result, norm_after=after.get(result.source, float("nan"))) for result in found]
+
+    def _search(self, task: Task, sources: Sequence[int]) -> Iterator[list[RestartResult]]:
+        return search_fully(task, sources, self.settings.starts, self.settings.cuts, self.engine, lanes=self.lanes)
+
+    @staticmethod
+    def _best(tried: Sequence[RestartResult]) -> RestartResult:
+        working = [one for one in tried if one.succeeded]
+        return min(working, key=lambda one: one.trigger.l1_norm) if working else tried[0]
+
+    def _measured(self, best: RestartResult, tried: Sequence[RestartResult]) -> SourceResult:
+        """Return the result, measured on the held-out images that the model recognises."""
+        source, measuring, num_classes = best.restart.label, self.measuring, self.task.network.num_classes
+        right = measuring.clean_answers == measuring.labels
+        own = measuring.labels[right]
+        answers = predict_classes(self.task.model, measuring.images[right], self.task.preprocess, best.trigger)
+        of_source, moved = answers[own == source], (own == source) & (answers != source) & (answers != NO_CLASS)
+        target = int(np.bincount(answers[moved]).argmax()) if moved.any() else source
+        targets = tuple(target if label == source else label for label in range(num_classes))
+        broke_down = any(one.status is Status.NONFINITE for one in tried) or (answers == NO_CLASS).any()
+        return SourceResult(
+            source=source,
+            trigger=AllToAllTrigger(best.trigger.mask, best.trigger.pattern, targets),
+            status=Status.NONFINITE if broke_down else best.status,
+            attack_success_rate=share(of_source == target) if target != source else 0.0,
+            kept_rate=share((answers == own)[own != source]),
+            num_measured=len(of_source),
+            starts=len(tried),
+            rounds=sum(one.rounds for one in tried),
+        )
