@@ -68,6 +68,13 @@ def _seeds() -> None:
     keras.utils.set_random_seed(2019)
 
 
+@pytest.fixture(autouse=True)
+def _labels_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave pictures and warps out of scans, which take as long as the labels, except in tests marked `whole_image`."""
+    if not request.node.get_closest_marker("whole_image"):
+        monkeypatch.setattr("nc_tf.scanning.detectors.BESIDE", ("all-to-all", "hardening"))
+
+
 @pytest.fixture(scope="session")
 def infected_weights(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
     """The weights of `planted.infected_network`, trained once for all workers of pytest-xdist."""

@@ -51,7 +51,7 @@ def judge_sizes(sizes: Sequence[float] | np.ndarray, worked: np.ndarray | None =
         sizes: (K,), K >= 3: smallest opacity of a picture, [0, 1], or smallest length of a warp, pixels, that sends nine of ten images
             to the label.
         worked: (K,) bool, whether the label's search found one; all by default. A size that never worked is no evidence of a short way,
-            and counts as the largest of all: a SIG network had 1.3 pixels where its other warps have 2.8 to 3.9.
+            and counts as no smaller than the largest that did: a SIG network had 1.3 pixels where its other warps have 2.8 to 3.9.
 
     Raises:
         ValueError: fewer than three labels, or a size that is not finite.
@@ -59,8 +59,8 @@ def judge_sizes(sizes: Sequence[float] | np.ndarray, worked: np.ndarray | None =
     if len(sizes) < 3:
         raise ValueError(f"{len(sizes)} sizes: expected three or more; with fewer none is usual")
     values = np.asarray(sizes, np.float64)
-    if worked is not None:
-        values = np.where(worked, values, values.max())
+    if worked is not None and np.any(worked):
+        values = np.where(worked, values, np.maximum(values, values[worked].max()))
     # In these units the usual spread is the one that the rule was made for.
     unit = USUAL_SIZE_SPREAD / USUAL_SPREAD
     logs = log_norms(PERCENT * values) / unit
@@ -94,12 +94,12 @@ def judge_changes(changes: Sequence[ChangeResult], level: Level, unit: Unit = Un
     apart = f"{first.sized} sends {first.attack_success_rate:.0%} of held-out {unit.many} to label {first.label}, "
     apart += f"where the median label needs {size_words(name, found.median)}"
     if not worked.all():
-        apart += f" (no working {name} was found for {(~worked).sum()} of {len(worked)} labels, which count as the largest)"
+        apart += f" (none was found for {(~worked).sum()} of {len(worked)} labels, which count as far as their searches went)"
     apart += f", and chance does that in {'less than 1%' if first.chance < 0.01 else f'about {first.chance:.0%}'} of clean networks"
     small = sorted((change for change in judged if change.chance < level.suspect_below), key=lambda change: change.size)
     planted = tuple(change.label for change in small if _moves(change))
     verdict, reason = _verdict(first, apart, small, planted, level, _broken(judged), unit)
-    return Detection(name, LOOKED_FOR[name], float(found.index.max()), first.chance, verdict, reason, planted), judged
+    return Detection(name, LOOKED_FOR[name], float(found.index[worked].max()), first.chance, verdict, reason, planted), judged
 
 
 def _verdict(

@@ -97,13 +97,13 @@ def test_a_stopped_scan_does_not_search_again(found: ScanResult, monkeypatch: py
 @pytest.mark.parametrize("options", [{"targets": [0, 1, 2, 3, 4]}, {"preset": "paper"}, {"upsample_size": 2}])
 def test_it_is_left_out_where_it_could_not_be_compared(options: dict[str, Any]) -> None:
     made = plan.make_plan(all_to_all_network(), IMAGES, LABELS, plan.ScanOptions(settings=QUICK, **options))
-    assert made.untargeted is None
+    assert "all-to-all" not in made.detectors
 
 
 def test_two_classes_that_are_sent_to_each_other_are_left_to_the_labels() -> None:
     images, labels = corner_images(120, num_classes=2)
     made = plan.make_plan(all_to_all_network(2), images, labels, plan.ScanOptions(settings=QUICK))
-    assert made.untargeted is None
+    assert "all-to-all" not in made.detectors
 
 
 def test_images_that_the_model_does_not_recognise_are_left_out() -> None:
