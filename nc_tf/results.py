@@ -87,6 +87,7 @@ class ScanResult:
         flagged_pairs: suspicious pairs (source, target), ordered by source.
         untargeted: result of the search for a trigger that takes every class away from itself, if there was one.
         changes: results of the searches for a change of the whole image, by detector and label; empty without any.
+        sources: results of the search for a trigger of one class alone, by class, if there was one.
     """
 
     verdict: Verdict
@@ -107,6 +108,7 @@ class ScanResult:
     flagged_pairs: tuple[tuple[int, int], ...] = ()
     untargeted: UntargetedResult | None = None
     changes: tuple[ChangeResult, ...] = ()
+    sources: tuple[SourceResult, ...] = ()
 
     @property
     def anomaly_index(self) -> float:
@@ -120,12 +122,25 @@ class ScanResult:
     @property
     def pair_rates(self) -> list[tuple[int, int, float]]:
         """Source, target and success rate on held-out images of the source, of every flagged pair."""
-        found = self.untargeted
-        return [] if found is None else [(source, target, found.rate(source, target)) for source, target in self.flagged_pairs]
+        alone = {(result.source, result.target): result.attack_success_rate for result in self.flagged_sources}
+        away = self.untargeted
+        rates = {pair: alone[pair] if pair in alone else away.rate(*pair) if away else math.nan for pair in self.flagged_pairs}
+        return [(*pair, rate) for pair, rate in rates.items()]
+
+    @property
+    def sends_all(self) -> bool:
+        """Whether the trigger that takes every class away from itself is suspicious."""
+        return len(self.flagged_pairs) > len(self.flagged_sources)
+
+    @property
+    def flagged_sources(self) -> tuple[SourceResult, ...]:
+        """The results of flagged classes that have a trigger of their own."""
+        pairs = {pair for row in self.detections if row.name == "source-specific" for pair in row.pairs}
+        return tuple(result for result in self.sources if (result.source, result.target) in pairs.intersection(self.flagged_pairs))
 
     @property
     def triggers(self) -> tuple[FoundTrigger, ...]:
-        """The reversed triggers of the flagged labels, each by the detector that flags it, and the one that moves flagged pairs.
+        """The reversed triggers of the flagged labels, each by the detector that flags it, and those that move flagged pairs.
 
         Labels come most anomalous first. A label that two detectors flag has a trigger of each.
         """
@@ -134,8 +149,9 @@ class ScanResult:
         found = [(row.name, label) for row in self.detections for label in row.labels if label in self.flagged]
         named = {label for _, label in found}
         found += [("", label) for label in self.flagged if label not in named]
-        of_pairs = (self.untargeted.trigger,) if self.untargeted and self.flagged_pairs else ()
-        return (*(changes.get(key) or smallest[key[1]] for key in found), *of_pairs)
+        of_all = (self.untargeted.trigger,) if self.untargeted and self.sends_all else ()
+        alone = (result.trigger for result in self.flagged_sources)
+        return (*(changes.get(key) or smallest[key[1]] for key in found), *of_all, *alone)
 
     @property
     def flagged_changes(self) -> tuple[ChangeResult, ...]:

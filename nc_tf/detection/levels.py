@@ -10,7 +10,7 @@ SUSPECT_BELOW = 0.01
 NOTHING_ABOVE = 0.05
 # Weights of the detectors, by name. Most backdoors lead to one label by a small trigger, so that this one has twice the share of the others.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {"one-label": 2.0, "all-to-all": 1.0, "picture": 1.0, "warp": 1.0, "hardening": 2.0, "pairs": 1.0}
+    {"one-label": 2.0, "all-to-all": 1.0, "picture": 1.0, "warp": 1.0, "hardening": 2.0, "source-specific": 1.0}
 )
 
 

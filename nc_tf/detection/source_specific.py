@@ -46,7 +46,8 @@ def judge_sources(results: Sequence[SourceResult], num_classes: int, problem: st
     broken = [result.source for result in results if result.status is Status.NONFINITE]
     scored = sorted(((_score(result, results), result) for result in results if _counts(result)), key=lambda pair: -pair[0])
     statistic = scored[0][0] if scored else 0.0
-    planted = [result for score, result in scored if score >= SUSPECT_FROM]
+    # Nearly all images of the source must get the one label: natural triggers spread them over several.
+    planted = [result for score, result in scored if score >= SUSPECT_FROM and result.attack_success_rate >= LEAST_SUCCESS]
     if planted:
         words = ", ".join(_words(result) for result in planted)
         reason = f"hardening against the smallest trigger of one class alone raises its norm far above the usual: {words}"
@@ -62,7 +63,9 @@ def judge_sources(results: Sequence[SourceResult], num_classes: int, problem: st
     if open_reasons:
         return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.INCONCLUSIVE, "; ".join(open_reasons))
     if not scored:
-        return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.NO_OUTLIER, "no small trigger moves one class and leaves the others alone")
+        return Detection(
+            NAME, LOOKED_FOR, statistic, nan, Verdict.NO_OUTLIER, "no small trigger moves one class and leaves the others alone"
+        )
     reason = f"the most suspicious trigger of one class alone, {_words(scored[0][1])}, is that of clean networks"
     return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.NO_OUTLIER, reason)
 

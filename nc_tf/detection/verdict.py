@@ -100,7 +100,7 @@ def _combined(result: ScanResult, others: Sequence[Detection]) -> ScanResult:
     verdict = next(one for one in (Verdict.SUSPECTED, Verdict.INCONCLUSIVE, Verdict.NO_OUTLIER) if one in said)
     reason = "; ".join(detection.reason for detection in detections if detection.verdict is verdict)
     flagged = tuple(dict.fromkeys(label for detection in detections for label in detection.labels))
-    pairs = tuple(pair for detection in detections for pair in detection.pairs)
+    pairs = tuple(dict.fromkeys(pair for detection in detections for pair in detection.pairs))
     return replace(result, verdict=verdict, reason=reason, detections=detections, flagged=flagged, flagged_pairs=pairs)
 
 

@@ -42,7 +42,8 @@ def all_to_all_card(verdict: ScanVerdict, found: UntargetedResult | None, unit: 
     words = f"{trigger_words(trigger, unit).capitalize()}."
     pictures, row = trigger_pictures(trigger, CALLED, unit), verdict.untargeted
     matrix = matrix_picture(found.labels.tolist(), found.answers.tolist(), len(trigger.targets)) if len(trigger.targets) <= SIDE else None
-    return AllToAllCard(row, bool(verdict.pairs), pictures, matrix, words)
+    flagged = len(verdict.pairs) > sum(row.flagged for row in verdict.sources)
+    return AllToAllCard(row, flagged, pictures, matrix, words)
 
 
 def matrix_picture(labels: Sequence[int], answers: Sequence[int], num_classes: int) -> Picture:

@@ -11,7 +11,7 @@ from nc_tf.report.charts import norm_chart
 from nc_tf.report.norms import called
 from nc_tf.report.templating import environment
 from nc_tf.report.trigger_pictures import trigger_pictures, trigger_words
-from nc_tf.results import AllToAllTrigger, ChangeResult, LabelResult, Mitigation, ScanResult, UntargetedResult
+from nc_tf.results import AllToAllTrigger, ChangeResult, LabelResult, Mitigation, ScanResult, SourceResult, UntargetedResult
 from nc_tf.storage.json_file import finite
 from nc_tf.storage.verdict_file import scan_verdict
 from nc_tf.storage.verdict_schema import LabelRow
@@ -25,10 +25,14 @@ def scan_html(result: ScanResult) -> str:
     verdict = scan_verdict(result, {}, {})
     rows: dict[int, LabelRow] = {row.label: row for row in verdict.labels}
     changes = {id(change.trigger): change for change in result.flagged_changes}
+    alone = {id(found.trigger): found for found in result.flagged_sources}
     triggers = []
     for trigger in result.triggers[:MOST_SHOWN]:
-        found: LabelResult | UntargetedResult | ChangeResult | None
-        if isinstance(trigger, AllToAllTrigger):
+        found: LabelResult | UntargetedResult | ChangeResult | SourceResult | None
+        if id(trigger) in alone:
+            found = alone[id(trigger)]
+            name, size = f"{called(rows[found.source])} to {called(rows[found.target])}", f"norm {found.trigger.l1_norm:.2f} pixels"
+        elif isinstance(trigger, AllToAllTrigger):
             name, found, size = CALLED, result.untargeted, f"norm {trigger.l1_norm:.2f} pixels"
         elif id(trigger) in changes:
             found = changes[id(trigger)]

@@ -17,8 +17,8 @@ import numpy as np
 from nc_tf.errors import InputError, quote
 from nc_tf.inversion.restart import Checkpoint, RestartResult
 from nc_tf.models.frozen import FrozenNetwork
-from nc_tf.results import ChangeResult, FoundTrigger, LabelResult, ScanResult, UntargetedResult
-from nc_tf.scan_folder.label_files import load_untargeted, save_change, save_label, save_untargeted
+from nc_tf.results import ChangeResult, FoundTrigger, LabelResult, ScanResult, SourceResult, UntargetedResult
+from nc_tf.scan_folder.label_files import load_untargeted, save_change, save_label, save_source, save_untargeted
 from nc_tf.scan_folder.settings_record import DEMO, refuse_other_scan
 from nc_tf.scan_folder.state_files import forget_progress, load_progress, load_shortlist, save_progress, save_shortlist, shortlist_file
 from nc_tf.scan_folder.trigger_folder import TriggerFolder
@@ -130,9 +130,10 @@ class ScanFolder(ScanCallback):
         if self.all_to_all_file.exists():
             untargeted, taken = load_untargeted(self.all_to_all_file)
             self._before = max(self._before, taken)
-        changes = self.triggers.changes()
-        self._before = max([self._before, *(taken for _, taken in changes)])
-        return ScanState(finished, left, tuple(ranking), shortlist, untargeted, tuple(change for change, _ in changes))
+        changes, sources = self.triggers.changes(), self.triggers.sources()
+        self._before = max([self._before, *(taken for _, taken in changes), *(taken for _, taken in sources)])
+        beside = tuple(change for change, _ in changes), tuple(result for result, _ in sources)
+        return ScanState(finished, left, tuple(ranking), shortlist, untargeted, *beside)
 
     @property
     def _record(self) -> Path:
@@ -205,6 +206,10 @@ class ScanFolder(ScanCallback):
     def on_change(self, result: ChangeResult) -> None:
         """Save a label's smallest change of the whole image."""
         save_change(self.triggers.change(result.detector, result.label), result, self.seconds)
+
+    def on_source(self, result: SourceResult) -> None:
+        """Save the smallest trigger of one class alone."""
+        save_source(self.triggers.source(result.source), result, self.seconds)
 
     def write_samples(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Keep some images for the report, of different classes where possible.

@@ -1,12 +1,13 @@
 """Files of finished searches: a lossless trigger of a label, of all classes, or of the whole image, and its measurements."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from nc_tf.errors import InputError
-from nc_tf.results import HISTORY_COLUMNS, ChangeResult, LabelResult, Status, Trigger, UntargetedResult, Warp
+from nc_tf.results import HISTORY_COLUMNS, ChangeResult, LabelResult, SourceResult, Status, Trigger, UntargetedResult, Warp
 from nc_tf.storage.files import plain, whole_file
 from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
 from nc_tf.storage.trigger_file import load_all_to_all, load_change, load_trigger, save_trigger
@@ -122,6 +123,54 @@ def load_untargeted(file: Path) -> tuple[UntargetedResult, float]:
         raise InputError(
             f"{file} is no result of a scan ({error}): expected status, rates and answers; delete it and scan again"
         ) from error
+
+
+def save_source(file: Path, result: SourceResult, seconds: float) -> None:
+    """Write the smallest trigger of one class alone.
+
+    Args:
+        file: where.
+        result: what was found and measured.
+        seconds: time that the scan has taken by now.
+    """
+    names = ("source", "attack_success_rate", "kept_rate", "num_measured", "starts", "rounds", "norm_after")
+    trigger = result.trigger
+    with whole_file(file) as temporary:
+        np.savez_compressed(
+            temporary,
+            allow_pickle=False,
+            mask=trigger.mask,
+            pattern=trigger.pattern,
+            targets=trigger.targets,
+            status=str(result.status),
+            seconds=seconds,
+            **{name: getattr(result, name) for name in names},
+        )
+
+
+def load_source(file: Path) -> tuple[SourceResult, float]:
+    """Return the smallest trigger of one class alone, and the seconds of the scan then.
+
+    Raises:
+        InputError: the file cannot be read, or holds no such result.
+    """
+    trigger, saved = load_all_to_all(plain(file))
+    try:
+        source, after = whole_number(saved["source"]), saved["norm_after"]
+        if file.name != f"source-{source}.npz" or any(pair[0] != source for pair in trigger.pairs):
+            raise ValueError(f"a trigger of class {source}, where another is expected by the file's name")
+        result = SourceResult(
+            source=source,
+            trigger=trigger,
+            status=Status(str(saved["status"])),
+            attack_success_rate=real_number(saved["attack_success_rate"], most=1.0, nan=True),
+            kept_rate=real_number(saved["kept_rate"], most=1.0, nan=True),
+            **{name: whole_number(saved[name]) for name in ("num_measured", "starts", "rounds")},
+            norm_after=math.inf if after == math.inf else real_number(after, most=trigger.mask.size, nan=True),
+        )
+        return result, real_number(saved["seconds"], most=MOST_SECONDS)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{file} is no result of a scan ({error}): expected rates and norms; delete it and scan again") from error
 
 
 def save_change(file: Path, result: ChangeResult, seconds: float) -> None:

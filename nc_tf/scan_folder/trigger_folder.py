@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nc_tf.errors import InputError
-from nc_tf.results import ChangeResult, FoundTrigger, LabelResult
-from nc_tf.scan_folder.label_files import load_label, load_saved_change, load_untargeted
+from nc_tf.results import ChangeResult, FoundTrigger, LabelResult, SourceResult
+from nc_tf.scan_folder.label_files import load_label, load_saved_change, load_source, load_untargeted
 from nc_tf.scanning.changes import CHANGES
 from nc_tf.storage.files import subfolder
 from nc_tf.storage.verdict_schema import ScanVerdict
 
 LABEL = re.compile(r"label_(0|[1-9]\d*)\.npz")
+SOURCE = re.compile(r"source-(0|[1-9]\d*)\.npz")
 CHANGE = re.compile(rf"({'|'.join(CHANGES)})-(0|[1-9]\d*)\.npz")
 
 
@@ -39,6 +40,10 @@ class TriggerFolder:
         """Return the path of a label's smallest change of the whole image; the detector is one of `CHANGES`."""
         return self.path / f"{detector}-{label}.npz"
 
+    def source(self, source: int) -> Path:
+        """Return the path of the smallest trigger of one class alone."""
+        return self.path / f"source-{source}.npz"
+
     @property
     def all_to_all(self) -> Path:
         """Return the path of the trigger that takes every class away from itself."""
@@ -48,7 +53,7 @@ class TriggerFolder:
     def files(self) -> list[Path]:
         """Return the files of all finished searches."""
         away = [self.all_to_all] if self.all_to_all.exists() else []
-        return [*self._named(LABEL), *self._named(CHANGE), *away]
+        return [*self._named(LABEL), *self._named(CHANGE), *self._named(SOURCE), *away]
 
     @property
     def label_files(self) -> list[Path]:
@@ -80,8 +85,16 @@ class TriggerFolder:
         """
         return [load_saved_change(file) for file in self._named(CHANGE)]
 
+    def sources(self) -> list[tuple[SourceResult, float]]:
+        """Return finished searches of one class alone, and the seconds of the scan at each.
+
+        Raises:
+            InputError: a file cannot be read, or holds something else than its name says.
+        """
+        return [load_source(file) for file in self._named(SOURCE)]
+
     def flagged(self, verdict: ScanVerdict) -> tuple[FoundTrigger, ...]:
-        """Return the triggers of flagged labels, each by the detector that flags it, and that of flagged pairs.
+        """Return the triggers of flagged labels, each by the detector that flags it, and those of flagged pairs.
 
         Args:
             verdict: the verdict of the scan.
@@ -97,9 +110,12 @@ class TriggerFolder:
         self._refuse_missing(self.change(*key) for key in of_changes)
         self._refuse_missing(self.label(label) for name, label in flagged_by if name not in CHANGES and label not in labels)
         found = [load_saved_change(self.change(*key))[0].trigger if key in of_changes else labels[key[1]] for key in flagged_by]
-        return (*found, *([load_untargeted(self.all_to_all)[0].trigger] if verdict.pairs else []))
+        alone = [row for row in verdict.sources if row.flagged]
+        self._refuse_missing(self.source(row.source) for row in alone)
+        of_all = [load_untargeted(self.all_to_all)[0].trigger] if len(verdict.pairs) > len(alone) else []
+        return (*found, *of_all, *(load_source(self.source(row.source))[0].trigger for row in alone))
 
     def _refuse_missing(self, files: Iterable[Path]) -> None:
         for file in files:
             if not file.exists():
-                raise InputError(f"{file} is missing: expected a trigger for every flagged label; scan again")
+                raise InputError(f"{file} is missing: expected a trigger for all that is flagged; scan again")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
-from nc_tf.results import ChangeResult, LabelResult, UntargetedResult
+from nc_tf.results import ChangeResult, LabelResult, SourceResult, UntargetedResult
 from nc_tf.scanning.memory_plan import SearchPlan
 from nc_tf.scanning.prescreening import Shortlist
 
@@ -62,6 +62,9 @@ class ScanCallback:
 
     def on_change(self, result: ChangeResult) -> None:
         """Receive a label's smallest change of the whole image; its chance is not known yet."""
+
+    def on_source(self, result: SourceResult) -> None:
+        """Receive the smallest trigger of one class alone, and again when it has been searched on a hardened twin."""
 
 
 class CallbackList(ScanCallback):
@@ -125,3 +128,8 @@ class CallbackList(ScanCallback):
         """Call every `on_change`."""
         for callback in self.callbacks:
             callback.on_change(result)
+
+    def on_source(self, result: SourceResult) -> None:
+        """Call every `on_source`."""
+        for callback in self.callbacks:
+            callback.on_source(result)

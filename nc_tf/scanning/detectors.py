@@ -10,7 +10,9 @@ from nc_tf.results import Unit
 from nc_tf.scanning.changes import CHANGES
 
 # Beside the search of labels, which always runs, in the order in which they run.
-BESIDE = ("all-to-all", "hardening", *CHANGES)
+# With more classes the search by source runs on request alone: it takes about as long as that of the labels.
+MOST_SOURCES = 50
+BESIDE = ("all-to-all", "hardening", "source-specific", *CHANGES)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def chosen(asked: Sequence[str] | None, scan: Circumstances) -> tuple[str, ...]:
     """
     if asked is None:
         # With hundreds of labels a pre-screening is there to save searches of all, and each of these takes ten times as long as it.
-        beside = [name for name in BESIDE if obstacle(name, scan) is None and not (scan.prescreens and name in CHANGES)]
+        left_out = [*(CHANGES if scan.prescreens else ()), *(("source-specific",) if scan.num_classes > MOST_SOURCES else ())]
+        beside = [name for name in BESIDE if obstacle(name, scan) is None and name not in left_out]
         return ONE_LABEL, *beside
     for name in asked:
         expected = None if name == ONE_LABEL else obstacle(name, scan)
@@ -76,6 +79,11 @@ def obstacle(name: str, scan: Circumstances) -> str | None:
         conditions.append((scan.num_classes > 2, "a model of three classes or more, not of 2"))
     if name == "hardening":
         conditions.append((few, f"a model of fewer than {FEWEST_LABELS} classes, not of {scan.num_classes}"))
+        conditions.append((scan.num_held_out > 0, "held-out images; give more images"))
+    if name == "source-specific":
+        # With two classes a trigger of one of them is that of a label.
+        conditions.append((scan.num_classes > 2, "a model of three classes or more, not of 2"))
+        conditions.append((scan.num_seen > 1, "images of two classes or more"))
         conditions.append((scan.num_held_out > 0, "held-out images; give more images"))
     if name in CHANGES:
         conditions.append((not few, f"a model of {FEWEST_LABELS} classes or more, not of {scan.num_classes}"))

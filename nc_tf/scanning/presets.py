@@ -10,6 +10,7 @@ from nc_tf.inversion.step import Loss, SearchSettings
 from nc_tf.results import Unit
 from nc_tf.scanning.halving import Cut
 from nc_tf.scanning.prescreening import PrescreeningSettings
+from nc_tf.scanning.sources import SourceSettings
 from nc_tf.scanning.untargeted import UntargetedSettings
 
 
@@ -30,6 +31,7 @@ class Preset:
         clips: settings of the search on clips; None takes those for images.
         patches: whether opaque patches are tried as well, see `nc_tf.detection.patches`.
         untargeted: settings of the search for a trigger that takes every class away from itself; None for none.
+        sources: settings of the search for a trigger that takes one class away and leaves the others alone; None for none.
     """
 
     settings: SearchSettings
@@ -44,6 +46,7 @@ class Preset:
     clips: SearchSettings | None = None
     patches: bool = False
     untargeted: UntargetedSettings | None = None
+    sources: SourceSettings | None = None
 
     def settings_for(self, image_shape: Sequence[int | None], num_classes: int) -> SearchSettings:
         """Return the settings of the search on inputs of this shape, and for this number of classes.
@@ -97,6 +100,7 @@ PRESETS = {
         clips=replace(_ROBUST, batch_size=2, exclude_target=True, cost=replace(_ROBUST.cost, threshold=0.96)),
         patches=True,
         untargeted=UntargetedSettings(threshold=0.9, starts=6, cuts=(Cut(12, 3),)),
+        sources=SourceSettings(threshold=0.9, starts=2, cuts=(Cut(10, 1),)),
     ),
     # One restart a label, with the constants of the original's gtsrb_visualize_example.py.
     "paper": Preset(

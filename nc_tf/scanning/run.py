@@ -9,11 +9,12 @@ import numpy as np
 from nc_tf.detection.inconclusive import WORTH_TELLING, Limit, limit_of_patch
 from nc_tf.detection.patches import probe
 from nc_tf.detection.rises import RiseVerdict
+from nc_tf.detection.source_specific import candidates
 from nc_tf.errors import InputError
 from nc_tf.evaluation import Attacked
 from nc_tf.inversion.loop import result_of
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
-from nc_tf.results import ChangeResult, LabelResult, Status, Trigger, UntargetedResult
+from nc_tf.results import ChangeResult, LabelResult, SourceResult, Status, Trigger, UntargetedResult
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.changes import CHANGES, search_changes
 from nc_tf.scanning.halving import SuccessiveHalving, random_restart
@@ -22,6 +23,7 @@ from nc_tf.scanning.measuring import Measuring
 from nc_tf.scanning.memory_plan import SearchPlan
 from nc_tf.scanning.plan import ScanPlan
 from nc_tf.scanning.prescreening import Prescreening, PrescreeningSettings, Shortlist
+from nc_tf.scanning.sources import SourceSearch, SourceSettings
 from nc_tf.scanning.state import ScanState, fitting
 from nc_tf.scanning.untargeted import UntargetedSettings, search_untargeted
 
@@ -37,6 +39,8 @@ class Found:
         untargeted: outcome of the untargeted search, if there was one.
         rises: judgement of the search on a hardened twin, if there was one.
         changes: results of the searches for a change of the whole image, by detector and label.
+        sources: results of the search for a trigger of one class alone, by class.
+        sources_open: why none of them was searched again on a hardened twin; None where they were.
     """
 
     labels: tuple[LabelResult, ...]
@@ -45,6 +49,8 @@ class Found:
     untargeted: UntargetedResult | None = None
     rises: RiseVerdict | None = None
     changes: tuple[ChangeResult, ...] = ()
+    sources: tuple[SourceResult, ...] | None = None
+    sources_open: str | None = None
 
 
 class ScanRun:
@@ -107,7 +113,10 @@ class ScanRun:
         untargeted = self._search_untargeted(all_to_all, plan.memory) if all_to_all else None
         rises = self._search_hardened(labels, plan.memory) if "hardening" in plan.detectors else None
         changes = [change for name in plan.detectors if name in CHANGES for change in self._search_changes(name, plan.memory)]
-        return Found(labels, (*plan.limits, *self._limits_of_patches()), self.shortlist, untargeted, rises, tuple(changes))
+        by_source = plan.preset.sources if "source-specific" in plan.detectors else None
+        sources, problem = self._search_sources(by_source, plan.memory) if by_source else (None, None)
+        limits = (*plan.limits, *self._limits_of_patches())
+        return Found(labels, limits, self.shortlist, untargeted, rises, tuple(changes), sources, problem)
 
     def _waiting(self) -> list[int]:
         labels = self.shortlist.chosen if self.shortlist else self.plan.targets
@@ -162,6 +171,26 @@ class ScanRun:
             return search_hardened(self.measuring, labels, plan.preset.cuts, plan.engine, lanes=memory.lanes, grey=plan.preset.grey)
         except InputError as error:  # all labels have been searched: their results stand
             return RiseVerdict((), (f"the model could not be hardened ({error})",), float("nan"))
+
+    def _search_sources(self, settings: SourceSettings, memory: SearchPlan) -> tuple[tuple[SourceResult, ...], str | None]:
+        """Search a trigger for every class alone, and small ones again on a hardened twin; return why that was not possible, or None."""
+        search = SourceSearch(self.plan.task, settings, self.plan.engine, memory.in_flight, self.measuring)
+        found = {result.source: result for result in self._before.sources if result.source in search.sources}
+        self.callback.on_stage("searching a trigger for every class alone")
+        for result in search.first([source for source in search.sources if source not in found]):
+            found[result.source] = result
+            self.callback.on_source(result)
+        results = [found[source] for source in search.sources]
+        if not any(np.isnan(found[source].norm_after) for source in candidates(results)):
+            return tuple(results), None
+        self.callback.on_stage("searching the smallest of them again on a hardened twin")
+        try:
+            again = search.again(results)
+        except InputError as error:  # the triggers stand, but not what they mean
+            return tuple(results), f"the model could not be hardened ({error})"
+        for result in again:
+            self.callback.on_source(result)
+        return tuple(again), None
 
     def _search_changes(self, detector: str, memory: SearchPlan) -> list[ChangeResult]:
         """Search a change of the whole image for every label, and return them by label."""

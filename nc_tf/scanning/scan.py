@@ -11,6 +11,7 @@ from nc_tf.detection.all_to_all import judge_untargeted
 from nc_tf.detection.hardening import judge_hardening
 from nc_tf.detection.levels import split_level
 from nc_tf.detection.recognition import AUTO, RangeChoice
+from nc_tf.detection.source_specific import judge_sources
 from nc_tf.detection.verdict import judge
 from nc_tf.detection.whole_image import judge_changes
 from nc_tf.inversion.step import SearchSettings
@@ -110,6 +111,7 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
     found = ScanRun(plan, resume or ScanState(), CallbackList(callbacks)).search()
     others = [] if found.untargeted is None else [judge_untargeted(found.untargeted, found.labels)]
     others += [] if found.rises is None else [judge_hardening(found.rises)]
+    others += [] if found.sources is None else [judge_sources(found.sources, plan.task.network.num_classes, found.sources_open)]
     levels = split_level(plan.detectors)
     changes: list[ChangeResult] = []
     for name in CHANGES:
@@ -131,7 +133,7 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
         others=others,
         untargeted=found.untargeted,
     )
-    return replace(result, changes=tuple(changes))
+    return replace(result, changes=tuple(changes), sources=found.sources or ())
 
 
 def _shortlist_record(shortlist: Shortlist | None) -> dict[str, object]:

@@ -33,13 +33,11 @@ class SourceSettings:
         threshold: success threshold, a share of the images of the source; nearly as many others must stay.
         starts: number of restarts a source.
         cuts: steps of successive halving.
-        most_classes: largest number of classes with which the search runs by itself: it takes as long as that of the labels.
     """
 
     threshold: float
     starts: int
     cuts: tuple[Cut, ...]
-    most_classes: int
 
     def search(self, labels: SearchSettings) -> SearchSettings:
         """Return the settings of a restart, made of those of the search of labels."""
@@ -68,18 +66,15 @@ class SourceSearch:
         search, rows = settings.search(task.settings), recognised_rows(task, measuring)
         self.task = task.changed(settings=search, rows=rows, search=SourceInversion)
         self.settings, self.engine, self.measuring = settings, engine, measuring
+        self._labels = np.asarray(task.labels)
         self.lanes = max(1, in_flight // search.batch_size)
         classes = np.unique(self._labels[rows]).tolist()
         self.sources: list[int] = classes if len(classes) > 1 else []
 
-    @property
-    def _labels(self) -> np.ndarray:
-        assert self.task.labels is not None  # `recognised_rows` needs them
-        return self.task.labels
-
-    def first(self) -> list[SourceResult]:
-        """Return the smallest trigger of each source."""
-        return [self._measured(self._best(tried), tried) for tried in self._search(self.task, self.sources)]
+    def first(self, sources: Sequence[int]) -> Iterator[SourceResult]:
+        """Yield the smallest trigger of each source, as soon as its search ends."""
+        for tried in self._search(self.task, sources):
+            yield self._measured(self._best(tried), tried)
 
     def again(self, found: Sequence[SourceResult]) -> list[SourceResult]:
         """Return the results, with the norms of small triggers after hardening.

@@ -10,7 +10,7 @@ from nc_tf.errors import InputError
 from nc_tf.inversion.restart import Checkpoint
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
-from nc_tf.results import ChangeResult, LabelResult, UntargetedResult
+from nc_tf.results import ChangeResult, LabelResult, SourceResult, UntargetedResult
 from nc_tf.scanning.prescreening import PrescreeningSettings, Shortlist
 
 
@@ -25,6 +25,7 @@ class ScanState:
         shortlist: outcome of pre-screening, if it is over.
         untargeted: result of the untargeted search, if it is over.
         changes: results of finished searches for a change of the whole image.
+        sources: results of finished searches for a trigger of one class alone.
     """
 
     finished: Mapping[int, LabelResult] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class ScanState:
     shortlist: Shortlist | None = None
     untargeted: UntargetedResult | None = None
     changes: tuple[ChangeResult, ...] = ()
+    sources: tuple[SourceResult, ...] = ()
 
 
 def fitting(
@@ -61,6 +63,12 @@ def fitting(
     if away is not None and away.trigger.pattern.shape != space.pattern_shape:
         wrong = f"for images {away.trigger.pattern.shape}: expected {space.pattern_shape}"
         raise InputError(f"the saved trigger of all classes is {wrong}; delete triggers/all_to_all.npz and scan again")
+    for alone in state.sources:
+        if alone.trigger.pattern.shape != space.pattern_shape:
+            wrong = f"for images {alone.trigger.pattern.shape}: expected {space.pattern_shape}"
+            raise InputError(
+                f"the saved trigger of class {alone.source} is {wrong}; delete triggers/source-{alone.source}.npz and scan again"
+            )
     for change in state.changes:
         if change.trigger.image_shape != space.pattern_shape:
             what, file = f"{change.detector} of label {change.label}", f"triggers/{change.detector}-{change.label}.npz"

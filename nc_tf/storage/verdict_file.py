@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from nc_tf._version import __version__
 from nc_tf.errors import InputError
-from nc_tf.results import ChangeResult, Detection, LabelResult, ScanResult, UntargetedResult, Verdict
+from nc_tf.results import ChangeResult, Detection, LabelResult, ScanResult, SourceResult, UntargetedResult, Verdict
 from nc_tf.storage.files import plain
 from nc_tf.storage.json_file import finite, json_text, parse_json
 from nc_tf.storage.verdict_schema import (
@@ -26,6 +26,7 @@ from nc_tf.storage.verdict_schema import (
     PairRow,
     ScanSettings,
     ScanVerdict,
+    SourceRow,
     UntargetedRow,
     verdict_from,
 )
@@ -62,6 +63,7 @@ def scan_verdict(
         pairs=[PairRow(source=source, target=target, attack_success_rate=finite(rate)) for source, target, rate in result.pair_rates],
         untargeted=None if result.untargeted is None else _untargeted(result.untargeted),
         changes=[_change(change, class_names) for change in result.changes],
+        sources=[_source(found, flagged=found in result.flagged_sources) for found in result.sources],
         settings=ScanSettings(result.settings),
         model=ModelFacts(model),
         data=DataFacts(data),
@@ -118,6 +120,17 @@ def _untargeted(found: UntargetedResult) -> UntargetedRow:
         rounds=found.rounds,
         labels=found.labels.tolist(),
         answers=found.answers.tolist(),
+    )
+
+
+def _source(found: SourceResult, *, flagged: bool) -> SourceRow:
+    names = ("source", "target", "num_measured", "status", "starts", "rounds")
+    numbers = ("norm_after", "attack_success_rate", "kept_rate")
+    return SourceRow(
+        **{name: getattr(found, name) for name in names},
+        **{name: finite(getattr(found, name)) for name in numbers},
+        l1_norm=finite(found.trigger.l1_norm),
+        flagged=flagged,
     )
 
 

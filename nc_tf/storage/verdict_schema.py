@@ -84,6 +84,24 @@ class PairRow(Struct, frozen=True, kw_only=True):
     attack_success_rate: Annotated[Rate, _says("share of held-out inputs of the source that get the label by the trigger")]
 
 
+class SourceRow(Struct, frozen=True, kw_only=True):
+    """The smallest trigger that takes one class away from itself and leaves the others alone."""
+
+    source: Annotated[Count, _says("the class of the images")]
+    target: Annotated[Count, _says("the label that most of them get; the source itself where they stay")]
+    l1_norm: Annotated[Length, _says("sum of the mask of its trigger, pixels")]
+    norm_after: Annotated[
+        Length, _says("norm of the smallest trigger once the model ignores this one; null where none was searched or works")
+    ]
+    attack_success_rate: Annotated[Rate, _says("share of held-out inputs of the source that get the target by the trigger")]
+    kept_rate: Annotated[Rate, _says("share of held-out inputs of other classes that keep their class")]
+    num_measured: Annotated[Count, _says("inputs of the source that the first rate is measured on")]
+    status: Annotated[Status, _says("how the search ended")]
+    starts: Annotated[Count, _says("searches run, each from another start")]
+    rounds: Annotated[Count, _says("rounds run, over all starts")]
+    flagged: Annotated[bool, _says("whether its trigger is suspicious")]
+
+
 class UntargetedRow(Struct, frozen=True, kw_only=True):
     """The smallest trigger that takes every class away from itself."""
 
@@ -185,6 +203,7 @@ class ScanVerdict(Struct, frozen=True, kw_only=True):
     )
     pairs: Annotated[list[PairRow], _says("suspicious pairs of source and label")] = msgspec.field(default_factory=list)
     untargeted: Annotated[UntargetedRow | None, _says("the trigger that takes every class away from itself, if it was searched")] = None
+    sources: Annotated[list[SourceRow], _says("triggers of one class alone, by class, if searched")] = msgspec.field(default_factory=list)
     changes: Annotated[list[ChangeRow], _says("changes of the whole image, by detector and label, if searched")] = msgspec.field(
         default_factory=list
     )
