@@ -7,17 +7,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from nc_tf.detection.levels import NOTHING_ABOVE, SUSPECT_BELOW, split_level
 from nc_tf.detection.outliers import CONSISTENCY, DRAWS, PAPER_INDEX, largest_by_chance, moderated_spread
-from nc_tf.detection.verdict import SUSPECT_BELOW
 
+# Level of the one-label detector beside three others.
+ONE_OF_FOUR = split_level(("one-label", "all-to-all", "picture", "warp"))["one-label"].suspect_below
 LABELS = (5, 6, 8, 10, 20, 43, 100, 200, 1283)
 FEW, SPREADS = (5, 10, 43), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0)
 
 
 def main() -> None:
     """Print the lines of two tables, and two rates."""
-    for share in (0.05, 0.01):
-        print(_line(f"index that {share:.0%} of clean networks exceed", [largest_by_chance(labels) for labels in LABELS], share))
+    for share in (NOTHING_ABOVE, SUSPECT_BELOW, ONE_OF_FOUR):
+        print(_line(f"index that {share:.1%} of clean networks exceed", [largest_by_chance(labels) for labels in LABELS], share))
     print(_line("the same 1% in units of the MAD alone", [_by_mad(labels, lambda normal: normal) for labels in LABELS], 0.01))
     for labels in FEW:
         rates = [f"{_false_alarms(labels, spread):.1%}" for spread in SPREADS]
