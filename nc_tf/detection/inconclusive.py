@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nc_tf.detection.levels import Level
-from nc_tf.detection.outliers import LEAST_NORM, find_outliers, log_norms, split_groups, spread_chance
+from nc_tf.detection.outliers import FEWEST_LABELS, LEAST_NORM, find_outliers, log_norms, split_groups, spread_chance
 from nc_tf.detection.rates import upper_bound
 from nc_tf.results import LabelResult, Status, Trigger, Unit
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 # Distinct images, and classes that they are of, below which clean networks were suspected (docs/how-to/inconclusive.md).
 FEWEST_IMAGES = 10
 FEWEST_CLASSES = 5
-# With fewer working triggers a median and a MAD say nothing.
-FEWEST_LABELS = 5
 # A trigger that succeeds on fewer held-out images than this is overfitted to the images that it was searched on.
 LEAST_SUCCESS = 0.8
 # A label that the model gives to a larger share of images of other classes needs no trigger, so that its norm says nothing.

@@ -20,15 +20,8 @@ from nc_tf.detection.inconclusive import (
     undecided_chance,
 )
 from nc_tf.detection.levels import WHOLE, Level
-from nc_tf.detection.outliers import (
-    LEAST_NORM,
-    PAPER_INDEX,
-    find_outliers,
-    index_interval,
-    largest_by_chance,
-    log_norms,
-    moderated_spread,
-)
+from nc_tf.detection.lines import Line, draw_lines
+from nc_tf.detection.outliers import LEAST_NORM, PAPER_INDEX, find_outliers, index_interval, log_norms
 from nc_tf.errors import InputError
 from nc_tf.results import Detection, LabelResult, ScanResult, Unit, UntargetedResult, Verdict
 
@@ -57,6 +50,7 @@ def judge(
     The paper's rule flags every label whose norm is more than two MAD below the median. With 43 labels and normal norms it flags one by
     chance in two of three clean networks. The robust rule looks at logarithms, because norms differ by factors, and measures in units of
     `outliers.moderated_spread`. It flags what chance does in a share of clean networks, with the same number of labels, below its level.
+    Then it looks again at the labels that are left (`lines.draw_lines`).
 
     Args:
         labels: the results of all labels searched.
@@ -85,12 +79,12 @@ def judge(
     )  # fmt: skip
     referred = list(labels) if reference is None else [entry for entry in labels if entry.label in reference]
     result = _by_norms(result, rule, level, referred, ranked_out)
+    others_compared = [entry for entry in referred if is_compared(entry, rule) and entry.label not in result.flagged]
     if ranked_out:
         out = f"{ranked_out} of {ranked_out + len(labels)} labels were ranked out early, and median and MAD are those of a random sample"
         result = replace(result, reason=f"{result.reason} ({out})")
     result = _combined(result, others)
-    compared = [entry for entry in referred if is_compared(entry, rule)]
-    return _limited(result, [*limits, *limits_of_labels(labels, rule, unit), *limits_of_norms(compared)])
+    return _limited(result, [*limits, *limits_of_labels(labels, rule, unit), *limits_of_norms(others_compared)])
 
 
 def _combined(result: ScanResult, others: Sequence[Detection]) -> ScanResult:
@@ -151,24 +145,17 @@ def _paper(result: ScanResult, compared: Sequence[LabelResult], norms: np.ndarra
 def _robust(
     result: ScanResult, compared: Sequence[LabelResult], norms: np.ndarray, sample: Sequence[float], ranked_out: int, level: Level
 ) -> ScanResult:
-    logs = log_norms(norms)
-    outliers = find_outliers(logs, reference=log_norms(sample))
     near_zero = norms_near_zero(sample)
     if near_zero:
         return replace(result, reason=near_zero)
-    spread = float(moderated_spread(outliers.mad, len(sample)))
-    indices = {entry.label: float((outliers.median - log) / spread) for entry, log in zip(compared, logs, strict=True)}
+    logs = log_norms(norms)
+    drawn = draw_lines(logs, log_norms(sample), ranked_out, level)
+    first, line, chance = drawn.first, float(np.exp(drawn.line)), drawn.first.chance
+    indices = {entry.label: float((first.median - log) / first.spread) for entry, log in zip(compared, logs, strict=True)}
     labels = tuple(replace(entry, log_index=indices.get(entry.label, float("nan"))) for entry in result.labels)
-    # All labels had their chance to be the smallest, also where the spread is that of a sample.
-    by_chance = largest_by_chance(len(compared) + ranked_out, len(sample))
-    smallest = compared[int(np.argmin(norms))]
-    chance = float(np.mean(by_chance >= indices[smallest.label]))
-    line = float(np.exp(outliers.median - np.quantile(by_chance, 1 - level.suspect_below) * spread))
     flagged = _below(line, compared, norms)
     result = replace(result, labels=labels, chance=chance, flagging_norm=line)
-    times = result.median / max(smallest.trigger.l1_norm, LEAST_NORM)
-    apart = f"the smallest trigger, of label {smallest.label}, is {times:.1f} times smaller than the median of {result.median:.2f}, "
-    apart += f"and chance does that in {_words(chance)} of clean networks"
+    apart = f"{_smallest(first, compared, norms, result.median)}, and chance does that in {_words(chance)} of clean networks"
     if flagged:
         more = f"; below the line of {line:.2f} are labels {', '.join(map(str, flagged))}" if len(flagged) > 1 else ""
         return replace(result, verdict=Verdict.SUSPECTED, flagged=flagged, reason=apart + more)
@@ -179,6 +166,15 @@ def _robust(
     if doubtful:
         return replace(result, reason=doubtful)
     return replace(result, verdict=Verdict.NO_OUTLIER, reason=apart)
+
+
+def _smallest(first: Line, compared: Sequence[LabelResult], norms: np.ndarray, median: float) -> str:
+    """Return how far the smallest norm, or the lower group, is below the others."""
+    order = np.argsort(norms, kind="stable")
+    if not first.low:
+        times = median / max(float(norms[order[0]]), LEAST_NORM)
+        return f"the smallest trigger, of label {compared[order[0]].label}, is {times:.1f} times smaller than the median of {median:.2f}"
+    return f"{first.low} labels have triggers at least {np.exp(first.gap):.1f} times smaller than those of all others"
 
 
 def _words(chance: float) -> str:
