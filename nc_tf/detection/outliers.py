@@ -27,7 +27,7 @@ GROUP_DRAWS = 20_000
 FEWEST_LABELS = 5
 # The largest norm of a lower group is smaller than all others by this factor. Clean networks show 1.1 with 43 labels, up to 1.4 with ten
 # (docs/explanation/statistics.md).
-GROUP_GAP = 2.0
+GROUP_GAP = 2.5
 
 
 @dataclass(frozen=True, eq=False)
