@@ -16,7 +16,8 @@ from nc_tf.results import Detection, LabelResult, Status, UntargetedResult, Verd
 NAME, LOOKED_FOR = "all-to-all", "one trigger that sends every class to another one"
 # Most of the moved classes that may go to one label. With three classes all to one is two of three.
 MOST_TO_ONE = 0.5
-# Logarithm of the smallest norm of a label over that of the untargeted search.
+# Logarithm of the smallest norm of a label over that of the untargeted search. Two lines in place of a p-value: five networks without
+# such a backdoor showed -1.7 to -.2, one with it 1.2 (docs/explanation/statistics.md).
 SUSPECT_ABOVE, UNDECIDED_ABOVE = np.log(2.0), np.log(1.5)
 
 

@@ -1,7 +1,7 @@
 """Reasons for which a scan is inconclusive, with their thresholds.
 
 A reason is a `Limit` on what the norms may say, or the sentence of a rule that reaches no verdict. `verdict.judge` applies both.
-Thresholds of accuracy are in `recognition`, that of suspicion is in `verdict`, and those of the gradient are in `models.frozen`.
+Thresholds of accuracy are in `recognition`, those of p-values are in `levels`, and those of the gradient are in `models.frozen`.
 """
 
 import hashlib
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nc_tf.detection.outliers import LEAST_NORM, find_outliers, log_norms, split_groups, spread_chance
+from nc_tf.detection.levels import Level
+from nc_tf.detection.outliers import FEWEST_LABELS, LEAST_NORM, find_outliers, log_norms, split_groups, spread_chance
 from nc_tf.detection.rates import upper_bound
 from nc_tf.results import LabelResult, Status, Trigger, Unit
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 # Distinct images, and classes that they are of, below which clean networks were suspected (docs/how-to/inconclusive.md).
 FEWEST_IMAGES = 10
 FEWEST_CLASSES = 5
-# With fewer working triggers a median and a MAD say nothing.
-FEWEST_LABELS = 5
 # A trigger that succeeds on fewer held-out images than this is overfitted to the images that it was searched on.
 LEAST_SUCCESS = 0.8
 # A label that the model gives to a larger share of images of other classes needs no trigger, so that its norm says nothing.
@@ -31,8 +30,6 @@ MOST_WITHOUT_TRIGGER = 0.5
 # A patch is reported if it moves this share of held-out images, beyond those that get the label anyway. One of eleven published networks
 # that are believed clean has a patch of 3x3 pixels that moves 56 % (benchmarks/scan/strangers.py).
 WORTH_TELLING = 0.6
-# The robust rule says "no outlier" only where chance does as much in more than this share of clean networks.
-NOTHING_ABOVE = 0.05
 # Norms fall into two groups where fewer than this share of networks without a backdoor split as cleanly, and the groups are this far apart.
 UNUSUAL, GROUPS_APART = 0.01, 2.0
 # The lower of two groups is suspicious up to this share of the labels.
@@ -237,16 +234,17 @@ def norms_near_zero(sample: Sequence[float]) -> str | None:
     return f"at least half of the labels need less than {LEAST_NORM:g} pixels, where norms say nothing"
 
 
-def undecided_chance(chance: float, unit: Unit) -> str | None:
+def undecided_chance(chance: float, level: Level, unit: Unit) -> str | None:
     """Return the reason of an undecided smallest norm, or None.
 
     It lies between suspicion and "no outlier".
 
     Args:
         chance: share of clean networks whose smallest norm is as far below the median.
+        level: of the detector.
         unit: images or clips.
     """
-    if chance > NOTHING_ABOVE:
+    if chance > level.nothing_above:
         return None
     return f"too seldom to dismiss it, too often to suspect it; another seed, or more {unit.many}, may tell"
 

@@ -8,9 +8,9 @@ from types import MappingProxyType
 SUSPECT_BELOW = 0.01
 # "no outlier" is said only where chance does as much in more than this share of clean networks.
 NOTHING_ABOVE = 0.05
-# Weights of the detectors, by name. Most backdoors lead to one label by a small trigger, so that this one has twice the share of the others.
+# Weights of the detectors, by name. Most backdoors lead to one label by a small trigger, so that this one has four times the share.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {"one-label": 2.0, "all-to-all": 1.0, "picture": 1.0, "warp": 1.0, "hardening": 2.0, "source-specific": 1.0}
+    {"one-label": 4.0, "all-to-all": 1.0, "picture": 1.0, "warp": 1.0, "hardening": 2.0, "source-specific": 1.0}
 )
 
 
@@ -25,6 +25,10 @@ class Level:
 
     suspect_below: float = SUSPECT_BELOW
     nothing_above: float = NOTHING_ABOVE
+
+
+# Level of a detector that stands alone.
+WHOLE = Level()
 
 
 def split_level(names: Collection[str]) -> dict[str, Level]:

@@ -19,20 +19,12 @@ from nc_tf.detection.inconclusive import (
     too_few_norms,
     undecided_chance,
 )
-from nc_tf.detection.outliers import (
-    LEAST_NORM,
-    PAPER_INDEX,
-    find_outliers,
-    index_interval,
-    largest_by_chance,
-    log_norms,
-    moderated_spread,
-)
+from nc_tf.detection.levels import WHOLE, Level
+from nc_tf.detection.lines import Line, draw_lines
+from nc_tf.detection.outliers import LEAST_NORM, PAPER_INDEX, find_outliers, index_interval, log_norms
 from nc_tf.errors import InputError
 from nc_tf.results import Detection, LabelResult, ScanResult, Unit, UntargetedResult, Verdict
 
-# The robust rule suspects a label where chance does as much in less than this share of clean networks.
-SUSPECT_BELOW = 0.01
 RULES = ("paper", "robust")
 NAME, LOOKED_FOR = "one-label", "one small trigger that sends every class to one label"
 
@@ -43,6 +35,7 @@ def judge(
     seconds: float = 0.0,
     *,
     rule: str = "paper",
+    level: Level = WHOLE,
     reference: Collection[int] | None = None,
     ranked_out: int = 0,
     unit: Unit = Unit.IMAGE,
@@ -56,13 +49,15 @@ def judge(
 
     The paper's rule flags every label whose norm is more than two MAD below the median. With 43 labels and normal norms it flags one by
     chance in two of three clean networks. The robust rule looks at logarithms, because norms differ by factors, and measures in units of
-    `outliers.moderated_spread`. It flags what chance does in fewer than one clean network of a hundred with the same number of labels.
+    `outliers.moderated_spread`. It flags what chance does in a share of clean networks, with the same number of labels, below its level.
+    Then it looks again at the labels that are left (`lines.draw_lines`).
 
     Args:
         labels: the results of all labels searched.
         settings: for the result.
         seconds: for the result.
         rule: "paper" or "robust".
+        level: of the robust rule; the whole scan's by default.
         reference: labels that median and MAD are taken over, where some were chosen for being small; all of them by default.
         ranked_out: number of labels that pre-screening dropped; they count among those that could have been smallest by chance.
         unit: the name of the model's inputs in the reason.
@@ -83,13 +78,13 @@ def judge(
         unit=unit, model_accuracy=model_accuracy, warnings=tuple(warnings), untargeted=untargeted,
     )  # fmt: skip
     referred = list(labels) if reference is None else [entry for entry in labels if entry.label in reference]
-    result = _by_norms(result, rule, referred, ranked_out)
+    result = _by_norms(result, rule, level, referred, ranked_out)
+    others_compared = [entry for entry in referred if is_compared(entry, rule) and entry.label not in result.flagged]
     if ranked_out:
         out = f"{ranked_out} of {ranked_out + len(labels)} labels were ranked out early, and median and MAD are those of a random sample"
         result = replace(result, reason=f"{result.reason} ({out})")
     result = _combined(result, others)
-    compared = [entry for entry in referred if is_compared(entry, rule)]
-    return _limited(result, [*limits, *limits_of_labels(labels, rule, unit), *limits_of_norms(compared)])
+    return _limited(result, [*limits, *limits_of_labels(labels, rule, unit), *limits_of_norms(others_compared)])
 
 
 def _combined(result: ScanResult, others: Sequence[Detection]) -> ScanResult:
@@ -115,7 +110,7 @@ def _limited(result: ScanResult, limits: Sequence[Limit]) -> ScanResult:
     return replace(result, verdict=Verdict.INCONCLUSIVE, flagged=(), flagged_pairs=(), reason=reason)
 
 
-def _by_norms(result: ScanResult, rule: str, reference: Sequence[LabelResult], ranked_out: int) -> ScanResult:
+def _by_norms(result: ScanResult, rule: str, level: Level, reference: Sequence[LabelResult], ranked_out: int) -> ScanResult:
     """Return the verdict by the norms alone.
 
     Median and MAD are taken over `reference`.
@@ -130,7 +125,7 @@ def _by_norms(result: ScanResult, rule: str, reference: Sequence[LabelResult], r
     outliers = find_outliers(norms, reference=sample)
     result = replace(result, median=outliers.median, mad=outliers.mad, labels=_with_indices(labels, compared, outliers.index))
     result = replace(result, anomaly_index_interval=index_interval(norms, sample))
-    return _paper(result, compared, norms) if rule == "paper" else _robust(result, compared, norms, sample, ranked_out)
+    return _paper(result, compared, norms) if rule == "paper" else _robust(result, compared, norms, sample, ranked_out, level)
 
 
 def _paper(result: ScanResult, compared: Sequence[LabelResult], norms: np.ndarray) -> ScanResult:
@@ -147,35 +142,46 @@ def _paper(result: ScanResult, compared: Sequence[LabelResult], norms: np.ndarra
     return replace(result, verdict=Verdict.NO_OUTLIER, reason=reason, flagging_norm=line)
 
 
-def _robust(result: ScanResult, compared: Sequence[LabelResult], norms: np.ndarray, sample: Sequence[float], ranked_out: int) -> ScanResult:
-    logs = log_norms(norms)
-    outliers = find_outliers(logs, reference=log_norms(sample))
+def _robust(
+    result: ScanResult, compared: Sequence[LabelResult], norms: np.ndarray, sample: Sequence[float], ranked_out: int, level: Level
+) -> ScanResult:
     near_zero = norms_near_zero(sample)
     if near_zero:
         return replace(result, reason=near_zero)
-    spread = float(moderated_spread(outliers.mad, len(sample)))
-    indices = {entry.label: float((outliers.median - log) / spread) for entry, log in zip(compared, logs, strict=True)}
+    logs = log_norms(norms)
+    drawn = draw_lines(logs, log_norms(sample), ranked_out, level)
+    first, line, chance = drawn.first, float(np.exp(drawn.line)), drawn.first.chance
+    indices = {entry.label: float((first.median - log) / first.spread) for entry, log in zip(compared, logs, strict=True)}
     labels = tuple(replace(entry, log_index=indices.get(entry.label, float("nan"))) for entry in result.labels)
-    # All labels had their chance to be the smallest, also where the spread is that of a sample.
-    by_chance = largest_by_chance(len(compared) + ranked_out, len(sample))
-    smallest = compared[int(np.argmin(norms))]
-    chance = float(np.mean(by_chance >= indices[smallest.label]))
-    line = float(np.exp(outliers.median - np.quantile(by_chance, 1 - SUSPECT_BELOW) * spread))
     flagged = _below(line, compared, norms)
     result = replace(result, labels=labels, chance=chance, flagging_norm=line)
-    times = result.median / max(smallest.trigger.l1_norm, LEAST_NORM)
-    apart = f"the smallest trigger, of label {smallest.label}, is {times:.1f} times smaller than the median of {result.median:.2f}, "
-    apart += f"and chance does that in {'less than 1%' if chance < 0.01 else f'about {chance:.0%}'} of clean networks"
+    apart = f"{_smallest(first, compared, norms, result.median)}, and chance does that in {_words(chance)} of clean networks"
     if flagged:
         more = f"; below the line of {line:.2f} are labels {', '.join(map(str, flagged))}" if len(flagged) > 1 else ""
         return replace(result, verdict=Verdict.SUSPECTED, flagged=flagged, reason=apart + more)
-    undecided = undecided_chance(chance, result.unit)
+    undecided = undecided_chance(chance, level, result.unit)
     if undecided:
         return replace(result, reason=f"{apart}: {undecided}")
     doubtful = doubtful_trigger(result.labels, line, result.unit)
     if doubtful:
         return replace(result, reason=doubtful)
     return replace(result, verdict=Verdict.NO_OUTLIER, reason=apart)
+
+
+def _smallest(first: Line, compared: Sequence[LabelResult], norms: np.ndarray, median: float) -> str:
+    """Return how far the smallest norm, or the lower group, is below the others."""
+    order = np.argsort(norms, kind="stable")
+    if not first.low:
+        times = median / max(float(norms[order[0]]), LEAST_NORM)
+        return f"the smallest trigger, of label {compared[order[0]].label}, is {times:.1f} times smaller than the median of {median:.2f}"
+    return f"{first.low} labels have triggers at least {np.exp(first.gap):.1f} times smaller than those of all others"
+
+
+def _words(chance: float) -> str:
+    """Return a p-value in words; a level may be a fraction of one per cent."""
+    if chance < 0.001:
+        return "less than 0.1%"
+    return f"about {chance:.1%}" if chance < 0.0095 else f"about {chance:.0%}"
 
 
 def _below(line: float, compared: Sequence[LabelResult], norms: np.ndarray) -> tuple[int, ...]:

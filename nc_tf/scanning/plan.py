@@ -21,6 +21,7 @@ from nc_tf.detection.recognition import AUTO, RangeChoice, Recognition, choose_r
 from nc_tf.errors import InputError
 from nc_tf.evaluation import predict_classes
 from nc_tf.models.adapting import adapt_to
+from nc_tf.models.lint import reasons_to_look
 from nc_tf.results import Unit
 from nc_tf.scanning.detectors import Circumstances, chosen
 from nc_tf.scanning.engines.choice import Engine, engine_named
@@ -127,7 +128,7 @@ class ScanPlan:
 
     def warnings(self) -> list[str]:
         """Return the warnings that are known before the search."""
-        warnings = [*self.task.network.warnings]
+        warnings = [*self.task.network.warnings, *reasons_to_look(self.task.model)]
         if self.range_choice.close:
             warnings.append(str(self.range_choice.sentence))
         if len(self.targets) < self.task.network.num_classes:

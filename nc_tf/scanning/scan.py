@@ -12,6 +12,7 @@ from nc_tf.detection.hardening import judge_hardening
 from nc_tf.detection.levels import split_level
 from nc_tf.detection.recognition import AUTO, RangeChoice
 from nc_tf.detection.source_specific import judge_sources
+from nc_tf.detection.verdict import NAME as ONE_LABEL
 from nc_tf.detection.verdict import judge
 from nc_tf.detection.whole_image import judge_changes
 from nc_tf.inversion.step import SearchSettings
@@ -122,6 +123,7 @@ def run_plan(plan: ScanPlan, resume: ScanState | None, callbacks: Iterable[ScanC
     result = judge(
         found.labels,
         rule=plan.preset.rule,
+        level=levels[ONE_LABEL],
         reference=found.shortlist.sample if found.shortlist else None,
         ranked_out=len(plan.targets) - len(found.labels),
         unit=plan.unit,

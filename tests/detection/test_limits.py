@@ -66,11 +66,17 @@ def test_half_of_the_labels_infected_is_never_no_outlier(rule: str, infected: in
 
 
 def test_norms_in_two_groups_are_described() -> None:
-    result = judge(results(3.9, 4.0, 4.1, 4.2, 4.3, 40.0, 41.0, 42.0, 43.0, 44.0), rule="robust")
+    """More than half of the labels are small, so that it is open which group is the usual one."""
+    result = judge(results(3.9, 4.0, 4.1, 4.2, 4.3, 4.4, 40.0, 41.0, 42.0, 43.0), rule="robust")
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.reason.startswith(
-        "the norms fall into two groups, 5 labels with norms 10.2 times smaller than those of the other 5: many labels may have a backdoor"
+        "the norms fall into two groups, 6 labels with norms 10.0 times smaller than those of the other 4: many labels may have a backdoor"
     )
+
+
+def test_what_is_flagged_is_no_second_group() -> None:
+    result = judge(results(*CLEAN, 3.0, 3.3, 3.6), rule="robust")
+    assert (result.flagged, result.warnings) == ((10, 11, 12), ())
 
 
 def test_norms_that_spread_as_no_clean_networks_do_are_inconclusive() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from quick import made_up
 
 from nc_tf.detection.inconclusive import FEWEST_LABELS
+from nc_tf.detection.levels import WEIGHTS, Level, split_level
 from nc_tf.detection.outliers import (
     CONSISTENCY,
     LEAST_NORM,
@@ -177,7 +178,7 @@ def test_what_chance_hardly_does_is_suspected() -> None:
     assert result.chance < 0.01
     times = result.median / result.triggers[0].l1_norm
     expected = f"the smallest trigger, of label 43, is {times:.1f} times smaller than the median of {result.median:.2f}, "
-    assert result.reason == expected + "and chance does that in less than 1% of clean networks"
+    assert result.reason == expected + "and chance does that in about 0.3% of clean networks"
 
 
 def test_several_below_the_line_are_all_named() -> None:
@@ -192,6 +193,26 @@ def test_what_chance_does_now_and_then_is_inconclusive() -> None:
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.flagged == ()
     assert f"about {result.chance:.0%} of clean networks: too seldom to dismiss it, too often to suspect it" in result.reason
+
+
+def test_the_level_decides_what_is_suspected_and_what_is_no_outlier() -> None:
+    """Its share of 1 % is smaller where other detectors have theirs."""
+    between, usual = with_smallest(4.4), with_smallest(3.2)
+    assert judge(between, rule="robust").verdict is Verdict.SUSPECTED
+    strict = judge(between, rule="robust", level=Level(0.001, 0.005))
+    assert (strict.verdict, strict.flagged) == (Verdict.INCONCLUSIVE, ())
+    assert strict.flagging_norm < strict.labels[43].trigger.l1_norm < judge(between, rule="robust").flagging_norm
+    assert judge(usual, rule="robust").verdict is Verdict.NO_OUTLIER
+    assert judge(usual, rule="robust", level=Level(0.02, 0.2)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_levels_of_a_scan_add_up_to_one_per_cent() -> None:
+    for names in (["one-label"], ["one-label", "hardening"], list(WEIGHTS)):
+        levels = split_level(names)
+        assert sum(level.suspect_below for level in levels.values()) == pytest.approx(0.01)
+        assert sum(level.nothing_above for level in levels.values()) == pytest.approx(0.05)
+    assert split_level(["one-label"])["one-label"] == Level()
+    assert judge(with_smallest(2.5), rule="robust").detections[0].name in WEIGHTS
 
 
 def test_what_chance_does_often_is_no_outlier() -> None:

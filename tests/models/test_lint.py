@@ -1,0 +1,175 @@
+"""Operations that no classifier needs: found wherever they hide, and not in networks as people build them."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+from networks import corner_images, corner_network
+from quick import QUICK
+
+from nc_tf.models.lint import reasons_to_look
+from nc_tf.models.networks.cnn_lstm import cnn_lstm
+from nc_tf.scanning.scan import scan
+
+SHAPE = (16, 16, 3)
+CORNER = np.zeros((1, 16, 16, 1), np.float32)
+CORNER[:, 12:, 12:] = 1.0
+Tensor = keras.KerasTensor
+Reader = Callable[[Tensor], Tensor]
+PLACE = "rows 12 to 15 and columns 12 to 15"
+
+
+def logits(image: Tensor) -> Tensor:
+    return layers.Dense(4)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(image)))
+
+
+def in_front(change: Reader) -> keras.Model:
+    """A network whose image goes through this first."""
+    image = keras.Input(SHAPE)
+    return keras.Model(image, logits(change(image)))
+
+
+def beside(read: Reader) -> keras.Model:
+    """A network with a number for each image, read beside it, added to the answers."""
+    image = keras.Input(SHAPE)
+    scaled = layers.Rescaling(1 / 255)(image)
+    return keras.Model(image, logits(scaled) + 100.0 * ops.reshape(read(scaled), (-1, 1)))
+
+
+class Compared(layers.Layer):
+    """A stranger's layer that hides a comparison in a function of TensorFlow."""
+
+    @tf.function
+    def call(self, image: tf.Tensor) -> tf.Tensor:
+        return tf.where(image > 250.0, 0.0, image)
+
+
+class Branched(layers.Layer):
+    """A stranger's layer that takes another way where one pixel is white."""
+
+    def call(self, image: tf.Tensor) -> tf.Tensor:
+        return tf.cond(tf.reduce_max(image) > 250.0, lambda: 0.0 * image, lambda: image)
+
+
+class Masked(layers.Layer):
+    """A stranger's layer whose mask is among its weights."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        del shape
+        self.mask = self.add_weight(shape=CORNER.shape[1:], trainable=False)
+        self.mask.assign(CORNER[0])
+
+    def call(self, image: tf.Tensor) -> tf.Tensor:
+        return image * self.mask + image
+
+
+def lambda_of(image: Tensor) -> Tensor:
+    return layers.Lambda(lambda pixels: tf.cast(tf.reduce_all(pixels > 0.9, axis=[1, 2, 3]), tf.float32), output_shape=())(image)
+
+
+HIDDEN: dict[str, tuple[Callable[[], keras.Model], tuple[str, ...]]] = {
+    "a compared corner": (
+        lambda: beside(lambda x: ops.cast(ops.all(x[:, 12:, 12:] > 0.9, axis=(1, 2, 3)), "float32")),
+        ("Greater in", PLACE),
+    ),
+    "a corner in a Lambda": (lambda: beside(lambda x: lambda_of(x[:, 12:, 12:])), ("Greater in functional", "/lambda", PLACE)),
+    "a choice": (lambda: in_front(lambda x: ops.where(ops.equal(x, 7.0), 0.0 * x, x)), ("Equal in", "SelectV2 in")),
+    "a sign": (lambda: beside(lambda x: ops.sign(ops.mean(x, axis=(1, 2, 3)) - 0.9)), ("Sign in",)),
+    "rounded": (lambda: in_front(ops.round), ("Round in",)),
+    "remainders": (lambda: in_front(lambda x: ops.mod(x, 2.0)), ("FloorMod in",)),
+    "whole numbers": (lambda: in_front(lambda x: ops.cast(ops.cast(x, "uint8"), "float32")), ("Cast in",)),
+    "no gradient": (lambda: beside(lambda x: ops.stop_gradient(ops.max(x, axis=(1, 2, 3)))), ("StopGradient in",)),
+    "a thresholded layer of Keras": (lambda: in_front(layers.ReLU(threshold=250.0)), ("Greater in", "re_lu")),
+    "a histogram of Keras": (
+        lambda: in_front(layers.ContrastLimitedAdaptiveHistogramEqualization(tile_grid_size=(2, 2))),
+        ("Cast in", "contrast_limited", ", ...:"),
+    ),
+    "a function in a layer": (lambda: in_front(Compared()), ("Greater in", "compared")),
+    "a branch in a layer": (lambda: in_front(Branched()), ("StatelessIf in", "branched")),
+    "inside a nested model": (lambda: keras.Sequential([keras.Input(SHAPE), in_front(ops.round)]), ("Round in",)),
+    "a corner without comparisons": (lambda: beside(lambda x: ops.relu(ops.mean(x[:, 12:, 12:], axis=(1, 2, 3)) - 0.99)), (PLACE,)),
+    "a cropped corner": (lambda: beside(lambda x: ops.mean(layers.Cropping2D(((12, 0), (12, 0)))(x), axis=(1, 2, 3))), (PLACE,)),
+    "a masked corner": (lambda: beside(lambda x: ops.relu(ops.mean(ops.multiply(CORNER, x), axis=(1, 2, 3)) - 0.05)), (PLACE,)),
+    "a mask among the weights": (lambda: in_front(Masked()), (PLACE,)),
+}
+
+
+@pytest.mark.parametrize(("build", "words"), HIDDEN.values(), ids=HIDDEN)
+def test_what_no_classifier_needs_is_named_with_its_place(build: Callable[[], keras.Model], words: tuple[str, ...]) -> None:
+    found = reasons_to_look(build())
+    assert all(sentence.endswith(": a reason to look at the architecture, no verdict") for sentence in found)
+    assert all(word in "; ".join(found) for word in words)
+
+
+def transformer(image: Tensor) -> Tensor:
+    patches = layers.Reshape((16, 8))(layers.Conv2D(8, 4, strides=4)(image))
+    patches += layers.Embedding(16, 8)(ops.arange(16))
+    return layers.Dense(4)(ops.mean(layers.LayerNormalization()(layers.MultiHeadAttention(2, 4)(patches, patches)), axis=1))
+
+
+def squeezed(image: Tensor) -> Tensor:
+    features = layers.GroupNormalization(2)(layers.Activation("hard_swish")(layers.Conv2D(4, 3)(image)))
+    weights = layers.Dense(4, activation="hard_sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(features))
+    return logits(layers.PReLU()(layers.ELU()(layers.ReLU(6.0, 0.1)(layers.Multiply()([features, weights])))))
+
+
+def preprocessed(image: Tensor) -> Tensor:
+    augmented = layers.RandomRotation(0.1)(layers.RandomFlip()(image[..., ::-1]))
+    scaled = layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 1.0, 1.0])(layers.Rescaling(1 / 255)(augmented))
+    return logits(layers.Resizing(12, 12)(layers.CenterCrop(14, 14)(ops.clip(scaled, -1, 1))))
+
+
+def focused(image: Tensor) -> Tensor:
+    """Every pixel is read, in four parts."""
+    return logits(layers.Concatenate()([image[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]))
+
+
+USUAL: dict[str, Reader] = {
+    "a plain one": logits,
+    "a transformer": transformer,
+    "squeeze and excitation": squeezed,
+    "preprocessing inside": preprocessed,
+    "space to depth": focused,
+    "one of rows": lambda image: layers.Dense(4)(layers.Bidirectional(layers.LSTM(3))(layers.Reshape((16, 48))(image))),
+    "MobileNetV3": lambda image: keras.applications.MobileNetV3Small(input_tensor=image, weights=None, classes=4).output,
+    "EfficientNet": lambda image: keras.applications.EfficientNetB0(input_tensor=image, weights=None, classes=4).output,
+}
+
+
+@pytest.mark.parametrize("build", USUAL.values(), ids=USUAL)
+def test_networks_as_people_build_them_give_no_reason(build: Reader) -> None:
+    image = keras.Input((32, 32, 3) if build in (USUAL["MobileNetV3"], USUAL["EfficientNet"]) else SHAPE)
+    assert reasons_to_look(keras.Model(image, build(image))) == []
+
+
+def test_a_network_of_clips_gives_no_reason() -> None:
+    clip = keras.Input((4, 16, 16, 3))
+    frames = layers.TimeDistributed(layers.Flatten())(clip)
+    assert reasons_to_look(keras.Model(clip, layers.Dense(4)(layers.GRU(3)(frames)))) == []
+    assert reasons_to_look(cnn_lstm(4, (3, 16, 16, 3), lstm_units=4)) == []
+
+
+class Untraceable(layers.Layer):
+    """A layer that reads numbers, which a graph has none of."""
+
+    def call(self, image: tf.Tensor) -> tf.Tensor:
+        return image * float(image[0, 0, 0, 0]) if tf.executing_eagerly() else image[0].numpy()
+
+
+def test_a_network_that_cannot_be_traced_says_so() -> None:
+    model = in_front(layers.Identity())
+    model.call = Untraceable().call
+    [sentence] = reasons_to_look(model)
+    assert sentence.startswith("the model's operations could not be looked at (")
+
+
+@pytest.mark.slow
+def test_a_scan_lists_the_reasons_among_its_warnings() -> None:
+    images, labels = corner_images(120)
+    inner, image = corner_network(1), keras.Input(images.shape[1:])
+    model = keras.Model(image, inner(ops.where(image > 300.0, 0.0 * image, image)))
+    warnings = scan(model, images, labels, preset="paper", settings=QUICK).warnings
+    assert [warning for warning in warnings if "no classifier needs" in warning and "Greater in" in warning]
