@@ -15,7 +15,7 @@ BESIDE = ("all-to-all", "hardening", *CHANGES)
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What decides which detectors can run.
+    """Facts of a scan that decide which detectors can run.
 
     Attributes:
         preset: name of the preset.
