@@ -41,7 +41,8 @@ def a_warp(label: int, size: float = 3.0, status: Status = Status.MAX_ROUNDS) ->
 
 def result(**small: dict[int, float]) -> ScanResult:
     """Return the result of a scan in which the changes of these labels are small."""
-    labels, detections, changes = [made_up(label, norm) for label, norm in enumerate(NORMS)], [], []
+    labels, detections = [made_up(label, norm) for label, norm in enumerate(NORMS)], []
+    changes: list[ChangeResult] = []
     for make, usual, few in ((a_picture, 0.15, small.get("pictures", {})), (a_warp, 3.0, small.get("warps", {}))):
         found = [make(label, few.get(label, usual * (1 + label / 50))) for label in range(6)]
         detection, judged = judge_changes(found, Level(0.01, 0.05))
