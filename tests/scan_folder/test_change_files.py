@@ -136,6 +136,7 @@ def test_log_and_report_show_them(tmp_path: Path) -> None:
     folder = finished(tmp_path, result(pictures={2: 0.01}, warps={4: 0.2}))
     folder.write_samples(np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3)).astype(np.uint8), np.arange(6))
     assert "picture: backdoor suspected (a faint picture over the whole image" in (tmp_path / "log.txt").read_text()
+    assert "Label 4: warp of 0.20 pixels, max_rounds, ASR 95.00%, chance 0.00%" in (tmp_path / "log.txt").read_text()
     page = write_report(folder.path).read_text()
     for words in (
         "A picture of 1.0% opacity is enough to send images to label 2. Changes that are flagged: 2.",
