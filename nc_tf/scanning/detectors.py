@@ -44,16 +44,14 @@ def chosen(asked: Sequence[str] | None, scan: Circumstances) -> tuple[str, ...]:
     """Return the names of the detectors that run, that of the search of labels first.
 
     Args:
-        asked: names; None for all that can run and cost no more than the search of labels.
+        asked: names; None for all that can run.
         scan: the circumstances.
 
     Raises:
         InputError: one that is asked for cannot run.
     """
     if asked is None:
-        # With hundreds of labels a pre-screening is there to save searches of all, and each of these takes ten times as long as it.
-        beside = [name for name in BESIDE if obstacle(name, scan) is None and not (scan.prescreens and name in CHANGES)]
-        return ONE_LABEL, *beside
+        return ONE_LABEL, *(name for name in BESIDE if obstacle(name, scan) is None)
     for name in asked:
         expected = None if name == ONE_LABEL else obstacle(name, scan)
         if expected:
@@ -79,6 +77,8 @@ def obstacle(name: str, scan: Circumstances) -> str | None:
         conditions.append((scan.num_held_out > 0, "held-out images; give more images"))
     if name in CHANGES:
         conditions.append((not few, f"a model of {FEWEST_LABELS} classes or more, not of {scan.num_classes}"))
+        # A pre-screening is there to save searches of hundreds of labels, and each of these takes seven times as long as one of its own.
+        conditions.append((not scan.prescreens, "preset robust, because a pre-screening leaves labels out"))
         conditions.append((scan.num_seen > 1, "images of two classes or more"))
     if name != "hardening":
         conditions.append((scan.upsample_size == 1, "super-pixels of one pixel (--upsample 1)"))
