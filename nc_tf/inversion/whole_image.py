@@ -19,7 +19,7 @@ from nc_tf.inversion.trigger_space import TriggerSpace, from_tanh
 START = -1.0
 # Settings of the search: its cost weighs an opacity of .1 by .1 of the cross-entropy on 32x32 pixels. With a threshold of .9 and 20 rounds
 # pictures of two planted blends of .2 had p-values of .067 and .0019, and with 30 rounds moved 76 and 79 % of held-out images. With these
-# they have .008 and .0016, and move 98 and 95 %; the smallest p-value of clean networks rises from .20 to .26.
+# they have .008 and .0016, and move 98 and 95 %. The smallest p-values of five clean networks are .08 to .54, before .20 to .90.
 # Images of the label itself would succeed under any faint picture.
 WHOLE_IMAGE = SearchSettings(
     loss=Loss.CROSS_ENTROPY,
