@@ -216,7 +216,7 @@ def read_between(neighbour: Callable[[int, int], Any], down: Any, right: Any) ->
     """Return pixels read from between four neighbours, bilinearly.
 
     Args:
-        neighbour: returns, for every place, the pixel that is so many rows below and columns right of its upper left neighbour.
+        neighbour: returns the pixel of every place that lies this number of rows below, and of columns right of, its upper left neighbour.
         down: share of the way to the row below, [0, 1], array or tensor.
         right: share of the way to the next column, likewise.
     """

@@ -1,4 +1,4 @@
-"""Candidates that no search of a trigger space gives: opacities by the package, margins (MM-BD, CSO), statistics of the last layer."""
+"""Candidates by the package's own searches (opacities, lengths of warps), margins (MM-BD, CSO), and statistics of the last layer."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from nc_tf.inversion.batches import ResidentImages
-from nc_tf.inversion.loop import search
-from nc_tf.inversion.restart import Restart
+from nc_tf.inversion.loop import advance, outcome_of
+from nc_tf.inversion.restart import Restart, Segment
 from nc_tf.inversion.step import Inversion, Network
-from nc_tf.inversion.whole_image import WHOLE_IMAGE, WholeImageSpace
+from nc_tf.scanning.changes import CHANGES
 
 STARTS, LANES = 8, 32
 LATENT_PROBES = 20_000
@@ -45,14 +45,26 @@ class Margins(NamedTuple):
         return {f"{name}_max": self.largest, f"{name}_mean": self.mean}
 
 
-def opacities(network: Network, images: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-    """Return the smallest opacity of a picture that sends nine of ten images to each label, percent."""
-    space = WholeImageSpace(images.shape[1:])
-    restarts = [Restart(label, 0, *space.grey(np.random.default_rng([0, label]))) for label in range(classes)]
-    minibatches = ResidentImages(images, WHOLE_IMAGE, 0, labels)
-    found = search(Inversion(network, space, WHOLE_IMAGE), restarts, minibatches, lanes=LANES)
-    by_label = {result.restart.label: result for result in found}
-    return {"opacity": np.array([100.0 * by_label[label].trigger.mask.mean() for label in range(classes)])}
+def sizes(detector: str, network: Network, images: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the smallest opacity of a picture, or length of a warp in pixels, that leads to each label, (classes,).
+
+    As `nc_tf.detection.whole_image` has it, a size that never worked counts as no smaller than the largest that did.
+
+    Args:
+        detector: "picture" or "warp".
+        network: raw images to logits.
+        images: (N, H, W, C) raw.
+        labels: (N,) their classes.
+        classes: K.
+    """
+    kind = CHANGES[detector]
+    space, settings = kind.space(images.shape[1:]), kind.settings
+    segments = [Segment(Restart(label, 0, *space.grey(np.random.default_rng([0, label]))), settings.max_rounds) for label in range(classes)]
+    found, worked = np.zeros(classes), np.zeros(classes, bool)
+    for ended in advance(Inversion(network, space, settings), segments, ResidentImages(images, settings, 0, labels), lanes=LANES):
+        status, z = outcome_of(settings, ended)
+        found[ended.label], worked[ended.label] = kind.found(ended.label, space, z)[1], status.succeeded
+    return np.where(worked, found, np.maximum(found, found[worked].max(initial=0.0)))
 
 
 def margins(

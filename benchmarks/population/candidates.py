@@ -20,11 +20,10 @@ import numpy as np
 from benchmarks.harness.record import RESULTS, ROOT, header, read_json, write_json
 from benchmarks.population.candidate_networks import EXTRA, train
 from benchmarks.population.candidate_spaces import SPACES, newly_given, smallest
-from benchmarks.population.candidate_statistics import head_statistics, margins, margins_beside_class, opacities
+from benchmarks.population.candidate_statistics import head_statistics, margins, margins_beside_class, sizes
 from benchmarks.population.networks import Member, population
 from benchmarks.population.training import data_of, network_file
 from nc_tf.detection.outliers import USUAL_SPREAD, find_outliers, largest_by_chance, log_norms, moderated_spread
-from nc_tf.inversion.warp import WarpSearch, WarpSettings
 from nc_tf.models.frozen import FrozenNetwork
 from nc_tf.preprocessing import Preprocessing
 
@@ -82,17 +81,13 @@ def measured(member: Member, file: Path, targets: list[int], facts: dict[str, An
         found = smallest(network, space, images[:cut], labels[:cut], classes, rounds=ROUNDS, seed=0)
         return {name: found.norms, f"{name}_held_out": newly_given(network, space, found, images[ends], labels[ends])}
 
-    def shortest_warps() -> dict[str, np.ndarray]:
-        found = WarpSearch(network, WarpSettings()).search(images[:cut], labels[:cut], range(classes))
-        # As `nc_tf.detection.whole_image` has it, a length that never worked counts as the largest.
-        return {"warp": np.where(found.worked, found.lengths, found.lengths.max())}
-
     candidates: dict[str, Callable[[], dict[str, np.ndarray]]] = {
-        "opacity": lambda: opacities(network, images[:cut], labels[:cut], classes),
+        # Percent, so that the rule of mask norms has no cut-off among them.
+        "opacity": lambda: {"opacity": 100.0 * sizes("picture", network, images[:cut], labels[:cut], classes)},
         "head": lambda: head_statistics(model, images),
         "mm": lambda: margins(network, classes, member.image_shape).named("mm"),
         "cso": lambda: margins_beside_class(model, images, labels, classes).named("cso"),
-        "warp": shortest_warps,
+        "warp": lambda: {"warp": sizes("warp", network, images[:cut], labels[:cut], classes)},
         **{name: partial(in_space, name) for name in SPACES},
     }
     for name, measure in candidates.items():

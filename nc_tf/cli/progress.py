@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult
 from nc_tf.inversion.step import RoundLog, Run
 from nc_tf.models.frozen import FrozenNetwork
-from nc_tf.results import LabelResult
+from nc_tf.results import ChangeResult, LabelResult
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.memory_plan import SearchPlan
 from nc_tf.scanning.prescreening import Shortlist
@@ -38,6 +38,7 @@ class ScanProgress(ScanCallback):
         self.finished, self.found = list[LabelResult](), list[LabelResult]()
         self.rounds: dict[int, dict[int, int]] = defaultdict(dict)  # rounds of each start, by label, of the labels in progress
         self.num_labels, self.memory, self.begun = 0, "", False
+        self.stage, self.changes = "", 0  # what begins after the labels, and the number of changes found in it
 
     def __enter__(self) -> "ScanProgress":
         return self
@@ -105,7 +106,13 @@ class ScanProgress(ScanCallback):
 
     def on_stage(self, words: str) -> None:
         """Show what begins after the labels."""
+        self.stage, self.changes = words, 0
         self.bar.update(self.task, completed=self.num_labels, description=words)
+
+    def on_change(self, result: ChangeResult) -> None:
+        """Show the number of labels whose change of the whole image is found."""
+        self.changes += 1
+        self.bar.update(self.task, description=f"{self.stage}: {self.changes} done")
 
     def _show(self, description: str) -> None:
         usual = sum(entry.rounds for entry in self.found) / len(self.found) if self.found else self.usual

@@ -17,15 +17,17 @@ from nc_tf.inversion.trigger_space import TriggerSpace, from_tanh
 
 # Mask of a start before the tanh; after it the opacity is .12, which suffices on most networks. From .01 no gradient reaches the pattern.
 START = -1.0
-# Settings of the search, for `nc_tf.inversion.loop.search`: its cost weighs an opacity of .1 by .1 of the cross-entropy on 32x32 pixels.
+# Settings of the search: its cost weighs an opacity of .1 by .1 of the cross-entropy on 32x32 pixels. With a threshold of .9 and 20 rounds
+# pictures of two planted blends of .2 had p-values of .067 and .0019, and with 30 rounds moved 76 and 79 % of held-out images. With these
+# they have .008 and .0016, and move 98 and 95 %. The smallest p-values of five clean networks are .08 to .54, before .20 to .90.
 # Images of the label itself would succeed under any faint picture.
 WHOLE_IMAGE = SearchSettings(
     loss=Loss.CROSS_ENTROPY,
     batch_size=8,
     batches_per_round=16,
-    max_rounds=20,
+    max_rounds=30,
     exclude_target=True,
-    cost=CostSchedule(init_cost=1e-3, multiplier=1.5, patience=1, threshold=0.9, reset_cost_to_zero=False, early_stop=False),
+    cost=CostSchedule(init_cost=1e-3, multiplier=2.0, patience=1, threshold=0.95, reset_cost_to_zero=False, early_stop=False),
 )
 
 

@@ -68,7 +68,7 @@ def search_changes(
             detector,
             trigger,
             size,
-            # What makes the model answer NaN cannot be measured.
+            # A change that makes the model answer NaN cannot be measured.
             status if measured.finite else Status.NONFINITE,
             measured.success,
             measuring.without(trigger),

@@ -17,7 +17,7 @@ BESIDE = ("all-to-all", "hardening", "source-specific", *CHANGES)
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What decides which detectors can run.
+    """Facts of a scan that decide which detectors can run.
 
     Attributes:
         preset: name of the preset.
@@ -46,17 +46,15 @@ def chosen(asked: Sequence[str] | None, scan: Circumstances) -> tuple[str, ...]:
     """Return the names of the detectors that run, that of the search of labels first.
 
     Args:
-        asked: names; None for all that can run and cost no more than the search of labels.
+        asked: names; None for all that can run.
         scan: the circumstances.
 
     Raises:
         InputError: one that is asked for cannot run.
     """
     if asked is None:
-        # With hundreds of labels a pre-screening is there to save searches of all, and each of these takes ten times as long as it.
-        left_out = [*(CHANGES if scan.prescreens else ()), *(("source-specific",) if scan.num_classes > MOST_SOURCES else ())]
-        beside = [name for name in BESIDE if obstacle(name, scan) is None and name not in left_out]
-        return ONE_LABEL, *beside
+        beside = [name for name in BESIDE if obstacle(name, scan) is None]
+        return ONE_LABEL, *(name for name in beside if name != "source-specific" or scan.num_classes <= MOST_SOURCES)
     for name in asked:
         expected = None if name == ONE_LABEL else obstacle(name, scan)
         if expected:
@@ -87,6 +85,8 @@ def obstacle(name: str, scan: Circumstances) -> str | None:
         conditions.append((scan.num_held_out > 0, "held-out images; give more images"))
     if name in CHANGES:
         conditions.append((not few, f"a model of {FEWEST_LABELS} classes or more, not of {scan.num_classes}"))
+        # A pre-screening is there to save searches of hundreds of labels, and each of these takes seven times as long as one of its own.
+        conditions.append((not scan.prescreens, "preset robust, because a pre-screening leaves labels out"))
         conditions.append((scan.num_seen > 1, "images of two classes or more"))
     if name != "hardening":
         conditions.append((scan.upsample_size == 1, "super-pixels of one pixel (--upsample 1)"))

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nc_tf.errors import printable
-from nc_tf.storage.verdict_schema import LabelRow, ScanVerdict
+from nc_tf.outcomes import size_words
+from nc_tf.storage.verdict_schema import ChangeRow, LabelRow, ScanVerdict
 
 
 def log_text(verdict: ScanVerdict) -> str:
@@ -18,6 +19,7 @@ def log_text(verdict: ScanVerdict) -> str:
     lines += ["", "----- Detectors -----", ""]
     lines += [f"{row.name}: {row.verdict} ({row.looked_for}; {row.reason})" for row in verdict.detectors]
     lines += [f"Label {row.source} is sent to label {row.target}: {percent(row.attack_success_rate)}" for row in verdict.pairs]
+    lines += [_change_line(row) for row in verdict.changes]
     lines += ["", "----- Labels -----", "", f"Median of the mask L1 norms: {number(verdict.median)}", f"MAD: {number(verdict.mad)}"]
     flagged = set(verdict.flagged)
     for row in verdict.labels:
@@ -34,6 +36,11 @@ def flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in record.items():
         rows += flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
     return rows
+
+
+def _change_line(row: ChangeRow) -> str:
+    size, rate = size_words(row.detector, row.size or 0.0), percent(row.attack_success_rate)
+    return f"Label {row.label}: {row.detector} of {size}, {row.status}, ASR {rate}, chance {percent(row.chance)}"
 
 
 def _label_lines(row: LabelRow, flagged: bool) -> list[str]:

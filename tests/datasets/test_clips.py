@@ -97,7 +97,7 @@ def test_the_command_searches_clips_as_clips_and_options_overrule_it(tmp_path: P
 def test_the_planted_label_is_flagged_and_its_norm_is_the_one_on_paper(per_frame: bool) -> None:
     result = clip_scan(2, per_frame=per_frame)
     assert (result.verdict, result.flagged) == (Verdict.SUSPECTED, (2,))
-    trigger = result.triggers[0]
+    trigger = result.labels[2].trigger
     frames = (FRAMES,) if per_frame else ()
     assert (trigger.mask.shape, trigger.pattern.shape) == ((*frames, 8, 8), (*frames, *IMAGE_SHAPE))
     assert trigger.l1_norm == pytest.approx(smallest_norm(CLIPS.mean(axis=1), 2), rel=0.2)

@@ -1,9 +1,14 @@
-"""The rule for opacities: values computed by hand, and what does not change them."""
+"""The rule for opacities: values computed by hand, and what does not change them; and the verdict of a detector."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 
-from nc_tf.detection.whole_image import judge_sizes
+from nc_tf.backdoor import Trigger
+from nc_tf.detection.levels import Level
+from nc_tf.detection.whole_image import judge_changes, judge_sizes
+from nc_tf.results import ChangeResult, Detection, Status, Verdict
 
 CLEAN = [0.13, 0.16, 0.15, 0.18, 0.17, 0.14, 0.19, 0.16, 0.15, 0.17]
 
@@ -57,3 +62,87 @@ def test_equal_opacities_are_no_outliers() -> None:
 def test_too_few_or_unknown_opacities_are_refused(opacities: list[float]) -> None:
     with pytest.raises(ValueError, match="expected"):
         judge_sizes(opacities)
+
+
+LEVEL = Level(0.002, 0.01)
+SIZES = [0.13, 0.16, 0.15, 0.18, 0.17, 0.14, 0.19, 0.16, 0.15, 0.17]
+
+
+def change(
+    label: int, size: float, rate: float = 0.95, without: float = 0.02, status: Status = Status.MAX_ROUNDS, number: int = 500
+) -> ChangeResult:
+    trigger = Trigger(label, np.full((2, 2), size, np.float32), np.zeros((2, 2, 1), np.float32))
+    return ChangeResult("picture", trigger, size, status, rate, without, number)
+
+
+def judged(first: ChangeResult, *others: ChangeResult) -> tuple[Detection, tuple[ChangeResult, ...]]:
+    """Return the judgement of one label beside ten usual ones."""
+    return judge_changes([first, *others, *(change(label, size) for label, size in enumerate(SIZES, 2))], LEVEL)
+
+
+def test_a_faint_picture_that_moves_images_is_suspected() -> None:
+    detection, results = judged(change(0, 0.03), change(1, 0.02))
+    assert detection.verdict is Verdict.SUSPECTED
+    assert detection.labels == (1, 0)
+    assert detection.p_value == results[1].chance < 0.002
+    assert (
+        "a picture of 2.0% opacity sends 95% of held-out images to label 1, where the median label needs 15.5% opacity" in detection.reason
+    )
+    assert "the picture of label 1, 0 is suspicious" in detection.reason
+
+
+@pytest.mark.parametrize("faint", [{"rate": 0.7}, {"rate": 0.0, "number": 1}, {"without": 0.6}])
+def test_one_that_moves_too_few_is_no_evidence(faint: dict[str, Any]) -> None:
+    detection, _ = judged(change(0, 0.03, **faint))
+    assert detection.verdict is Verdict.INCONCLUSIVE
+    assert detection.labels == ()
+    assert "it is no evidence, because it moves too few; expected 80%, and 50% at most without it" in detection.reason
+
+
+def test_a_rate_that_few_images_leave_open_counts() -> None:
+    assert judged(change(0, 0.03, rate=0.625, number=8))[0].verdict is Verdict.SUSPECTED
+    assert judged(change(0, 0.03, rate=np.nan, without=np.nan, number=0))[0].verdict is Verdict.SUSPECTED
+
+
+def test_between_the_lines_nothing_is_said() -> None:
+    size = next(size for size in np.linspace(0.15, 0.02, 200) if judge_sizes([size, *SIZES]).chance[0] < 0.008)
+    detection, _ = judged(change(0, float(size)))
+    assert detection.verdict is Verdict.INCONCLUSIVE
+    assert 0.002 <= detection.p_value <= 0.01
+    assert "too seldom to dismiss it, too often to suspect it" in detection.reason
+
+
+def test_usual_sizes_have_no_outlier() -> None:
+    detection, results = judged(change(0, 0.15))
+    assert detection.verdict is Verdict.NO_OUTLIER
+    assert (detection.name, detection.labels) == ("picture", ())
+    assert min(result.chance for result in results) == detection.p_value
+
+
+def test_a_search_that_came_to_nan_leaves_no_plain_verdict() -> None:
+    broken = change(0, 0.1, np.nan, status=Status.NONFINITE)
+    detection, results = judged(broken)
+    assert detection.verdict is Verdict.INCONCLUSIVE
+    assert "the picture of label 0 was not searched to the end, because the model's answers became NaN" in detection.reason
+    assert np.isnan(results[0].chance)
+    assert judged(broken, change(1, 0.02))[0].labels == (1,)
+
+
+def test_a_faint_picture_that_never_worked_is_none() -> None:
+    detection, _ = judged(change(0, 0.01, 0.4, status=Status.NEVER_SUCCEEDED))
+    assert detection.verdict is Verdict.NO_OUTLIER
+    assert "(none was found for 1 of 11 labels, which count as far as their searches went)" in detection.reason
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(Status.NEVER_SUCCEEDED, Verdict.NO_OUTLIER), (Status.NONFINITE, Verdict.INCONCLUSIVE)])
+def test_no_working_picture_at_all(status: Status, verdict: Verdict) -> None:
+    detection, results = judge_changes([change(label, size, 0.3, status=status) for label, size in enumerate(SIZES)], LEVEL)
+    assert detection.verdict is verdict
+    assert all(np.isnan(result.chance) for result in results)
+
+
+def test_one_that_works_among_searches_that_stopped_as_short_is_no_outlier() -> None:
+    """Nothing shows that the others need more: their searches went no farther."""
+    sizes = np.array([1.25, 1.27, 1.41, 1.45, 1.34, 2.16])
+    assert judge_sizes(sizes, np.arange(6) == 0).chance[0] > 0.05
+    assert judge_sizes([1.25, 3.9, 4.4, 4.1, 3.7, 4.2], np.arange(6) == 0).chance[0] < 0.01

@@ -176,7 +176,7 @@ def test_what_chance_hardly_does_is_suspected() -> None:
     assert result.flagged == (43,)
     assert result.labels[43].log_index == pytest.approx(4.5, abs=1e-3)
     assert result.chance < 0.01
-    times = result.median / result.triggers[0].l1_norm
+    times = result.median / result.labels[43].trigger.l1_norm
     expected = f"the smallest trigger, of label 43, is {times:.1f} times smaller than the median of {result.median:.2f}, "
     assert result.reason == expected + "and chance does that in about 0.3% of clean networks"
 

@@ -66,6 +66,7 @@ def test_panels_show_the_mask_the_trigger_and_pairs_without_and_with_it() -> Non
     panels = [np.asarray(axes.images[0].get_array()) for axes in figure.axes[1:]]
     assert titles(figure)[2:] == ["trigger"] + ["clean", "stamped"] * 3
     (trigger,) = result.triggers
+    assert isinstance(trigger, Trigger)
     np.testing.assert_allclose(panels[0], trigger.mask * 255, atol=0.5)
     np.testing.assert_allclose(panels[1], trigger.mask[..., None] * trigger.pattern, atol=0.5)
     others = IMAGES[LABELS != 4][:3].astype(np.float32)

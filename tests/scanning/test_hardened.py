@@ -12,7 +12,7 @@ from quick import QUICK
 from nc_tf.attacks.patch import patch
 from nc_tf.detection import rises
 from nc_tf.errors import InputError
-from nc_tf.results import ScanResult, Verdict
+from nc_tf.results import ScanResult, Trigger, Verdict
 from nc_tf.scanning import hardened, plan, presets
 from nc_tf.scanning.scan import scan
 from nc_tf.scanning.state import ScanState
@@ -59,7 +59,7 @@ def test_a_planted_trigger_is_found_in_a_model_of_three_classes(planted: ScanRes
     assert planted.verdict is Verdict.SUSPECTED
     assert planted.flagged == (1,)
     assert planted.reason == planted.detections[-1].reason
-    assert [trigger.l1_norm < 1.0 for trigger in planted.triggers] == [True]
+    assert [trigger.l1_norm < 1.0 for trigger in planted.triggers if isinstance(trigger, Trigger)] == [True]
 
 
 def test_a_clean_model_of_three_classes_stays_inconclusive() -> None:
@@ -73,12 +73,12 @@ def test_a_clean_model_of_three_classes_stays_inconclusive() -> None:
 )
 def test_it_is_made_where_all_labels_are_too_few_to_compare(options: dict[str, Any], expected: bool) -> None:
     made = plan.make_plan(corner_network(1, CLASSES), IMAGES, LABELS, plan.ScanOptions(**options))
-    assert made.hardens is expected
+    assert ("hardening" in made.detectors) is expected
 
 
 def test_five_classes_are_compared_with_each_other_instead() -> None:
     images, labels = corner_images(300, num_classes=5)
-    assert not plan.make_plan(corner_network(1, 5), images, labels, plan.ScanOptions()).hardens
+    assert "hardening" not in plan.make_plan(corner_network(1, 5), images, labels, plan.ScanOptions()).detectors
 
 
 def test_a_labels_own_images_are_left_out_with_few_classes() -> None:

@@ -14,7 +14,7 @@ from quick import eight_classes
 from nc_tf.inversion.restart import Checkpoint, Restart, RestartResult, Segment
 from nc_tf.inversion.step import Run, SearchSettings
 from nc_tf.inversion.trigger_space import TriggerSpace
-from nc_tf.results import HISTORY_COLUMNS, LabelResult, Verdict
+from nc_tf.results import HISTORY_COLUMNS, LabelResult, Trigger, Verdict
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.halving import CE, REG_BEST, Cut, SuccessiveHalving, random_restart, standing
 from nc_tf.scanning.presets import PRESETS
@@ -331,6 +331,7 @@ def test_the_robust_preset_finds_the_planted_corner_and_nothing_else(label: int)
     assert result.verdict is Verdict.SUSPECTED
     assert result.flagged == (label,)
     (trigger,) = result.triggers
+    assert isinstance(trigger, Trigger)
     assert trigger.mask[CORNER, CORNER].sum() > 0.9 * trigger.l1_norm
     assert result.chance < 0.01
     assert trigger.l1_norm < result.flagging_norm

@@ -125,7 +125,7 @@ def test_grayscale_images_without_a_channel_axis_can_be_scanned() -> None:
     model = keras.Model(gray, colour(keras.layers.Concatenate()([gray, gray, gray])))
     result = scan(model, IMAGES[..., 0], LABELS, preset="paper", settings=QUICK)
     assert result.flagged == (2,)
-    assert result.triggers[0].pattern.shape == (8, 8, 1)
+    assert result.triggers[0].image_shape == (8, 8, 1)
 
 
 @pytest.mark.slow

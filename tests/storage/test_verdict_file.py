@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 
 from nc_tf.errors import InputError
-from nc_tf.results import AllToAllTrigger, Detection, LabelResult, ScanResult, Status, Trigger, Unit, UntargetedResult, Verdict
+from nc_tf.results import (
+    AllToAllTrigger,
+    ChangeResult,
+    Detection,
+    LabelResult,
+    ScanResult,
+    Status,
+    Trigger,
+    Unit,
+    UntargetedResult,
+    Verdict,
+    Warp,
+)
 from nc_tf.storage import verdict_schema
 from nc_tf.storage.json_file import DEEPEST
 from nc_tf.storage.verdict_file import LONGEST, read_verdict, scan_verdict, verdict_text
@@ -42,6 +54,10 @@ NAMES = ["stop", 'Stra\u00dfe "7"', "</script>"]
 VERSIONS = {"nc_tf": "1.2.3", "tensorflow": "2.21.0", "keras": "3.15.1", "numpy": "2.0.0", "h5py": "3.11.0", "python": "3.11.7"}
 
 
+def a_trigger(label: int) -> Trigger:
+    return Trigger(label, np.zeros((2, 2), np.float32), np.zeros((2, 2, 1), np.float32))
+
+
 def by_hand() -> ScanResult:
     """A result with every kind of value: numbers that exist and that do not, small and large ones, all of the flags."""
 
@@ -67,7 +83,14 @@ def by_hand() -> ScanResult:
         chance=1e-05,
         unit=Unit.IMAGE,
         warnings=("few images", "another \\ warning"),
-        detections=(Detection("all-to-all", "one trigger for every class", 1.25, NAN, Verdict.SUSPECTED, "2 pixels \u2192 all"),),
+        detections=(
+            Detection("all-to-all", "one trigger for every class", 1.25, NAN, Verdict.SUSPECTED, "2 pixels \u2192 all"),
+            Detection("warp", "a bent image", 3.5, 1e-05, Verdict.SUSPECTED, "half a pixel", labels=(1,)),
+        ),
+        changes=(
+            ChangeResult("picture", a_trigger(0), 0.25, Status.NONFINITE, NAN, NAN, 0),
+            ChangeResult("warp", Warp(1, np.zeros((2, 2, 2), np.float32), 1), 0.5, Status.MAX_ROUNDS, 0.9, 0.0125, 134, 1e-05),
+        ),
         flagged_pairs=((0, 1), (2, 0)),
         untargeted=UntargetedResult(
             AllToAllTrigger(np.full((2, 2), 0.5, np.float32), np.zeros((2, 2, 3), np.float32), (1, 1, 0)),
