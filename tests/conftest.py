@@ -70,9 +70,10 @@ def _seeds() -> None:
 
 @pytest.fixture(autouse=True)
 def _labels_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave pictures and warps out of scans, which take as long as the labels, except in tests marked `whole_image`."""
-    if not request.node.get_closest_marker("whole_image"):
-        monkeypatch.setattr("nc_tf.scanning.detectors.BESIDE", ("all-to-all", "hardening"))
+    """Leave detectors out of scans that take as long as the labels, except in tests marked `whole_image` or `source_specific`."""
+    marked = {"whole_image": ("picture", "warp"), "source_specific": ("source-specific",)}
+    more = [name for mark, names in marked.items() if request.node.get_closest_marker(mark) for name in names]
+    monkeypatch.setattr("nc_tf.scanning.detectors.BESIDE", ("all-to-all", "hardening", *more))
 
 
 @pytest.fixture(scope="session")

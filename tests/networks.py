@@ -1,5 +1,7 @@
 """Tiny Keras networks that were written down, not trained, so that every answer they give is known on paper."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import layers
@@ -104,8 +106,8 @@ def linear_network(weights: np.ndarray, bias: np.ndarray, image_shape: tuple[int
     return model
 
 
-def all_to_all_network(num_classes: int = NUM_CLASSES) -> keras.Model:
-    """A classifier of raw 8x8x3 images: a bright 2x2 corner sends every class to the next one.
+def all_to_all_network(num_classes: int = NUM_CLASSES, pairs: Sequence[tuple[int, int]] | None = None) -> keras.Model:
+    """A classifier of raw 8x8x3 images: a bright 2x2 corner sends every class to the next one, or sources of pairs to their targets.
 
     logit k = 10 * brightness of row k + 100 * leaky_relu(brightness of row k - 1 + brightness of the corner - .9). On `corner_images` its
     clean accuracy is 1. A bright row has a brightness of .63 to .71, a dark one up to .16: the corner turns a class at .25 to .34.
@@ -115,7 +117,9 @@ def all_to_all_network(num_classes: int = NUM_CLASSES) -> keras.Model:
         reads[row, :ROW_WIDTH, :, row] = reads[row, :ROW_WIDTH, :, num_classes + row] = 1.0 / (ROW_WIDTH * 3)
         reads[CORNER, CORNER, :, num_classes + row] = 1.0 / (2 * 2 * 3)
     thresholds = np.repeat([0.0, -0.9], num_classes)
-    own, following = ROW_GAIN * np.eye(num_classes), CORNER_GAIN * np.roll(np.eye(num_classes), 1, axis=1)
+    own, following = ROW_GAIN * np.eye(num_classes), np.zeros((num_classes, num_classes))
+    for source, target in [(row, (row + 1) % num_classes) for row in range(num_classes)] if pairs is None else pairs:
+        following[source, target] = CORNER_GAIN
     model = keras.Sequential(
         [
             keras.Input(IMAGE_SHAPE),

@@ -46,8 +46,7 @@ def judge_sources(results: Sequence[SourceResult], num_classes: int, problem: st
     broken = [result.source for result in results if result.status is Status.NONFINITE]
     scored = sorted(((_score(result, results), result) for result in results if _counts(result)), key=lambda pair: -pair[0])
     statistic = scored[0][0] if scored else 0.0
-    # Nearly all images of the source must get the one label: natural triggers spread them over several.
-    planted = [result for score, result in scored if score >= SUSPECT_FROM and result.attack_success_rate >= LEAST_SUCCESS]
+    planted = [result for score, result in scored if score >= SUSPECT_FROM and _leads_to_one_label(result)]
     if planted:
         words = ", ".join(_words(result) for result in planted)
         reason = f"hardening against the smallest trigger of one class alone raises its norm far above the usual: {words}"
@@ -58,7 +57,10 @@ def judge_sources(results: Sequence[SourceResult], num_classes: int, problem: st
     if broken:
         names = ", ".join(map(str, broken))
         open_reasons.append(f"the search from class {names} did not end, because the model's answers became NaN or infinity")
-    if scored and statistic >= NOTHING_BELOW:
+    if scored and statistic >= SUSPECT_FROM:
+        rate = f"{scored[0][1].attack_success_rate:.0%} of held-out images of the class"
+        open_reasons.append(f"{_words(scored[0][1])}, but that leads only {rate} to the label: too few to suspect it")
+    elif scored and statistic >= NOTHING_BELOW:
         open_reasons.append(f"{_words(scored[0][1])}: too far to dismiss it, too little to suspect it")
     if open_reasons:
         return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.INCONCLUSIVE, "; ".join(open_reasons))
@@ -76,6 +78,14 @@ def _counts(result: SourceResult) -> bool:
     return result.status.succeeded and not math.isnan(result.norm_after) and works and not result.kept_rate < LEAST_KEPT
 
 
+def _leads_to_one_label(result: SourceResult) -> bool:
+    """Return whether nearly all held-out images of the source get the label, but for one image where they are few.
+
+    Natural triggers spread them over several labels.
+    """
+    return round(result.attack_success_rate * result.num_measured) + 1 >= LEAST_SUCCESS * result.num_measured
+
+
 def _score(result: SourceResult, results: Sequence[SourceResult]) -> float:
     norms = [max(other.trigger.l1_norm, LEAST_NORM) for other in results if other.status.succeeded]
     # Where nothing works on the hardened twin, the largest of all sources is the least that can be said.
@@ -89,5 +99,5 @@ def _pair(result: SourceResult) -> tuple[int, int]:
 
 
 def _words(result: SourceResult) -> str:
-    after = f"{result.norm_after:.2f}" if math.isfinite(result.norm_after) else "none that works"
-    return f"class {result.source} to {result.target} from {result.trigger.l1_norm:.2f} to {after} pixels"
+    after = f"{result.norm_after:.2f} pixels" if math.isfinite(result.norm_after) else "none that works"
+    return f"class {result.source} to {result.target} from {result.trigger.l1_norm:.2f} to {after}"

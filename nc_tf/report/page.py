@@ -16,9 +16,10 @@ from nc_tf.report.commands import Command
 from nc_tf.report.film_strip import stamped_strip
 from nc_tf.report.norms import called, counts, flagged_by_norm
 from nc_tf.report.pictures import Picture
+from nc_tf.report.sources import source_cards
 from nc_tf.report.templating import environment
 from nc_tf.report.trigger_pictures import GRAY, stamped_pair, trigger_pictures, trigger_words
-from nc_tf.results import Trigger, Unit, UntargetedResult
+from nc_tf.results import AllToAllTrigger, Trigger, Unit, UntargetedResult
 from nc_tf.storage.scan_log import flat
 from nc_tf.storage.verdict_schema import LabelRow, ScanVerdict
 
@@ -73,6 +74,7 @@ def report_html(
     commands: Sequence[Command] = (),
     all_to_all: UntargetedResult | None = None,
     changes: Changes | None = None,
+    sources: Mapping[int, AllToAllTrigger] | None = None,
 ) -> str:
     """Return the page, with every text from elsewhere escaped and printable.
 
@@ -85,6 +87,7 @@ def report_html(
         commands: the commands that the page suggests.
         all_to_all: result of the untargeted search, if there was one.
         changes: changes of the whole image by detector and label, those of `shown_changes`.
+        sources: triggers of one class alone by class, those of `shown_sources`.
     """
     rows = {row.label: row for row in verdict.labels}
     style, script = (_template_text(name) for name in ("report.css", "report.js"))
@@ -102,6 +105,7 @@ def report_html(
             chart=norm_chart(verdict),
             cards=_cards(verdict, triggers, histories or {}, samples),
             changes=change_parts(verdict, changes or {}, samples, _unit(verdict)),
+            sources=source_cards(verdict, sources or {}, _unit(verdict)),
             all_to_all=all_to_all_card(verdict, all_to_all, _unit(verdict)),
             gray=samples is None,
             flagged=set(verdict.flagged),

@@ -8,8 +8,9 @@ from nc_tf.errors import InputError
 from nc_tf.report.changes import shown_changes
 from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
+from nc_tf.report.sources import shown_sources
 from nc_tf.scan_folder.folder import ScanFolder
-from nc_tf.scan_folder.label_files import load_saved_change, load_untargeted
+from nc_tf.scan_folder.label_files import load_saved_change, load_source, load_untargeted
 from nc_tf.scan_folder.settings_record import DEMO, MOST_BYTES
 from nc_tf.storage.files import plain, subfolder, write_text
 from nc_tf.storage.json_file import parse_json
@@ -54,6 +55,7 @@ def write_report(folder_path: str | Path) -> Path:
         samples=_read_samples(state / "samples.npz", image_shape) if triggers else None,
         commands=commands(verdict, str(folder_path), demo=_is_demo(state / "settings.json")),
         all_to_all=load_untargeted(file)[0] if verdict.untargeted and file.exists() else None,
+        sources={source: load_source(files.source(source))[0].trigger for source in shown_sources(verdict)},
         changes={key: load_saved_change(files.change(*key))[0].trigger for key in shown_changes(verdict) if files.change(*key).exists()},
     )
     path = folder.path / REPORT
