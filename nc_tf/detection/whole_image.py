@@ -12,7 +12,7 @@ from nc_tf.detection.rates import upper_bound
 from nc_tf.outcomes import size_words
 from nc_tf.results import ChangeResult, Detection, Status, Unit, Verdict
 
-# Usual spread of the natural logarithms of both: in five clean networks of ten classes the MAD of opacities is .10 to .22, that of lengths 0
+# Usual spread of the natural logarithms of both: in five clean networks of ten classes the MAD of opacities is .10 to .22, of lengths 0
 # to .14 (`python -m benchmarks.population.candidates`). It is lower than that of mask norms, because no label has an area of its own.
 USUAL_SIZE_SPREAD = 0.2
 # `log_norms` then cuts off below an opacity, or a length, of .0001, which no eight-bit image can show.
