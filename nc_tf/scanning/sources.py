@@ -30,7 +30,7 @@ class SourceSettings:
     """Settings of the search, where they differ from those of the labels.
 
     Attributes:
-        threshold: success threshold, a share of the images of the source; nearly as many others must stay.
+        threshold: success threshold, a share of the images of the source; the share of others that stay may be lower by `MOST_FOLLOWING`.
         starts: number of restarts a source.
         cuts: steps of successive halving.
     """

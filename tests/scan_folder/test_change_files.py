@@ -128,7 +128,7 @@ def test_each_flagged_label_has_the_trigger_of_its_detector(tmp_path: Path) -> N
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     folder = finished(tmp_path, result(warps={4: 0.2}))
     (tmp_path / "triggers" / "warp-4.npz").unlink()
-    with pytest.raises(InputError, match=r"warp-4.npz is missing: expected a trigger for every flagged label; scan again"):
+    with pytest.raises(InputError, match=r"warp-4.npz is missing: expected a trigger for all that is flagged; scan again"):
         folder.flagged_triggers()
 
 

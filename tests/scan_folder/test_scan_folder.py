@@ -166,7 +166,7 @@ def test_the_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> None:
     assert set(verdict) == {
         *("schema", "verdict", "reason", "flagged", "anomaly_index", "anomaly_index_interval", "chance", "median", "mad", "flagging_norm"),
         *("model_accuracy", "warnings", "labels", "settings", "model", "data", "versions", "seconds"),
-        *("detectors", "pairs", "untargeted"),
+        *("detectors", "pairs", "untargeted", "changes", "sources"),
     }
     assert verdict["schema"] == 1
     assert verdict["verdict"] == "backdoor suspected"
@@ -533,7 +533,7 @@ def test_a_scan_of_another_model_file_is_told_apart(tmp_path: Path) -> None:
 def test_a_flagged_trigger_that_is_gone_is_refused(tmp_path: Path) -> None:
     folder, _ = saved_scan(tmp_path)
     folder.trigger_file(4).unlink()
-    with pytest.raises(InputError, match=r"label_4.npz is missing: expected a trigger for every flagged label"):
+    with pytest.raises(InputError, match=r"label_4.npz is missing: expected a trigger for all that is flagged"):
         folder.flagged_triggers()
 
 
