@@ -166,7 +166,7 @@ def test_the_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> None:
     assert set(verdict) == {
         *("schema", "verdict", "reason", "flagged", "anomaly_index", "anomaly_index_interval", "chance", "median", "mad", "flagging_norm"),
         *("model_accuracy", "warnings", "labels", "settings", "model", "data", "versions", "seconds"),
-        *("detectors", "pairs", "untargeted"),
+        *("detectors", "pairs", "untargeted", "changes"),
     }
     assert verdict["schema"] == 1
     assert verdict["verdict"] == "backdoor suspected"
