@@ -23,6 +23,7 @@ from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scanning import changes, presets
 from nc_tf.scanning.callbacks import ScanCallback
 from nc_tf.scanning.detectors import Circumstances, chosen
+from nc_tf.scanning.engines.worker import pack, unpack
 from nc_tf.scanning.options import ScanOptions
 from nc_tf.scanning.plan import make_plan
 from nc_tf.scanning.scan import scan
@@ -266,3 +267,12 @@ def test_a_scan_to_a_folder_goes_on_with_saved_changes(tmp_path: Path, monkeypat
     assert asked == [("picture", []), ("warp", [5])]
     assert [change.size for change in again.changes] == pytest.approx([change.size for change in first.changes], rel=1e-2)
     assert all(change.status is not Status.NONFINITE for change in again.changes)
+
+
+@pytest.mark.slow
+def test_a_worker_searches_the_same_kind() -> None:
+    made = make_plan(striped_network(), IMAGES, CLASSES, ScanOptions(settings=QUICK, precision="float32"))
+    for kind in changes.CHANGES.values():
+        again = unpack(pack(made.task.changed(settings=kind.settings, kind=kind.space)))
+        assert type(again.space) is kind.space
+        assert again.settings == kind.settings
