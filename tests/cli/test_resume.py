@@ -245,6 +245,7 @@ main = script.main
 
 
 @pytest.mark.slow
+@pytest.mark.whole_image  # as in the other process
 @pytest.mark.parametrize("which", ["nc-tf scan", "gtsrb_visualize_example.py"])
 def test_ctrl_c_ends_a_scan_within_two_seconds_though_tensorflow_is_busy(
     files: Path, tmp_path: Path, warm_server: WarmServer, which: str

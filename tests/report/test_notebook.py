@@ -127,4 +127,4 @@ def test_a_repair_shows_the_rates_before_and_after() -> None:
 def test_results_import_the_report_when_they_are_shown_and_not_before() -> None:
     code = "import sys, nc_tf.results; print([name for name in sys.modules if name.startswith('nc_tf.')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert found.strip() == "['nc_tf._version', 'nc_tf.backdoor', 'nc_tf.errors', 'nc_tf.outcomes', 'nc_tf.results']"
+    assert found.strip() == "['nc_tf._version', 'nc_tf.errors', 'nc_tf.backdoor', 'nc_tf.outcomes', 'nc_tf.results']"
