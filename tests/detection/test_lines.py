@@ -10,7 +10,7 @@ from quick import made_up
 
 from nc_tf.detection.levels import WHOLE, Level, split_level
 from nc_tf.detection.lines import Lines, draw_lines
-from nc_tf.detection.outliers import CONSISTENCY, FEWEST_LABELS, GROUP_GAP, log_norms, lower_groups, moderated_spread
+from nc_tf.detection.outliers import CONSISTENCY, FEWEST_LABELS, GROUP_GAP, largest_by_chance, log_norms, lower_groups, moderated_spread
 from nc_tf.detection.verdict import judge
 from nc_tf.results import Verdict
 
@@ -89,13 +89,23 @@ def test_a_sample_is_left_without_what_lies_below_the_line() -> None:
     assert (np.concatenate([chosen, sample]) < lines.line).sum() == 7
 
 
+def test_two_targets_that_are_apart_from_many_labels_are_not_passed_over() -> None:
+    """Measured against all, and not apart, the smallest norm would be no outlier."""
+    entries = [made_up(label, norm) for label, norm in enumerate((*clean(41, spread=0.6), 6.0, 6.0))]
+    result = judge(entries, rule="robust")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.reason.startswith("2 labels have triggers at least 1.7 times smaller than those of all others, and chance does that")
+    smallest = max(entry.log_index for entry in result.labels)
+    assert np.mean(largest_by_chance(43) >= smallest) > WHOLE.nothing_above
+
+
 @quick
 @given(LOGS)
 def test_a_lower_group_is_what_a_plain_search_finds(logs: np.ndarray) -> None:
     logs, best = np.sort(logs), (-np.inf, 0)
     for size in range(2, len(logs) // 2 + 1):
         others = logs[size:]
-        if len(others) >= FEWEST_LABELS and np.exp(logs[size] - logs[size - 1]) >= GROUP_GAP:
+        if len(others) >= FEWEST_LABELS and np.exp(logs[size] - logs[size - 1]) >= 1 + GROUP_GAP / len(logs):
             mad = CONSISTENCY * np.median(np.abs(others - np.median(others)))
             best = max(best, ((np.median(others) - logs[size - 1]) / moderated_spread(mad, len(others)), size))
     [index], [low] = lower_groups(logs[None])
