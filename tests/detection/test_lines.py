@@ -1,5 +1,6 @@
 """The line that is drawn anew: several targets, half of the labels, and how often a clean label lies below it."""
 
+from random import Random
 from statistics import NormalDist
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_a_lower_group_is_what_a_plain_search_finds(logs: np.ndarray) -> None:
 
 @quick
 @given(LOGS, st.sampled_from([0.004, 0.01, 0.2]), st.randoms(use_true_random=False))
-def test_the_first_line_decides_and_no_order_does(logs: np.ndarray, share: float, random: "np.random.Generator") -> None:
+def test_the_first_line_decides_and_no_order_does(logs: np.ndarray, share: float, random: Random) -> None:
     level = Level(share, 5 * share)
     lines = draw_lines(logs, logs, 0, level)
     assert bool((logs < lines.line).any()) == (lines.first.chance < share) or lines.first.chance == pytest.approx(share, abs=2e-5)
