@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nc_tf.detection.levels import Level
+from nc_tf.detection.levels import WHOLE, Level
 from nc_tf.detection.outliers import FEWEST_LABELS, find_outliers, largest_by_chance, lower_groups, moderated_spread
 
 
@@ -46,14 +46,14 @@ class Lines:
 def draw_lines(logs: np.ndarray, sample: np.ndarray, ranked_out: int, level: Level) -> Lines:
     """Draw a line, and draw it again without what lies below.
 
-    Each line has the same level. In a clean network the first one decides, so that the level is that of the whole test. In an infected one
-    a line that is drawn over clean labels alone adds another label in a share of networks up to the level.
+    In a clean network the first line decides, so that its level is that of the whole test. The later ones have the level `WHOLE`, also
+    where several detectors share it: in an infected network such a line adds a clean label by chance in no more networks than that.
 
     Args:
         logs: (N,) log norms of all labels that count.
         sample: (M,) log norms of those that medians and spreads are taken over, M >= `FEWEST_LABELS`.
         ranked_out: number of further labels that pre-screening dropped.
-        level: of each line.
+        level: of the first line.
     """
     first = _draw(logs, sample, ranked_out, level)
     line, left = first.height, len(logs)
@@ -62,7 +62,7 @@ def draw_lines(logs: np.ndarray, sample: np.ndarray, ranked_out: int, level: Lev
         if len(others) == left or len(sample) < FEWEST_LABELS:
             return Lines(first, line)
         left = len(others)
-        line = max(line, _draw(others, sample, ranked_out, level).height)
+        line = max(line, _draw(others, sample, ranked_out, WHOLE).height)
 
 
 def _draw(logs: np.ndarray, sample: np.ndarray, ranked_out: int, level: Level) -> Line:
