@@ -1,6 +1,7 @@
 """Operations that no classifier needs: found wherever they hide, and not in networks as people build them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from nc_tf.scanning.scan import scan
 SHAPE = (16, 16, 3)
 CORNER = np.zeros((1, 16, 16, 1), np.float32)
 CORNER[:, 12:, 12:] = 1.0
-Tensor = keras.KerasTensor
+Tensor = Any
 Reader = Callable[[Tensor], Tensor]
 PLACE = "rows 12 to 15 and columns 12 to 15"
 

@@ -59,6 +59,10 @@ def a_trigger(label: int) -> Trigger:
     return Trigger(label, np.zeros((2, 2), np.float32), np.zeros((2, 2, 1), np.float32))
 
 
+def of_pairs(targets: tuple[int, ...]) -> AllToAllTrigger:
+    return AllToAllTrigger(np.zeros((2, 2), np.float32), np.zeros((2, 2, 1), np.float32), targets)
+
+
 def by_hand() -> ScanResult:
     """A result with every kind of value: numbers that exist and that do not, small and large ones, all of the flags."""
 
