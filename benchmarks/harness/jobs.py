@@ -35,14 +35,14 @@ def check_steps(asked: Sequence[str], known: Sequence[str]) -> None:
 def image_preset(preset: "Preset") -> dict[str, Any]:
     """Return the settings that a search on images depends on.
 
-    Results from before presets had settings for clips, tried patches, or had an untargeted search, still count.
+    Results from before presets had settings for clips, tried patches, or searched beside the labels, still count.
 
-    A patch that is tried takes the place of a trigger where it is smaller, and changes nothing else. An untargeted search changes none.
+    A patch that is tried takes the place of a trigger where it is smaller, and changes nothing else. The other searches change none.
     """
     from nc_tf.scan_folder.settings_record import settings_record
 
     values = asdict(preset) | {"settings": settings_record(preset.settings)}
-    del values["clips"], values["patches"], values["untargeted"]
+    del values["clips"], values["patches"], values["untargeted"], values["sources"]
     return values
 
 
