@@ -14,9 +14,11 @@ from typing import Any
 
 from benchmarks.harness.record import RESULTS, ROOT, header, read_json, write_json
 from benchmarks.population.networks import SEED, Member, population
+from benchmarks.population.summary import summary
 from benchmarks.population.training import data_of, network_file, train
 from nc_tf.cli.quiet import load_tensorflow
 
+CHANGES = "picture", "warp"
 SCANS, PUBLISHED = ROOT / "runs" / "population" / "scans", RESULTS / "population-members.json"
 
 
@@ -56,14 +58,24 @@ def scanned(member: Member, data: Path) -> dict[str, Any]:
         "clean_accuracy": round(reached["clean_accuracy"], 4),
         "attack_success_rate": [round(rate, 4) for rate in rates],
         "targets": member.targets,
-        "planted_pairs": len(member.pairs),
+        "pairs": member.pairs,
         **{key: verdict[key] for key in ("verdict", "flagged", "chance", "median", "seconds")},
-        "flagged_pairs": len(verdict["pairs"]),
-        "norms": {str(label["label"]): round(label["l1_norm"], 2) for label in verdict["labels"]},
-        "detectors": {one["name"]: [one["statistic"], one["verdict"]] for one in verdict["detectors"]},
+        "flagged_pairs": [[pair["source"], pair["target"]] for pair in verdict["pairs"]],
+        "detectors": {one["name"]: [one["statistic"], one["p_value"], one["verdict"]] for one in verdict["detectors"]},
+        # What the detectors saw, so that thresholds can be chosen without another scan.
+        "norms": [_rounded(label["l1_norm"]) for label in verdict["labels"]],
+        "sizes": {name: [_rounded(row["size"]) for row in verdict["changes"] if row["detector"] == name] for name in CHANGES},
+        "sources": [
+            [row["source"], row["target"], *(_rounded(row[key]) for key in ("l1_norm", "norm_after", "attack_success_rate", "kept_rate"))]
+            for row in verdict["sources"]
+        ],
     }
     write_json(kept, row)
     return row
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 4)
 
 
 def publish() -> None:
@@ -72,7 +84,8 @@ def publish() -> None:
     rows = {row["member"]: row for row in before}
     rows |= {row["member"]: row for file in sorted(SCANS.glob("*.json")) for row in [read_json(file, "delete it and run again")]}
     known = {member.name for member in population()}
-    write_json(PUBLISHED, header(SEED) | {"members": [row for name, row in sorted(rows.items()) if name in known]})
+    members = [row for name, row in sorted(rows.items()) if name in known]
+    write_json(PUBLISHED, header(SEED) | {"summary": summary(members), "members": members})
 
 
 if __name__ == "__main__":

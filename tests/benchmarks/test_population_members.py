@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from benchmarks.population import scan
 from benchmarks.population.architectures import ARCHITECTURES
 from benchmarks.population.networks import KINDS, Member, population
 from benchmarks.population.sets import SETS, some_classes
+from benchmarks.population.summary import is_right, summary
 from nc_tf.models.loading.load import load_model
 from nc_tf.training.checks import check_backdoor
 
@@ -62,11 +64,50 @@ def test_some_classes_are_numbered_from_0() -> None:
 
 
 def test_published_members_stay_beside_those_of_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def done(name: str, verdict: str) -> dict[str, Any]:
+        return row("clean", verdict) | {"member": name}
+
     first, second = (member.name for member in population()[:2])
     monkeypatch.setattr(scan, "SCANS", tmp_path / "scans")
     monkeypatch.setattr(scan, "PUBLISHED", tmp_path / "published.json")
-    scan.write_json(tmp_path / "published.json", {"members": [{"member": first, "verdict": "old"}, {"member": "gone", "verdict": "old"}]})
-    scan.write_json(tmp_path / "scans" / f"{second}.json", {"member": second, "verdict": "new"})
+    scan.write_json(tmp_path / "published.json", {"members": [done(first, "old"), done("gone", "old")]})
+    scan.write_json(tmp_path / "scans" / f"{second}.json", done(second, "new"))
     scan.publish()
     rows = scan.read_json(tmp_path / "published.json", "")["members"]
     assert [(row["member"], row["verdict"]) for row in rows] == [(first, "old"), (second, "new")]
+
+
+def row(kind: str, verdict: str, **more: Any) -> dict[str, Any]:
+    """A row of a scan that never was."""
+    usual = {"judged": True, "classes": 10, "architecture": "plain", "seconds": 10.0, "attack_success_rate": [0.95]}
+    return usual | {"kind": kind, "verdict": verdict, "targets": [], "pairs": [], "flagged": [], "flagged_pairs": []} | more
+
+
+def test_rates_are_those_of_strong_backdoors_of_one_half() -> None:
+    to_two = {"targets": [2], "pairs": [(0, 2), (1, 2)]}
+    rows = [
+        row("clean", "no outlier", attack_success_rate=[]),
+        row("clean", "inconclusive", attack_success_rate=[]),
+        row("clean", "backdoor suspected", attack_success_rate=[], judged=False),
+        row("patch", "backdoor suspected", flagged=[2, 3], **to_two),
+        row("patch", "backdoor suspected", flagged=[1], **to_two),
+        row("patch", "no outlier", attack_success_rate=[0.95, 0.5], **to_two),
+    ]
+    judged = summary(rows)["judged"]
+    assert {key: judged["false_alarms"][key] for key in ("networks", "suspected", "inconclusive")} == {
+        "networks": 2,
+        "suspected": 0,
+        "inconclusive": 1,
+    }
+    assert judged["false_alarms"]["interval"] == [0.0, 0.8419]
+    patches = judged["kinds"]["patch"]
+    assert (patches["networks"], patches["suspected"], patches["right"], patches["weak"]) == (2, 2, 1, 1)
+    assert summary(rows)["chosen on"]["false_alarms"]["suspected"] == 1
+    assert summary([])["judged"]["false_alarms"]["interval"] is None
+
+
+def test_half_of_the_pairs_are_enough() -> None:
+    cycle = {"pairs": [(0, 1), (1, 2), (2, 0)]}
+    assert is_right(row("all-to-all", "backdoor suspected", flagged_pairs=[[0, 1], [1, 2]], **cycle))
+    assert not is_right(row("all-to-all", "backdoor suspected", flagged_pairs=[[0, 1]], **cycle))
+    assert not is_right(row("all-to-all", "inconclusive", flagged_pairs=[[0, 1], [1, 2]], **cycle))
