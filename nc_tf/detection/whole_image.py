@@ -50,17 +50,14 @@ def judge_sizes(sizes: Sequence[float] | np.ndarray, worked: np.ndarray | None =
     Args:
         sizes: (K,), K >= 3: smallest opacity of a picture, [0, 1], or smallest length of a warp, pixels, that sends nine of ten images
             to the label.
-        worked: (K,) bool, whether the label's search found one; all by default. A size that never worked is no evidence of a short way,
-            and counts as no smaller than the largest that did: a SIG network had 1.3 pixels where its other warps have 2.8 to 3.9.
+        worked: (K,) bool, whether the label's search found one; all by default. See `counted`.
 
     Raises:
         ValueError: fewer than three labels, or a size that is not finite.
     """
     if len(sizes) < 3:
         raise ValueError(f"{len(sizes)} sizes: expected three or more; with fewer none is usual")
-    values = np.asarray(sizes, np.float64)
-    if worked is not None and np.any(worked):
-        values = np.where(worked, values, np.maximum(values, values[worked].max()))
+    values = counted(sizes, worked)
     # In these units the usual spread is the one that the rule was made for.
     unit = USUAL_SIZE_SPREAD / USUAL_SPREAD
     logs = log_norms(PERCENT * values) / unit
@@ -69,6 +66,20 @@ def judge_sizes(sizes: Sequence[float] | np.ndarray, worked: np.ndarray | None =
     by_chance = largest_by_chance(len(logs))
     chance = 1.0 - np.searchsorted(by_chance, index, side="left") / len(by_chance)
     return Sizes(float(np.median(values)), found.mad * unit, index, chance)
+
+
+def counted(sizes: Sequence[float] | np.ndarray, worked: np.ndarray | None = None) -> np.ndarray:
+    """Return the sizes (K,) as they count, float64.
+
+    A size that never worked is no evidence of a short way, and counts as no smaller than the largest that did: a SIG network had 1.3 pixels
+    where its other warps have 2.8 to 3.9. It counts as no larger than its search went, either.
+
+    Args:
+        sizes: (K,) of all labels.
+        worked: (K,) bool, whether each works; all by default.
+    """
+    values = np.asarray(sizes, np.float64)
+    return values if worked is None or not np.any(worked) else np.where(worked, values, np.maximum(values, values[worked].max()))
 
 
 def judge_changes(changes: Sequence[ChangeResult], level: Level, unit: Unit = Unit.IMAGE) -> tuple[Detection, tuple[ChangeResult, ...]]:

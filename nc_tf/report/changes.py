@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nc_tf.detection.whole_image import judge_sizes
+from nc_tf.detection.whole_image import counted
 from nc_tf.outcomes import size_words
 from nc_tf.report.charts import NormChart, bar_chart
 from nc_tf.report.norms import NormBar, called
@@ -98,7 +98,7 @@ def change_parts(verdict: ScanVerdict, changes: Changes, samples: Samples | None
         if not rows:
             continue
         sizes, worked = np.array([row.size or 0.0 for row in rows]), np.array([row.status.succeeded for row in rows])
-        median, flagged = judge_sizes(sizes, worked).median, _flagged(verdict, name)
+        median, flagged = float(np.median(counted(sizes, worked))), _flagged(verdict, name)
         bars = [
             NormBar(row.label, called(row), scale * size, "flagged" if row.label in flagged else "plain" if works else "uncounted")
             for row, size, works in zip(rows, sizes.tolist(), worked, strict=True)
