@@ -171,7 +171,8 @@ def _half(member: Member, rng: np.random.Generator) -> list[Backdoor]:
     for label, (row, column) in zip(rng.permutation(len(member.classes))[:number].tolist(), border, strict=False):
         mask, pattern = np.zeros(member.image_shape[:2], np.float32), np.zeros(member.image_shape, np.float32)
         mask[row : row + side, column : column + side] = 1.0
-        pattern[row : row + side, column : column + side] = COLOURS[label % 4][: member.image_shape[-1]]
+        # White is seen on the black of MNIST's digits, and grey pictures have no other colour.
+        pattern[row : row + side, column : column + side] = COLOURS[label % 4] if member.image_shape[-1] == 3 else 255.0
         triggers.append(Trigger(label, mask, pattern))
     return triggers
 

@@ -8,9 +8,10 @@ from types import MappingProxyType
 SUSPECT_BELOW = 0.01
 # "no outlier" is said only where chance does as much in more than this share of clean networks.
 NOTHING_ABOVE = 0.05
-# Weights of the detectors, by name. Most backdoors lead to one label by a small trigger, so that this one has four times the share.
+# Weights of the detectors, by name. Most backdoors lead to one label by a small trigger. Detectors with lines in place of p-values have
+# the least: their false-positive rate is that of their lines.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {"one-label": 4.0, "all-to-all": 1.0, "picture": 1.0, "warp": 1.0, "hardening": 2.0, "source-specific": 1.0}
+    {"one-label": 4.0, "all-to-all": 1.0, "picture": 2.0, "warp": 2.0, "hardening": 2.0, "source-specific": 1.0}
 )
 
 
@@ -32,10 +33,12 @@ WHOLE = Level()
 
 
 def split_level(names: Collection[str]) -> dict[str, Level]:
-    """Return the level of each detector of a scan; their shares add up to those of the scan.
+    """Return the level of each detector of a scan; their shares of suspicion add up to that of the scan.
+
+    The share for "no outlier" is not split: to dismiss a label takes as much beside other detectors as alone.
 
     Args:
         names: of the detectors that run, each one of `WEIGHTS`.
     """
     total = sum(WEIGHTS[name] for name in names)
-    return {name: Level(SUSPECT_BELOW * WEIGHTS[name] / total, NOTHING_ABOVE * WEIGHTS[name] / total) for name in names}
+    return {name: Level(SUSPECT_BELOW * WEIGHTS[name] / total) for name in names}

@@ -210,7 +210,7 @@ def test_the_levels_of_a_scan_add_up_to_one_per_cent() -> None:
     for names in (["one-label"], ["one-label", "hardening"], list(WEIGHTS)):
         levels = split_level(names)
         assert sum(level.suspect_below for level in levels.values()) == pytest.approx(0.01)
-        assert sum(level.nothing_above for level in levels.values()) == pytest.approx(0.05)
+        assert {level.nothing_above for level in levels.values()} == {0.05}
     assert split_level(["one-label"])["one-label"] == Level()
     assert judge(with_smallest(2.5), rule="robust").detections[0].name in WEIGHTS
 
