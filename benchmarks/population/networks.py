@@ -1,7 +1,8 @@
 """The members of the population: which data, classes and architecture each network has, and which backdoor is planted in it.
 
 The list is drawn once, from a fixed seed, so that every run has the same members. Each kind of backdoor goes through all data sets, numbers
-of classes and architectures in a shuffled order. Of each kind every other member is there to choose thresholds on, the rest to judge, but for `SEEN`.
+of classes and architectures in a shuffled order. Of each kind every other member is there to choose thresholds on, the rest to judge, but
+for `SEEN`.
 """
 
 from collections.abc import Callable, Iterator
