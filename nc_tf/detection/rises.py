@@ -16,9 +16,9 @@ from nc_tf.detection.outliers import LEAST_NORM
 # rose by 3.2, 1.8 and 2.2, so that there is a gap without a verdict. In the gap a trigger of more than the last share of the image is
 # natural: no planted one of these was as large.
 PLANTED_FROM, NATURAL_TO, LARGE_FROM = 4.0, 1.5, 0.02
-# Lines of the score where a label has others to compare with. Natural triggers scored up to 2.0, planted ones from 2.5 (docs/explanation/
+# Lines of the score where a label has others to compare with. Natural triggers scored up to 2.1, planted ones from 2.6 (docs/explanation/
 # statistics.md).
-SCORE_FROM, SCORE_TO = 2.3, 2.05
+SCORE_FROM, SCORE_TO = 2.4, 2.15
 # A backdoor makes triggers of other labels small, too: of two targets that scored 4.6 and 4.2 on GTSRB, seven labels beside them scored 2.3
 # to 3.0. A label is planted whose score is this share of the largest or more.
 NEAR_THE_LARGEST = 0.75
