@@ -27,6 +27,28 @@ class Minibatches(Protocol):
         """
 
 
+class OnDevice:
+    """Images on the device, from their first use on; searches of the same images share it.
+
+    Attributes:
+        images: (N, H, W, C) raw images, or clips (N, T, H, W, C).
+    """
+
+    def __init__(self, images: np.ndarray) -> None:
+        """Keep the images where they are."""
+        self.images = images
+
+    @property
+    def is_there(self) -> bool:
+        """Return whether the images are on the device."""
+        return "tensor" in vars(self)
+
+    @cached_property
+    def tensor(self) -> tf.Tensor:
+        """Return the images on the device."""
+        return tf.constant(self.images)
+
+
 class ResidentImages:
     """Images that every restart draws in an order of its own.
 
@@ -41,6 +63,7 @@ class ResidentImages:
         seed: int,
         labels: np.ndarray | None = None,
         rows: np.ndarray | None = None,
+        on_device: OnDevice | None = None,
     ) -> None:
         """Keep the images without a copy.
 
@@ -51,15 +74,13 @@ class ResidentImages:
             labels: (N,) classes, needed where the settings exclude a restart's own label, of which others are left, and for an untargeted
                 search.
             rows: indices of the images to draw from; None draws from all.
+            on_device: the same images, where other searches share them.
         """
         self.images, self.labels = images, labels
         self.rows = np.arange(len(images)) if rows is None else rows
         self.settings, self.seed = settings, seed
+        self._on_device = on_device or OnDevice(images)
         self._epoch = lru_cache(maxsize=256)(self._shuffle)
-
-    @cached_property
-    def _all(self) -> tf.Tensor:
-        return tf.constant(self.images)
 
     def bytes_on_device(self, lanes: int) -> int:
         """Return the bytes of the images on the device.
@@ -105,8 +126,8 @@ class ResidentImages:
     def __call__(self, restarts: Sequence[Restart], rounds: Sequence[int]) -> tuple[tf.Tensor, np.ndarray]:
         """Return images and rows of the next round; see `Minibatches`."""
         rows = self._all_rows(restarts, rounds)
-        if rows.size >= len(self.images) or "_all" in vars(self):  # already on the device, from a round with more restarts
-            return self._all, rows
+        if rows.size >= len(self.images) or self._on_device.is_there:  # from a round with more restarts, or another search
+            return self._on_device.tensor, rows
         return tf.constant(self.images[rows.ravel()]), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
 
 

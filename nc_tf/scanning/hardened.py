@@ -4,7 +4,6 @@ With two to four classes all labels are searched again, because their norms cann
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -49,7 +48,7 @@ def search_hardened(
         labels = working = [entry for entry in working if entry.trigger.l1_norm <= median]
     rows, triggers = task.minibatches.rows, [entry.trigger for entry in working]
     twin = harden(task.model, task.images[rows], task.labels[rows], triggers, task.preprocess, seed=task.seed % 2**32)
-    again, after = replace(task, model=twin), {}
+    again, after = task.changed(model=twin), {}
     for tried in search_fully(again, [entry.label for entry in labels], labels[0].starts, cuts, engine, lanes=lanes, grey=grey):
         norms = [one.trigger.l1_norm for one in tried if one.succeeded]
         after[tried[0].restart.label] = min(norms, default=float("nan"))

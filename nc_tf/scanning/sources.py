@@ -96,7 +96,7 @@ class SourceSearch:
         triggers = [result.trigger for result in found if result.source in small]
         twin = harden(task.model, task.images[rows], self._labels[rows], triggers, task.preprocess, seed=task.seed % 2**32)
         self._check_accuracy(twin)
-        after = {tried[0].restart.label: tried for tried in self._search(replace(task, model=twin), small)}
+        after = {tried[0].restart.label: tried for tried in self._search(task.changed(model=twin), small)}
         return [self._beside(result, after[result.source], twin) if result.source in after else result for result in found]
 
     def _check_accuracy(self, twin: keras.Model) -> None:

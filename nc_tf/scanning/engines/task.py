@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nc_tf.inversion.batches import ResidentImages, SourceImages
+from nc_tf.inversion.batches import OnDevice, ResidentImages, SourceImages
 from nc_tf.inversion.restart import Restart
 from nc_tf.inversion.step import Inversion, SearchSettings, SourceInversion, UntargetedInversion
 from nc_tf.inversion.trigger_space import TriggerSpace
@@ -53,10 +53,17 @@ class Task:
     kind: type[TriggerSpace] = TriggerSpace
 
     def changed(self, **fields: Any) -> "Task":
-        """Return the same problem with other settings, rows or kinds of search; the network is not made again."""
+        """Return the same problem with other settings, rows, kinds of search or model; nothing that stays is made again."""
         other = replace(self, **fields)
-        vars(other)["network"] = self.network
+        if "model" not in fields:
+            vars(other)["network"] = self.network
+        vars(other)["on_device"] = self.on_device
         return other
+
+    @cached_property
+    def on_device(self) -> OnDevice:
+        """Return the images as all searches of this problem share them."""
+        return OnDevice(self.images)
 
     @cached_property
     def network(self) -> FrozenNetwork:
@@ -83,4 +90,4 @@ class Task:
     def minibatches(self) -> ResidentImages:
         """Return the minibatches of every round."""
         kind = SourceImages if issubclass(self.search, SourceInversion) else ResidentImages
-        return kind(self.images, self.settings, self.seed, self.labels, self.rows)
+        return kind(self.images, self.settings, self.seed, self.labels, self.rows, self.on_device)
