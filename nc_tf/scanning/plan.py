@@ -62,6 +62,7 @@ class ScanPlan:
         recognition: how many of the images the model recognises; None where their classes are not given.
         limits: reasons for which the verdict may say less than the norms do.
         detectors: names of the detectors that run, "one-label" first.
+        reasons: sentences on operations that no classifier needs, see `nc_tf.models.lint`.
         memory: how many searches fit; None where no search could see anything, so that none is made.
     """
 
@@ -75,6 +76,7 @@ class ScanPlan:
     recognition: Recognition | None
     limits: tuple[Limit, ...]
     detectors: tuple[str, ...]
+    reasons: tuple[str, ...]
     memory: SearchPlan | None
 
     @property
@@ -128,7 +130,7 @@ class ScanPlan:
 
     def warnings(self) -> list[str]:
         """Return the warnings that are known before the search."""
-        warnings = [*self.task.network.warnings, *reasons_to_look(self.task.model)]
+        warnings = [*self.task.network.warnings, *self.reasons]
         if self.range_choice.close:
             warnings.append(str(self.range_choice.sentence))
         if len(self.targets) < self.task.network.num_classes:
@@ -183,7 +185,8 @@ def make_plan(
     limits += limits_of_images(images, searched, labels[searched], num_classes)
     circumstances = _circumstances(options, preset, task, targets, held_out)
     detectors = chosen(None if options.detectors is None else tuple(options.detectors), circumstances)
-    plan = ScanPlan(options, preset, task, engine, targets, held_out, range_choice, recognition, tuple(limits), detectors, memory=None)
+    found = range_choice, recognition, tuple(limits), detectors, tuple(reasons_to_look(model))
+    plan = ScanPlan(options, preset, task, engine, targets, held_out, *found, memory=None)
     if sees_nothing:
         return plan
     lanes = options.lanes or preset_named(options.preset).lanes_for(settings, plan.frames)
