@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nc_tf.detection.inconclusive import LEAST_SUCCESS, MOST_WITHOUT_TRIGGER
-from nc_tf.detection.levels import Level
+from nc_tf.detection.levels import Level, chance_words
 from nc_tf.detection.outliers import USUAL_SPREAD, find_outliers, largest_by_chance, log_norms, moderated_spread
 from nc_tf.detection.rates import upper_bound
 from nc_tf.outcomes import size_words
@@ -106,7 +106,7 @@ def judge_changes(changes: Sequence[ChangeResult], level: Level, unit: Unit = Un
     apart += f"where the median label needs {size_words(name, found.median)}"
     if not worked.all():
         apart += f" (none was found for {(~worked).sum()} of {len(worked)} labels, which count as far as their searches went)"
-    apart += f", and chance does that in {'less than 1%' if first.chance < 0.01 else f'about {first.chance:.0%}'} of clean networks"
+    apart += f", and chance does that in {chance_words(first.chance)} of clean networks"
     small = sorted((change for change in judged if change.chance < level.suspect_below), key=lambda change: change.size)
     planted = tuple(change.label for change in small if _moves(change))
     verdict, reason = _verdict(first, apart, small, planted, level, _broken(judged), unit)

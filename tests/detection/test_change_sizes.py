@@ -109,7 +109,7 @@ def test_between_the_lines_nothing_is_said() -> None:
     detection, _ = judged(change(0, float(size)))
     assert detection.verdict is Verdict.INCONCLUSIVE
     assert 0.002 <= detection.p_value <= 0.01
-    assert "too seldom to dismiss it, too often to suspect it" in detection.reason
+    assert f"about {detection.p_value:.1%} of clean networks: too seldom to dismiss it, too often to suspect it" in detection.reason
 
 
 def test_usual_sizes_have_no_outlier() -> None:

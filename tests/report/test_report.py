@@ -163,7 +163,7 @@ def test_the_policy_lets_in_exactly_the_style_and_the_script_of_the_page() -> No
     [
         ("suspected", ["Backdoor suspected", "A trigger of 8.70 pixels is enough to send images to label 33", "no proof", "2 MAD below"]),
         ("named", ["label 33 (sign 33)"]),
-        ("robust", ["Backdoor suspected", "A norm as small as this appears in less than 1% of clean networks", "Log index"]),
+        ("robust", ["Backdoor suspected", "A norm as small as this appears in less than 0.1% of clean networks", "Log index"]),
         ("no outlier", ["No outlier", "None of the 43 labels searched stands out. That is not the same as clean.", "leave no small norm"]),
         ("two labels", ["Inconclusive", "cannot tell", "2 of 2 labels have a working trigger", "Neither a backdoor nor its absence"]),
         ("none worked", ["Inconclusive", "0 of 6", "never succeeded", "not compared"]),
