@@ -8,7 +8,7 @@ from nc_tf.errors import InputError
 from nc_tf.report.changes import shown_changes
 from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
-from nc_tf.report.sources import shown_sources
+from nc_tf.report.pairs import shown_sources
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.label_files import load_saved_change, load_source, load_untargeted
 from nc_tf.scan_folder.settings_record import DEMO, MOST_BYTES

@@ -12,7 +12,7 @@ from nc_tf.backdoor import AllToAllTrigger, Trigger
 from nc_tf.detection.all_to_all import judge_untargeted
 from nc_tf.detection.verdict import judge
 from nc_tf.errors import InputError
-from nc_tf.report.all_to_all import matrix_picture
+from nc_tf.report.pairs import matrix_picture
 from nc_tf.report.report_file import write_report
 from nc_tf.results import Status, UntargetedResult
 from nc_tf.scan_folder.folder import ScanFolder
