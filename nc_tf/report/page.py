@@ -105,6 +105,7 @@ def report_html(
             cards=_cards(verdict, triggers, histories or {}, samples),
             changes=change_parts(verdict, changes or {}, samples, _unit(verdict)),
             pair_cards=pair_cards(verdict, all_to_all, sources or {}, _unit(verdict)),
+            unseen=unseen(verdict, _unit(verdict)),
             gray=samples is None,
             flagged=set(verdict.flagged),
             flagged_rows=[rows[label] for label in flagged_by_norm(verdict)],
@@ -121,6 +122,19 @@ def report_html(
             script_hash=_hash(script),
         )
     )
+
+
+def unseen(verdict: ScanVerdict, unit: Unit) -> list[str]:
+    """Return the kinds of backdoor that the scan could not see, in words."""
+    looked = {row.name for row in verdict.detectors}
+    missing = {
+        "picture": f"faint pictures over the whole {unit}",
+        "warp": f"warps of the {unit}",
+        "source-specific": f"triggers that act on {unit.many} of one class alone",
+        "all-to-all": "triggers that send every class to another one",
+    }
+    always = ["faint waves (SIG)", "clean-label attacks", f"patches that cover much of the {unit}"]
+    return always + [words for name, words in missing.items() if name not in looked]
 
 
 def _unit(verdict: ScanVerdict) -> Unit:

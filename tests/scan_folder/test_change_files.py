@@ -157,7 +157,7 @@ def test_a_report_without_flagged_changes_shows_the_smallest(tmp_path: Path) -> 
     assert shown_changes(read_verdict(tmp_path / "verdict.json")) == [("picture", 0), ("warp", 0)]
     page = write_report(folder.path).read_text()
     assert "None is flagged; the smallest is shown." in page
-    assert "Faint waves (SIG) and clean-label attacks are not seen, nor triggers that act on images of one class alone." in page
+    assert "patches that cover much of the image, triggers that act on images of one class alone and triggers that send every" in page
 
 
 def test_a_notebook_shows_the_change_that_is_flagged() -> None:
