@@ -77,7 +77,7 @@ def draw_norms(axes: Axes, result: ScanResult) -> None:
 def _ranked(result: ScanResult) -> list[tuple[Trigger | Warp, str, bool]]:
     """Return triggers with their sizes in words and whether they are flagged.
 
-    Those of flagged labels come first, then flagged changes of the whole image, then the smallest of the others.
+    Triggers of flagged labels come first, then flagged changes of the whole image, then the smallest of the others.
     """
     by_norm = set(flagged_by_norm(scan_verdict(result, {}, {})))
     changes = [(change.trigger, change.sized, True) for change in result.flagged_changes]
