@@ -42,3 +42,10 @@ def split_level(names: Collection[str]) -> dict[str, Level]:
     """
     total = sum(WEIGHTS[name] for name in names)
     return {name: Level(SUSPECT_BELOW * WEIGHTS[name] / total) for name in names}
+
+
+def chance_words(chance: float) -> str:
+    """Return a p-value in words; a level may be a fraction of one per cent."""
+    if chance < 0.001:
+        return "less than 0.1%"
+    return f"about {chance:.1%}" if chance < 0.0095 else f"about {chance:.0%}"

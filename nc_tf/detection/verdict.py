@@ -19,7 +19,7 @@ from nc_tf.detection.inconclusive import (
     too_few_norms,
     undecided_chance,
 )
-from nc_tf.detection.levels import WHOLE, Level
+from nc_tf.detection.levels import WHOLE, Level, chance_words
 from nc_tf.detection.lines import Line, draw_lines
 from nc_tf.detection.outliers import LEAST_NORM, PAPER_INDEX, find_outliers, index_interval, log_norms
 from nc_tf.errors import InputError
@@ -155,7 +155,7 @@ def _robust(
     labels = tuple(replace(entry, log_index=indices.get(entry.label, float("nan"))) for entry in result.labels)
     flagged = _below(line, compared, norms)
     result = replace(result, labels=labels, chance=chance, flagging_norm=line)
-    apart = f"{_smallest(first, compared, norms, result.median)}, and chance does that in {_words(chance)} of clean networks"
+    apart = f"{_smallest(first, compared, norms, result.median)}, and chance does that in {chance_words(chance)} of clean networks"
     if flagged:
         more = f"; below the line of {line:.2f} are labels {', '.join(map(str, flagged))}" if len(flagged) > 1 else ""
         return replace(result, verdict=Verdict.SUSPECTED, flagged=flagged, reason=apart + more)
@@ -175,13 +175,6 @@ def _smallest(first: Line, compared: Sequence[LabelResult], norms: np.ndarray, m
         times = median / max(float(norms[order[0]]), LEAST_NORM)
         return f"the smallest trigger, of label {compared[order[0]].label}, is {times:.1f} times smaller than the median of {median:.2f}"
     return f"{first.low} labels have triggers at least {np.exp(first.gap):.1f} times smaller than those of all others"
-
-
-def _words(chance: float) -> str:
-    """Return a p-value in words; a level may be a fraction of one per cent."""
-    if chance < 0.001:
-        return "less than 0.1%"
-    return f"about {chance:.1%}" if chance < 0.0095 else f"about {chance:.0%}"
 
 
 def _below(line: float, compared: Sequence[LabelResult], norms: np.ndarray) -> tuple[int, ...]:

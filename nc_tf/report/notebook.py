@@ -6,9 +6,9 @@ The HTML has no script and no style sheet of its own, and takes the colours of t
 import math
 
 from nc_tf.mitigation.saving import rates
-from nc_tf.report.all_to_all import CALLED
 from nc_tf.report.charts import norm_chart
 from nc_tf.report.norms import called
+from nc_tf.report.pairs import CALLED
 from nc_tf.report.templating import environment
 from nc_tf.report.trigger_pictures import trigger_pictures, trigger_words
 from nc_tf.results import AllToAllTrigger, ChangeResult, LabelResult, Mitigation, ScanResult, SourceResult, UntargetedResult

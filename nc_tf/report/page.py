@@ -9,14 +9,13 @@ from importlib.resources import files as package_files
 import numpy as np
 from markupsafe import Markup
 
-from nc_tf.report.all_to_all import all_to_all_card
 from nc_tf.report.changes import Changes, change_parts
 from nc_tf.report.charts import LineChart, history_charts, norm_chart
 from nc_tf.report.commands import Command
 from nc_tf.report.film_strip import stamped_strip
 from nc_tf.report.norms import called, counts, flagged_by_norm
+from nc_tf.report.pairs import pair_cards
 from nc_tf.report.pictures import Picture
-from nc_tf.report.sources import source_cards
 from nc_tf.report.templating import environment
 from nc_tf.report.trigger_pictures import GRAY, stamped_pair, trigger_pictures, trigger_words
 from nc_tf.results import AllToAllTrigger, Trigger, Unit, UntargetedResult
@@ -105,8 +104,8 @@ def report_html(
             chart=norm_chart(verdict),
             cards=_cards(verdict, triggers, histories or {}, samples),
             changes=change_parts(verdict, changes or {}, samples, _unit(verdict)),
-            sources=source_cards(verdict, sources or {}, _unit(verdict)),
-            all_to_all=all_to_all_card(verdict, all_to_all, _unit(verdict)),
+            pair_cards=pair_cards(verdict, all_to_all, sources or {}, _unit(verdict)),
+            unseen=unseen(verdict, _unit(verdict)),
             gray=samples is None,
             flagged=set(verdict.flagged),
             flagged_rows=[rows[label] for label in flagged_by_norm(verdict)],
@@ -123,6 +122,19 @@ def report_html(
             script_hash=_hash(script),
         )
     )
+
+
+def unseen(verdict: ScanVerdict, unit: Unit) -> list[str]:
+    """Return the kinds of backdoor that the scan could not see, in words."""
+    looked = {row.name for row in verdict.detectors}
+    missing = {
+        "picture": f"faint pictures over the whole {unit}",
+        "warp": f"warps of the {unit}",
+        "source-specific": f"triggers that act on {unit.many} of one class alone",
+        "all-to-all": "triggers that send every class to another one",
+    }
+    always = ["faint waves (SIG)", "clean-label attacks", f"patches that cover much of the {unit}"]
+    return always + [words for name, words in missing.items() if name not in looked]
 
 
 def _unit(verdict: ScanVerdict) -> Unit:

@@ -1,5 +1,6 @@
 """`report.html`, made from the other files of a scan folder: the verdict, the triggers, and a few images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from nc_tf.errors import InputError
 from nc_tf.report.changes import shown_changes
 from nc_tf.report.commands import commands
 from nc_tf.report.page import report_html, shown_labels
-from nc_tf.report.sources import shown_sources
+from nc_tf.report.pairs import shown_sources
+from nc_tf.results import FoundTrigger
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.label_files import load_saved_change, load_source, load_untargeted
 from nc_tf.scan_folder.settings_record import DEMO, MOST_BYTES
@@ -45,22 +47,38 @@ def write_report(folder_path: str | Path) -> Path:
                 histories[label] = history_of(saved["history"])
         except ValueError as error:
             raise InputError(f"{file} holds {error}; scan again") from error
-    image_shape = next((trigger.pattern.shape for trigger in triggers.values()), ())
+    image_shape = next((trigger.image_shape for trigger in triggers.values()), ())
     state = subfolder(folder.path, "state")
     file, files = folder.all_to_all_file, folder.triggers
+    all_to_all = load_untargeted(file)[0] if verdict.untargeted and file.exists() else None
+    sources = {source: load_source(files.source(source))[0].trigger for source in shown_sources(verdict)}
+    changes = {key: load_saved_change(files.change(*key))[0].trigger for key in shown_changes(verdict) if files.change(*key).exists()}
+    shown: list[tuple[Path, FoundTrigger]] = [(folder.trigger_file(label), trigger) for label, trigger in triggers.items()]
+    shown += [(files.change(*key), trigger) for key, trigger in changes.items()]
+    shown += [(files.source(source), trigger) for source, trigger in sources.items()]
+    shown += [(file, all_to_all.trigger)] if all_to_all else []
+    _refuse_other_shapes(shown)
     page = report_html(
         verdict,
         triggers,
         histories=histories,
         samples=_read_samples(state / "samples.npz", image_shape) if triggers else None,
         commands=commands(verdict, str(folder_path), demo=_is_demo(state / "settings.json")),
-        all_to_all=load_untargeted(file)[0] if verdict.untargeted and file.exists() else None,
-        sources={source: load_source(files.source(source))[0].trigger for source in shown_sources(verdict)},
-        changes={key: load_saved_change(files.change(*key))[0].trigger for key in shown_changes(verdict) if files.change(*key).exists()},
+        all_to_all=all_to_all,
+        sources=sources,
+        changes=changes,
     )
     path = folder.path / REPORT
     write_text(path, page)
     return path
+
+
+def _refuse_other_shapes(shown: Sequence[tuple[Path, FoundTrigger]]) -> None:
+    """Raise an error where triggers are for images of several shapes."""
+    for file, trigger in shown:
+        expected = shown[0][1].image_shape
+        if trigger.image_shape != expected:
+            raise InputError(f"{file} is for images {trigger.image_shape}: expected {expected}, those of {shown[0][0].name}; scan again")
 
 
 def _read_samples(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:

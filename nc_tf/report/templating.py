@@ -6,6 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from nc_tf.detection.levels import chance_words
 from nc_tf.errors import printable
 from nc_tf.report.norms import called
 from nc_tf.storage.scan_log import number, percent
@@ -21,7 +22,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": number, "percent": percent, "called": called, "tidy": _tidy, "file_name": _file_name}
+    made.filters |= {"number": number, "percent": percent, "chance": chance_words, "called": called, "tidy": _tidy, "file_name": _file_name}
     return made
 
 

@@ -23,10 +23,7 @@ def trigger_pictures(trigger: Painted | Warp, called: str, unit: Unit) -> list[P
         Three pictures, or the one of a warp.
     """
     if isinstance(trigger, Warp):
-        height, width, channels = trigger.image_shape
-        rows, columns = np.mgrid[:height, :width] // max(2, min(height, width) // 8)
-        chequered = np.repeat(((rows + columns) % 2)[..., None] * 255.0, channels, axis=-1)
-        bent = trigger(chequered[None].astype(np.float32))[0]
+        bent = trigger(chequered(trigger.image_shape)[None])[0]
         return [picture(bent, f"A chequered picture, bent by the warp of {called}: {trigger_words(trigger, unit)}", "squares, bent")]
     mask, pattern = trigger.mask, trigger.pattern
     where, colour = mask_words(trigger, unit), colour_words(trigger)
@@ -35,6 +32,20 @@ def trigger_pictures(trigger: Painted | Warp, called: str, unit: Unit) -> list[P
         picture(pattern, f"Pattern of {called}: {colour}", "pattern"),
         picture(trigger.overlay, f"Trigger of {called}, pattern times mask: {where}; {colour}", "trigger"),
     ]
+
+
+def chequered(image_shape: tuple[int, ...]) -> np.ndarray:
+    """Return a picture of black and white squares.
+
+    Args:
+        image_shape: (H, W, C).
+
+    Returns:
+        (H, W, C) float32, 0 and 255.
+    """
+    height, width, channels = image_shape
+    rows, columns = np.mgrid[:height, :width] // max(2, min(height, width) // 8)
+    return np.repeat(((rows + columns) % 2)[..., None] * np.float32(255.0), channels, axis=-1)
 
 
 def trigger_words(trigger: Painted | Warp, unit: Unit) -> str:

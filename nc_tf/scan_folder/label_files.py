@@ -7,9 +7,12 @@ import numpy as np
 
 from nc_tf.errors import InputError
 from nc_tf.results import HISTORY_COLUMNS, ChangeResult, LabelResult, SourceResult, Status, Trigger, UntargetedResult, Warp
-from nc_tf.storage.files import plain, whole_file
+from nc_tf.storage.files import plain
 from nc_tf.storage.saved_numbers import MOST_SECONDS, history_of, real_number, whole_number
 from nc_tf.storage.trigger_file import load_all_to_all, load_change, load_trigger, save_trigger
+
+# Length of a warp, pixels. It may be longer than the image: 480 updates of .05 move a point of its grid by 24 pixels.
+LONGEST = 1000.0
 
 
 def save_label(file: Path, result: LabelResult, history: np.ndarray, seconds: float) -> None:
@@ -80,21 +83,9 @@ def save_untargeted(file: Path, result: UntargetedResult, seconds: float) -> Non
         result: what was found and measured.
         seconds: time that the scan has taken by now.
     """
-    trigger = result.trigger
-    with whole_file(file) as temporary:
-        np.savez_compressed(
-            temporary,
-            allow_pickle=False,
-            mask=trigger.mask,
-            pattern=trigger.pattern,
-            targets=trigger.targets,
-            status=str(result.status),
-            labels=result.labels,
-            answers=result.answers,
-            starts=result.starts,
-            rounds=result.rounds,
-            seconds=seconds,
-        )
+    names = ("labels", "answers", "starts", "rounds")
+    arrays = {name: getattr(result, name) for name in names}
+    save_trigger(file, result.trigger, status=str(result.status), seconds=seconds, **arrays)
 
 
 def load_untargeted(file: Path) -> tuple[UntargetedResult, float]:
@@ -133,19 +124,8 @@ def save_source(file: Path, result: SourceResult, seconds: float) -> None:
         seconds: time that the scan has taken by now.
     """
     names = ("source", "attack_success_rate", "kept_rate", "num_measured", "starts", "rounds", "norm_after", "left_rate")
-    trigger = result.trigger
-    with whole_file(file) as temporary:
-        np.savez_compressed(
-            temporary,
-            allow_pickle=False,
-            mask=trigger.mask,
-            pattern=trigger.pattern,
-            targets=trigger.targets,
-            status=str(result.status),
-            again=str(result.again or ""),
-            seconds=seconds,
-            **{name: getattr(result, name) for name in names},
-        )
+    arrays = {name: getattr(result, name) for name in names}
+    save_trigger(file, result.trigger, status=str(result.status), again=str(result.again or ""), seconds=seconds, **arrays)
 
 
 def load_source(file: Path) -> tuple[SourceResult, float]:
@@ -207,10 +187,13 @@ def load_saved_change(file: Path) -> tuple[ChangeResult, float]:
         detector = str(saved["detector"])
         if (detector == "warp") != isinstance(trigger, Warp) or f"{detector}-{trigger.label}.npz" != file.name:
             raise ValueError(f"a {detector[:20]!r} of label {trigger.label}, where another is expected by the file's name")
+        size = real_number(saved["size"], most=LONGEST if isinstance(trigger, Warp) else 1.0)
+        if isinstance(trigger, Trigger) and not math.isclose(size, trigger.mask.mean(), rel_tol=1e-3, abs_tol=1e-6):
+            raise ValueError(f"an opacity of {size:g}, where that of its mask is {trigger.mask.mean():g}")
         result = ChangeResult(
             detector=detector,
             trigger=trigger,
-            size=real_number(saved["size"], most=max(trigger.image_shape)),
+            size=size,
             status=Status(str(saved["status"])),
             attack_success_rate=real_number(saved["attack_success_rate"], most=1.0, nan=True),
             zero_trigger_rate=real_number(saved["zero_trigger_rate"], most=1.0, nan=True),

@@ -14,8 +14,8 @@ from nc_tf.storage.npz_file import npz_arrays
 EXPECTED = "expected an .npz with mask, pattern and label; make it again"
 
 
-def save_trigger(path: str | Path, trigger: Trigger | Warp, **more: ArrayLike) -> None:
-    """Write the trigger of one label.
+def save_trigger(path: str | Path, trigger: FoundTrigger, **more: ArrayLike) -> None:
+    """Write a trigger.
 
     Args:
         path: the file.
@@ -25,11 +25,12 @@ def save_trigger(path: str | Path, trigger: Trigger | Warp, **more: ArrayLike) -
     """
     arrays: dict[str, ArrayLike]
     if isinstance(trigger, Warp):
-        arrays = {"places": trigger.places, "channels": trigger.channels}
+        arrays = {"places": trigger.places, "channels": trigger.channels, "label": trigger.label}
     else:
-        arrays = {"mask": trigger.mask, "pattern": trigger.pattern}
+        leads = {"targets": trigger.targets} if isinstance(trigger, AllToAllTrigger) else {"label": trigger.label}
+        arrays = {"mask": trigger.mask, "pattern": trigger.pattern, **leads}
     with whole_file(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays, label=trigger.label, **more)
+        np.savez_compressed(temporary, allow_pickle=False, **arrays, **more)
 
 
 def trigger_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -49,12 +50,7 @@ def load_trigger(path: str | Path) -> tuple[Trigger, dict[str, np.ndarray]]:
     Raises:
         InputError: the file is missing, broken, or holds something else.
     """
-    mask, pattern, more = _painted(path)
-    try:
-        label = int(more.pop("label"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): {EXPECTED}") from error
-    return Trigger(label, mask, pattern), more
+    return _trigger(path, _arrays(path))
 
 
 def load_all_to_all(path: str | Path) -> tuple[AllToAllTrigger, dict[str, np.ndarray]]:
@@ -63,11 +59,7 @@ def load_all_to_all(path: str | Path) -> tuple[AllToAllTrigger, dict[str, np.nda
     Raises:
         InputError: the file is missing, broken, or holds something else.
     """
-    mask, pattern, more = _painted(path)
-    targets = more.pop("targets", np.zeros(0))
-    if targets.dtype.kind not in "iu" or targets.ndim != 1 or not targets.size or not (0 <= targets.min() <= targets.max() < len(targets)):
-        raise InputError(f"{path} holds targets {targets.shape}: expected one label for each class; make it again")
-    return AllToAllTrigger(mask, pattern, tuple(targets.tolist())), more
+    return _all_to_all(path, _arrays(path))
 
 
 def load_change(path: str | Path) -> tuple[Trigger | Warp, dict[str, np.ndarray]]:
@@ -76,16 +68,7 @@ def load_change(path: str | Path) -> tuple[Trigger | Warp, dict[str, np.ndarray]
     Raises:
         InputError: the file is missing, broken, or holds something else.
     """
-    more = _arrays(path)
-    if "places" not in more:
-        return load_trigger(path)
-    try:
-        places, channels, label = (more.pop(name) for name in ("places", "channels", "label"))
-        if places.ndim != 3 or not np.isfinite(places).all():
-            raise ValueError(f"places {places.shape}, where finite (H, W, 2) are expected")
-        return Warp(int(label), places.astype(np.float32), int(channels)), more
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): expected an .npz with places, channels and label; make it again") from error
+    return _change(path, _arrays(path))
 
 
 def load_found(path: str | Path) -> FoundTrigger:
@@ -94,7 +77,8 @@ def load_found(path: str | Path) -> FoundTrigger:
     Raises:
         InputError: the file is missing, broken, or holds something else.
     """
-    return load_all_to_all(path)[0] if "targets" in _arrays(path) else load_change(path)[0]
+    arrays = _arrays(path)
+    return _all_to_all(path, arrays)[0] if "targets" in arrays else _change(path, arrays)[0]
 
 
 def _arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -111,9 +95,37 @@ def _arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} cannot be read ({error}): {EXPECTED}") from error
 
 
-def _painted(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Return mask and pattern in a file, checked, and its other arrays."""
-    more = _arrays(path)
+def _trigger(path: str | Path, more: dict[str, np.ndarray]) -> tuple[Trigger, dict[str, np.ndarray]]:
+    mask, pattern = _painted(path, more)
+    try:
+        label = int(more.pop("label"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): {EXPECTED}") from error
+    return Trigger(label, mask, pattern), more
+
+
+def _all_to_all(path: str | Path, more: dict[str, np.ndarray]) -> tuple[AllToAllTrigger, dict[str, np.ndarray]]:
+    mask, pattern = _painted(path, more)
+    targets = more.pop("targets", np.zeros(0))
+    if targets.dtype.kind not in "iu" or targets.ndim != 1 or not targets.size or not (0 <= targets.min() <= targets.max() < len(targets)):
+        raise InputError(f"{path} holds targets {targets.shape}: expected one label for each class; make it again")
+    return AllToAllTrigger(mask, pattern, tuple(targets.tolist())), more
+
+
+def _change(path: str | Path, more: dict[str, np.ndarray]) -> tuple[Trigger | Warp, dict[str, np.ndarray]]:
+    if "places" not in more:
+        return _trigger(path, more)
+    try:
+        places, channels, label = (more.pop(name) for name in ("places", "channels", "label"))
+        if places.ndim != 3 or not np.isfinite(places).all():
+            raise ValueError(f"places {places.shape}, where finite (H, W, 2) are expected")
+        return Warp(int(label), places.astype(np.float32), int(channels)), more
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): expected an .npz with places, channels and label; make it again") from error
+
+
+def _painted(path: str | Path, more: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Take mask and pattern out of the arrays in a file, and check them."""
     try:
         mask, pattern = more.pop("mask").astype(np.float32), more.pop("pattern").astype(np.float32)
     except (KeyError, ValueError) as error:
@@ -129,4 +141,4 @@ def _painted(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.nda
             f"{path} holds a mask from {mask.min():g} to {mask.max():g} and a pattern from {pattern.min():g} to {pattern.max():g}: "
             "expected [0, 1] and raw pixels in [0, 255]; rescale them"
         )
-    return mask, pattern, more
+    return mask, pattern

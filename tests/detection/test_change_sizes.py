@@ -1,5 +1,6 @@
 """The rule for opacities: values computed by hand, and what does not change them; and the verdict of a detector."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from nc_tf.backdoor import Trigger
 from nc_tf.detection.levels import Level
 from nc_tf.detection.whole_image import judge_changes, judge_sizes
+from nc_tf.inversion.warp import SHORTEST_WARP
+from nc_tf.inversion.whole_image import WHOLE_IMAGE
 from nc_tf.results import ChangeResult, Detection, Status, Verdict
 
 CLEAN = [0.13, 0.16, 0.15, 0.18, 0.17, 0.14, 0.19, 0.16, 0.15, 0.17]
@@ -18,7 +21,6 @@ def test_values_worked_out_by_hand() -> None:
     found = judge_sizes(0.1 * np.exp([-2.0, -1.0, 0.0, 1.0, 2.0]))
     spread = np.sqrt((5 * 0.2**2 + 1.48 * 1.4826**2) / 6.48)
     assert found.median == pytest.approx(0.1)
-    assert found.mad == pytest.approx(1.4826)
     np.testing.assert_allclose(found.index, np.array([2.0, 1.0, 0.0, -1.0, -2.0]) / spread)
 
 
@@ -58,7 +60,7 @@ def test_equal_opacities_are_no_outliers() -> None:
     np.testing.assert_array_equal(found.chance, 1.0)
 
 
-@pytest.mark.parametrize("opacities", [[0.1, 0.2], [0.1, np.nan, 0.2]])
+@pytest.mark.parametrize("opacities", [[0.1, 0.2, 0.1, 0.2], [0.1, 0.2, np.nan, 0.2, 0.1]])
 def test_too_few_or_unknown_opacities_are_refused(opacities: list[float]) -> None:
     with pytest.raises(ValueError, match="expected"):
         judge_sizes(opacities)
@@ -69,10 +71,23 @@ SIZES = [0.13, 0.16, 0.15, 0.18, 0.17, 0.14, 0.19, 0.16, 0.15, 0.17]
 
 
 def change(
-    label: int, size: float, rate: float = 0.95, without: float = 0.02, status: Status = Status.MAX_ROUNDS, number: int = 500
+    label: int,
+    size: float,
+    rate: float = 0.95,
+    without: float = 0.02,
+    status: Status = Status.MAX_ROUNDS,
+    number: int = 500,
+    detector: str = "picture",
 ) -> ChangeResult:
     trigger = Trigger(label, np.full((2, 2), size, np.float32), np.zeros((2, 2, 1), np.float32))
-    return ChangeResult("picture", trigger, size, status, rate, without, number)
+    return ChangeResult(detector, trigger, size, status, rate, without, number)
+
+
+def searched(detector: str, sizes: Sequence[float], working: int) -> Detection:
+    """Return what is said of these sizes, where the searches of the first ones worked."""
+    ends = [Status.MAX_ROUNDS] * working + [Status.NEVER_SUCCEEDED] * (len(sizes) - working)
+    found = [change(label, size, status=end, detector=detector) for label, (size, end) in enumerate(zip(sizes, ends, strict=True))]
+    return judge_changes(found, LEVEL)[0]
 
 
 def judged(first: ChangeResult, *others: ChangeResult) -> tuple[Detection, tuple[ChangeResult, ...]]:
@@ -109,7 +124,7 @@ def test_between_the_lines_nothing_is_said() -> None:
     detection, _ = judged(change(0, float(size)))
     assert detection.verdict is Verdict.INCONCLUSIVE
     assert 0.002 <= detection.p_value <= 0.01
-    assert "too seldom to dismiss it, too often to suspect it" in detection.reason
+    assert f"about {detection.p_value:.1%} of clean networks: too seldom to dismiss it, too often to suspect it" in detection.reason
 
 
 def test_usual_sizes_have_no_outlier() -> None:
@@ -134,11 +149,70 @@ def test_a_faint_picture_that_never_worked_is_none() -> None:
     assert "(none was found for 1 of 11 labels, which count as far as their searches went)" in detection.reason
 
 
-@pytest.mark.parametrize(("status", "verdict"), [(Status.NEVER_SUCCEEDED, Verdict.NO_OUTLIER), (Status.NONFINITE, Verdict.INCONCLUSIVE)])
-def test_no_working_picture_at_all(status: Status, verdict: Verdict) -> None:
-    detection, results = judge_changes([change(label, size, 0.3, status=status) for label, size in enumerate(SIZES)], LEVEL)
-    assert detection.verdict is verdict
+def test_no_working_picture_is_a_search_that_went_wrong() -> None:
+    detection = searched("picture", SIZES, 0)
+    assert detection.verdict is Verdict.INCONCLUSIVE
+    assert f"no picture was found that sends {WHOLE_IMAGE.cost.threshold:.0%} of images to a label, where an opaque one" in detection.reason
+    assert np.isnan(detection.p_value)
+
+
+def test_no_working_warp_is_usual() -> None:
+    detection = searched("warp", [20 * size for size in SIZES], 0)
+    assert detection.verdict is Verdict.NO_OUTLIER
+    assert detection.reason == f"no short warp was found that sends {SHORTEST_WARP.cost.threshold:.0%} of images to a label"
+
+
+@pytest.mark.parametrize("detector", ["picture", "warp"])
+def test_nan_in_all_searches_leaves_no_verdict(detector: str) -> None:
+    changes = [change(label, size, 0.3, status=Status.NONFINITE, detector=detector) for label, size in enumerate(SIZES)]
+    detection, results = judge_changes(changes, LEVEL)
+    assert detection.verdict is Verdict.INCONCLUSIVE
     assert all(np.isnan(result.chance) for result in results)
+
+
+@pytest.mark.parametrize(("working", "expected"), [(1, Verdict.INCONCLUSIVE), (4, Verdict.INCONCLUSIVE), (5, Verdict.NO_OUTLIER)])
+def test_few_working_pictures_are_not_compared(working: int, expected: Verdict) -> None:
+    detection = searched("picture", SIZES, working)
+    assert detection.verdict is expected
+    if working < 5:
+        assert f"{working} of 10 labels have a working picture: expected 5 or more to compare" in detection.reason
+    assert searched("picture", [*SIZES, *SIZES], 9).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_planted_picture_beside_searches_that_gave_up_early_is_not_dismissed() -> None:
+    assert searched("picture", [0.04, *np.linspace(0.05, 0.07, 9)], 1).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_warp_is_compared_with_searches_that_went_about_as_far() -> None:
+    """The first sizes are those of a clean network on GTSRB."""
+    usual = [3.41, 4.32, 3.9, 3.93, 3.86, 3.38, 3.6, 3.54, 3.97, 3.98]
+    assert searched("warp", usual, 2).verdict is Verdict.NO_OUTLIER
+    early = searched("warp", [3.41, *(0.3 * size for size in usual[1:])], 1)
+    assert early.verdict is Verdict.INCONCLUSIVE
+    assert "1 of 10 labels have a working warp, or a search that went half as far: expected 5 or more" in early.reason
+
+
+def test_pictures_that_lead_to_half_of_the_labels_do_not_hide_each_other() -> None:
+    faint = [0.03 * size / 0.16 for size in SIZES[:5]]
+    changes = [change(label, size) for label, size in enumerate([*faint, *SIZES[5:]])]
+    detection, results = judge_changes(changes, LEVEL)
+    assert detection.verdict is Verdict.SUSPECTED
+    assert detection.labels == (0, 2, 1, 4, 3)
+    assert detection.p_value == max(result.chance for result in results[:5]) < 0.002
+    assert "5 labels have pictures at least 4.1 times smaller than those of all others" in detection.reason
+
+
+def test_pictures_that_lead_to_most_labels_are_not_dismissed() -> None:
+    sizes = [*(0.03 * size / 0.16 for size in SIZES[:7]), *SIZES[7:]]
+    detection = searched("picture", sizes, 10)
+    assert detection.verdict is Verdict.INCONCLUSIVE
+    assert "the pictures fall into two groups, 7 labels with ones 5.4 times smaller than those of the other 3" in detection.reason
+
+
+def test_a_second_label_is_flagged_that_the_first_hides() -> None:
+    found = judge_sizes([0.02, 0.066, *SIZES[:8]], level=LEVEL)
+    assert found.below.tolist() == [True, True] + [False] * 8
+    assert found.chance[1] > LEVEL.suspect_below
 
 
 def test_one_that_works_among_searches_that_stopped_as_short_is_no_outlier() -> None:

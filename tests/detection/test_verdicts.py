@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quick import made_up
 
 from nc_tf.detection.inconclusive import FEWEST_LABELS
-from nc_tf.detection.levels import WEIGHTS, Level, split_level
+from nc_tf.detection.levels import WEIGHTS, Level, chance_words, split_level
 from nc_tf.detection.outliers import (
     CONSISTENCY,
     LEAST_NORM,
@@ -204,6 +204,13 @@ def test_the_level_decides_what_is_suspected_and_what_is_no_outlier() -> None:
     assert strict.flagging_norm < strict.labels[43].trigger.l1_norm < judge(between, rule="robust").flagging_norm
     assert judge(usual, rule="robust").verdict is Verdict.NO_OUTLIER
     assert judge(usual, rule="robust", level=Level(0.02, 0.2)).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("chance", "words"), [(0.0, "less than 0.1%"), (0.003, "about 0.3%"), (0.012, "about 1%"), (0.05, "about 5%"), (1.0, "about 100%")]
+)
+def test_p_values_are_as_fine_in_words_as_levels_are(chance: float, words: str) -> None:
+    assert chance_words(chance) == words
 
 
 def test_the_levels_of_a_scan_add_up_to_one_per_cent() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from quick import made_up
 
 from nc_tf.report.figures import ALARM, CALM, draw_norms, trigger_gallery
-from nc_tf.results import LabelResult, ScanResult, Status, Trigger
+from nc_tf.results import ChangeResult, Detection, LabelResult, ScanResult, Status, Trigger, Verdict, Warp
 from nc_tf.scanning.scan import judge
 
 IMAGES, LABELS = corner_images(60)
@@ -53,6 +53,25 @@ def test_flagged_labels_come_first_then_the_smallest_working_ones() -> None:
     ]
     assert figure.axes[1].title.get_color() == ALARM
     assert figure.axes[9].title.get_color() == "black"
+
+
+@pytest.mark.parametrize("detector", ["picture", "warp"])
+def test_a_label_that_a_change_flags_is_shown_with_that_change(detector: str) -> None:
+    places = np.moveaxis(np.mgrid[:8, :8], 0, -1).astype(np.float32)
+    places[1:-1, 1:-1] += 0.5
+    trigger = Trigger(2, np.full((8, 8), 0.05, np.float32), np.ones((8, 8, 3), np.float32)) if detector == "picture" else Warp(2, places, 3)
+    change = ChangeResult(detector, trigger, 0.05, Status.MAX_ROUNDS, 0.95, 0.0, 50)
+    found = Detection(detector, "", 9.0, 0.0, Verdict.SUSPECTED, "", (2,))
+    norms = [made_up(label, norm) for label, norm in enumerate((10.0, 11.0, 12.0, 13.0, 12.5, 9.5))]
+    result = replace(judge(norms, rule="robust", others=[found]), changes=(change,))
+    assert result.flagged == (2,)
+    figure = trigger_gallery(result, IMAGES, LABELS, num_labels=2)
+    assert [title for title in titles(figure) if title.startswith("label")] == [f"label 2, {change.sized}", "label 5, norm 9.5"]
+    assert [figure.axes[place].title.get_color() for place in (1, 9)] == [ALARM, "black"]
+    image, stamped = (np.asarray(axes.images[0].get_array()) for axes in figure.axes[3:5])
+    np.testing.assert_allclose(stamped, trigger(IMAGES[LABELS != 2][:1].astype(np.float32))[0], atol=0.5)
+    assert np.abs(stamped.astype(float) - image).max() > 1.0
+    assert rendered(figure).std() > 0
 
 
 def test_classes_are_named_where_names_are_known() -> None:

@@ -163,8 +163,8 @@ def test_the_policy_lets_in_exactly_the_style_and_the_script_of_the_page() -> No
     [
         ("suspected", ["Backdoor suspected", "A trigger of 8.70 pixels is enough to send images to label 33", "no proof", "2 MAD below"]),
         ("named", ["label 33 (sign 33)"]),
-        ("robust", ["Backdoor suspected", "A norm as small as this appears in less than 1% of clean networks", "Log index"]),
-        ("no outlier", ["No outlier", "None of the 43 labels searched stands out. That is not the same as clean.", "leave no small norm"]),
+        ("robust", ["Backdoor suspected", "A norm as small as this appears in less than 0.1% of clean networks", "Log index"]),
+        ("no outlier", ["No outlier", "None of the 43 labels searched stands out. That is not the same as clean."]),
         ("two labels", ["Inconclusive", "cannot tell", "2 of 2 labels have a working trigger", "Neither a backdoor nor its absence"]),
         ("none worked", ["Inconclusive", "0 of 6", "never succeeded", "not compared"]),
         ("all alike", ["Inconclusive", "at least half of the labels have the same norm, 7.00"]),
@@ -193,6 +193,27 @@ def test_the_table_has_every_label_with_its_numbers_smallest_norm_first() -> Non
     failed = next(row for row in rows if 'data-value="7"' in row)
     assert "never succeeded" in failed
     assert failed.count(">none<") == 2  # anomaly index and ASR
+
+
+ALWAYS = ["faint waves (SIG)", "clean-label attacks", "patches that cover much of the image"]
+PICTURE, WARP = "faint pictures over the whole image", "warps of the image"
+ONE, ALL = "triggers that act on images of one class alone", "triggers that send every class to another one"
+
+
+@pytest.mark.parametrize(
+    ("ran", "missed"),
+    [
+        ((), [PICTURE, WARP, ONE, ALL]),
+        (("one-label", "all-to-all"), [PICTURE, WARP, ONE]),
+        (("one-label", "picture", "all-to-all"), [WARP, ONE]),
+        (("one-label", "all-to-all", "source-specific", "picture", "warp"), []),
+    ],
+)
+def test_what_was_not_looked_for_is_named(ran: tuple[str, ...], missed: list[str]) -> None:
+    verdict = a_verdict(spread(43))
+    verdict["detectors"] = [verdict["detectors"][0] | {"name": name} for name in ran]
+    words = [*ALWAYS, *missed]
+    assert f"This scan does not see {', '.join(words[:-1])} and {words[-1]}." in Page(a_page(verdict)).text()
 
 
 def test_keys_that_an_older_scan_did_not_write_may_be_missing() -> None:

@@ -1,5 +1,6 @@
 """The file of the trigger that takes every class away from itself, and all that reads it again."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from nc_tf.backdoor import AllToAllTrigger, Trigger
 from nc_tf.detection.all_to_all import judge_untargeted
 from nc_tf.detection.verdict import judge
 from nc_tf.errors import InputError
-from nc_tf.report.all_to_all import matrix_picture
+from nc_tf.report.pairs import matrix_picture
 from nc_tf.report.report_file import write_report
 from nc_tf.results import Status, UntargetedResult
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.label_files import load_untargeted, save_untargeted
-from nc_tf.storage.trigger_file import load_found, save_trigger
+from nc_tf.storage.trigger_file import load_all_to_all, load_found, save_trigger
 
 CYCLE = (1, 2, 3, 4, 5, 0)
 
@@ -75,6 +76,8 @@ def test_a_broken_file_is_refused(tmp_path: Path, change: dict[str, Any], messag
 def test_either_kind_of_trigger_is_told_by_its_file(tmp_path: Path) -> None:
     save_untargeted(tmp_path / "all.npz", away(), 0.0)
     save_trigger(tmp_path / "one.npz", made_up(3, 5.0).trigger)
+    save_trigger(tmp_path / "pairs.npz", away().trigger)
+    assert load_all_to_all(tmp_path / "pairs.npz")[0].targets == CYCLE
     assert isinstance(load_found(tmp_path / "all.npz"), AllToAllTrigger)
     assert isinstance(load_found(tmp_path / "one.npz"), Trigger)
 
@@ -110,6 +113,13 @@ def test_log_and_report_name_the_pairs(tmp_path: Path) -> None:
     assert "A trigger of 2.00 pixels is enough to send images of 6 classes to other labels, each to its own." in page
     assert "With the trigger most images of a class go: 0 to 1, 1 to 2, 2 to 3, 3 to 4, 4 to 5, 5 to 0" in page
     assert "--scan" in page
+
+
+def test_a_report_refuses_one_of_other_images(tmp_path: Path) -> None:
+    folder, small = finished(tmp_path), AllToAllTrigger(np.zeros((5, 5), np.float32), np.zeros((5, 5, 3), np.float32), CYCLE)
+    save_untargeted(folder.all_to_all_file, replace(away(), trigger=small), 0.0)
+    with pytest.raises(InputError, match=r"all_to_all.npz is for images \(5, 5, 3\): expected \(8, 8, 3\), those of label_0.npz"):
+        write_report(folder.path)
 
 
 def test_the_matrix_is_dark_where_images_go() -> None:

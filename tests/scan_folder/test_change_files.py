@@ -22,7 +22,8 @@ from nc_tf.report.report_file import write_report
 from nc_tf.results import ChangeResult, ScanResult, Status, Verdict
 from nc_tf.scan_folder.folder import ScanFolder
 from nc_tf.scan_folder.label_files import load_saved_change, save_change
-from nc_tf.storage.trigger_file import load_found
+from nc_tf.storage import trigger_file
+from nc_tf.storage.trigger_file import load_found, trigger_arrays
 from nc_tf.storage.verdict_file import read_verdict
 
 NORMS = (20.0, 21.0, 22.0, 23.0, 24.0, 25.0)
@@ -78,7 +79,8 @@ def test_it_comes_back_as_it_was_written(tmp_path: Path, change: ChangeResult) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"size": -1.0}, "-1 does not lie between 0 and 8"),
+        ({"size": -1.0}, "-1 does not lie between 0 and 1000"),
+        ({"size": 1001.0}, "1001 does not lie between 0 and 1000"),
         ({"status": "gone"}, "expected size, status and rates; delete it and scan again"),
         ({"detector": "picture"}, "a 'picture' of label 3, where another is expected by the file's name"),
         ({"label": 4}, "a 'warp' of label 4, where another is expected by the file's name"),
@@ -96,6 +98,47 @@ def test_a_broken_file_is_refused(tmp_path: Path, change: dict[str, Any], messag
     np.savez(file, **(arrays | change))
     with pytest.raises(InputError, match=message):
         load_saved_change(file)
+
+
+def test_a_warp_that_never_worked_may_be_longer_than_the_image(tmp_path: Path) -> None:
+    long = replace(a_warp(3), size=24.0, status=Status.NEVER_SUCCEEDED)
+    save_change(tmp_path / "warp-3.npz", long, 0.0)
+    assert load_saved_change(tmp_path / "warp-3.npz")[0].size == 24.0
+
+
+@pytest.mark.parametrize(("size", "message"), [(0.3, "an opacity of 0.3, where that of its mask is 0.15"), (1.5, "between 0 and 1")])
+def test_the_size_of_a_picture_is_the_opacity_of_its_mask(tmp_path: Path, size: float, message: str) -> None:
+    file = tmp_path / "picture-3.npz"
+    save_change(file, replace(a_picture(3), size=size), 0.0)
+    with pytest.raises(InputError, match=f"{message}.*: expected size, status and rates"):
+        load_saved_change(file)
+
+
+def test_each_file_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [tmp_path / "warp-3.npz", tmp_path / "picture-3.npz"]
+    for file, change in zip(files, (a_warp(3), a_picture(3)), strict=True):
+        save_change(file, change, 0.0)
+    read: list[Path] = []
+
+    def counting(path: str | Path) -> dict[str, np.ndarray]:
+        read.append(Path(path))
+        return trigger_arrays(path)
+
+    monkeypatch.setattr(trigger_file, "trigger_arrays", counting)
+    for file in files:
+        load_found(file)
+        load_saved_change(file)
+    assert read == [file for file in files for _ in range(2)]
+
+
+def test_a_report_refuses_a_change_of_other_images(tmp_path: Path) -> None:
+    folder = finished(tmp_path, result(pictures={2: 0.01}))
+    other = Trigger(2, np.full((5, 5), 0.01, np.float32), np.full((5, 5, 3), 200.0, np.float32))
+    save_change(folder.triggers.change("picture", 2), replace(a_picture(2), trigger=other, size=0.01), 0.0)
+    with pytest.raises(
+        InputError, match=r"picture-2.npz is for images \(5, 5, 3\): expected \(8, 8, 3\), those of label_0.npz; scan again"
+    ):
+        write_report(folder.path)
 
 
 def test_a_scan_goes_on_with_them_and_a_new_one_deletes_them(tmp_path: Path) -> None:
@@ -157,7 +200,7 @@ def test_a_report_without_flagged_changes_shows_the_smallest(tmp_path: Path) -> 
     assert shown_changes(read_verdict(tmp_path / "verdict.json")) == [("picture", 0), ("warp", 0)]
     page = write_report(folder.path).read_text()
     assert "None is flagged; the smallest is shown." in page
-    assert "Faint waves (SIG) and clean-label attacks are not seen, nor triggers that act on images of one class alone." in page
+    assert "patches that cover much of the image, triggers that act on images of one class alone and triggers that send every" in page
 
 
 def test_a_notebook_shows_the_change_that_is_flagged() -> None:
