@@ -1,5 +1,6 @@
 """Files of finished searches: a lossless trigger of a label, of all classes, or of the whole image, and its measurements."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
