@@ -102,7 +102,8 @@ def _scan(
     folder.refuse_other(source_record(model_hash, data_hash, options.upsample_size, options.seed) | marks, fresh=fresh)
     plan = make_plan(source.model, source.images, source.labels, options, source.unseen, name=source.data_file)
     of_task = plan.preset, plan.task.preprocess, options.upsample_size, options.seed
-    asked = scan_record(model_hash, data_hash, *of_task, best=options.best, per_frame=options.per_frame, detectors=plan.detectors) | marks
+    detectors = None if plan.options.detectors is None else plan.detectors
+    asked = scan_record(model_hash, data_hash, *of_task, best=options.best, per_frame=options.per_frame, detectors=detectors) | marks
     result = run_plan(plan, folder.open(asked, fresh=fresh, began=began), [folder, *callbacks], began)
     folder.write_samples(source.images, np.asarray(plan.task.labels))  # without given classes the model's own answers
     names = source.account.names_for(plan.task.network.num_classes) if source.account else None

@@ -147,7 +147,9 @@ class SourceResult:
         num_measured: number of held-out images of the source behind the first rate.
         starts: searches run, each from another start.
         rounds: rounds run, over all starts.
-        norm_after: norm of the smallest trigger on the hardened twin, pixels; infinite where none works, NaN where none was searched.
+        again: how the search on the hardened twin ended; None where the class was not searched again.
+        norm_after: norm of the smallest trigger that works on the hardened twin, pixels; NaN without one.
+        left_rate: share of the same images of the source that the trigger still sends to the label on the twin, [0, 1]; NaN likewise.
     """
 
     source: int
@@ -158,7 +160,9 @@ class SourceResult:
     num_measured: int
     starts: int
     rounds: int
+    again: Status | None = None
     norm_after: float = float("nan")
+    left_rate: float = float("nan")
 
     @property
     def target(self) -> int:

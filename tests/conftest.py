@@ -70,10 +70,10 @@ def _seeds() -> None:
 
 @pytest.fixture(autouse=True)
 def _labels_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave detectors out of scans that take as long as the labels, except in tests marked `whole_image` or `source_specific`."""
-    marked = {"whole_image": ("picture", "warp"), "source_specific": ("source-specific",)}
+    """Leave detectors out of scans that take as long as the labels, except in tests marked `hardens`, `source_specific`, `whole_image`."""
+    marked = {"hardens": ("hardening",), "source_specific": ("source-specific",), "whole_image": ("picture", "warp")}
     more = [name for mark, names in marked.items() if request.node.get_closest_marker(mark) for name in names]
-    monkeypatch.setattr("nc_tf.scanning.detectors.BESIDE", ("all-to-all", "hardening", *more))
+    monkeypatch.setattr("nc_tf.scanning.detectors.BESIDE", ("all-to-all", *more))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """The members of the population: which data, classes and architecture each network has, and which backdoor is planted in it.
 
 The list is drawn once, from a fixed seed, so that every run has the same members. Each kind of backdoor goes through all data sets, numbers
-of classes and architectures in a shuffled order. Of each kind every other member is there to choose thresholds on, the rest to judge.
+of classes and architectures in a shuffled order. Of each kind every other member is there to choose thresholds on, the rest to judge, but
+for `SEEN`.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,6 +43,10 @@ RATES = {
     "source-specific": 0.5,
     "half of the labels": 0.3,
 }
+
+
+# Members that were scanned while the rules were made: no threshold is judged on them.
+SEEN = frozenset({2, 3, 5, 6, 11, 13, 14, 15, 16, 17, 21, 24, 25, 42, 46, 54})
 
 
 @dataclass(frozen=True)
@@ -226,7 +231,8 @@ def population() -> tuple[Member, ...]:
         name = order[place]
         data, classes = next(cells[name])
         chosen = tuple(sorted(rng.permutation(WHOLE[data])[:classes].tolist()))
-        members.append(Member(next(numbers), name, data, chosen, next(architectures[name]), next(judged[name])))
+        number = next(numbers)
+        members.append(Member(number, name, data, chosen, next(architectures[name]), next(judged[name]) and number not in SEEN))
     return tuple(members)
 
 

@@ -19,6 +19,7 @@ from benchmarks.population.training import data_of, network_file, train
 from nc_tf.cli.quiet import load_tensorflow
 
 CHANGES = "picture", "warp"
+SOURCE_FIELDS = ("source", "target", "l1_norm", "again", "norm_after", "left_rate", "attack_success_rate", "kept_rate", "num_measured")
 SCANS, PUBLISHED = ROOT / "runs" / "population" / "scans", RESULTS / "population-members.json"
 
 
@@ -66,8 +67,7 @@ def scanned(member: Member, data: Path) -> dict[str, Any]:
         "norms": [_rounded(label["l1_norm"]) for label in verdict["labels"]],
         "sizes": {name: [_rounded(row["size"]) for row in verdict["changes"] if row["detector"] == name] for name in CHANGES},
         "sources": [
-            [row["source"], row["target"], *(_rounded(row[key]) for key in ("l1_norm", "norm_after", "attack_success_rate", "kept_rate"))]
-            for row in verdict["sources"]
+            {key: _rounded(row[key]) if isinstance(row[key], float) else row[key] for key in SOURCE_FIELDS} for row in verdict["sources"]
         ],
     }
     write_json(kept, row)

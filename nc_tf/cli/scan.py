@@ -77,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cost-multiplier", type=float, help="factor of the weight, up while the trigger works, down while not")
     parser.add_argument("--patience", type=int, help="rounds in a row before the weight changes")
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where searches run: this machine, or a Ray cluster")
-    which = "detectors beside one-label, which always runs: some of all-to-all, hardening, picture, warp (default: all that can run)"
+    names = "all-to-all, hardening, source-specific, picture, warp"
+    which = f"detectors beside one-label, which always runs: some of {names} (default: all that can run)"
     parser.add_argument("--detectors", type=listed, metavar="NAMES", help=which)
     parser.add_argument("--upsample", type=int, default=1, metavar="N", help="side of the mask's super-pixels, in pixels")
     parser.add_argument("--per-frame", action="store_true", help="for clips: a trigger for every frame instead of one for all")

@@ -1,4 +1,4 @@
-"""The hardening detector: triggers without which a label is far harder to reach, for models of two to four classes."""
+"""The hardening detector: triggers without which a label is far harder to reach."""
 
 from nc_tf.detection.rises import PLANTED_FROM, RiseVerdict
 from nc_tf.results import Detection, Verdict
@@ -9,7 +9,8 @@ NAME, LOOKED_FOR = "hardening", "a small trigger that no other replaces once the
 def judge_hardening(found: RiseVerdict) -> Detection:
     """Return what the rises of the norms say.
 
-    Without a planted trigger it says nothing: on too few clean networks it was right (docs/explanation/statistics.md).
+    With two to four classes it says nothing without a planted trigger: on too few clean networks it was right (docs/explanation/
+    statistics.md).
 
     Args:
         found: the judgement of all rises.
@@ -17,9 +18,14 @@ def judge_hardening(found: RiseVerdict) -> Detection:
     nan = float("nan")
     if found.planted:
         words = ", ".join(f"label {rise.label} from {rise.before:.2f} to {rise.after:.2f}" for rise in found.planted)
-        natural = f"and that of natural triggers less than {PLANTED_FROM:g} times"
-        reason = f"hardening against the triggers raises the norm of {words} pixels, {natural}"
+        usual = f"and that of natural triggers less than {PLANTED_FROM:g} times"
+        if found.median is not None:
+            usual = f"where the median is {found.median:.2f}"
+        reason = f"hardening against the triggers raises the norm of {words} pixels, {usual}"
         labels = tuple(rise.label for rise in found.planted)
         return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.SUSPECTED, reason, labels)
+    if found.median is not None and not found.open:
+        reason = "hardening against the smallest triggers raises their norms as in clean networks"
+        return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.NO_OUTLIER, reason)
     reason = "; ".join(found.open) or f"the norm of no label rises more than {found.statistic:.1f} times by hardening, as in clean networks"
     return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.INCONCLUSIVE, reason)

@@ -9,9 +9,9 @@ SUSPECT_BELOW = 0.01
 # "no outlier" is said only where chance does as much in more than this share of clean networks.
 NOTHING_ABOVE = 0.05
 # Weights of the detectors, by name. Most backdoors lead to one label by a small trigger. Detectors with lines in place of p-values have
-# the least: their false-positive rate is that of their lines.
+# a small reserve: their false-positive rate is that of their lines.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {"one-label": 4.0, "all-to-all": 1.0, "picture": 2.0, "warp": 2.0, "hardening": 2.0, "source-specific": 1.0}
+    {"one-label": 4.0, "picture": 2.0, "warp": 2.0, "all-to-all": 0.5, "hardening": 0.5, "source-specific": 0.5}
 )
 
 

@@ -124,9 +124,9 @@ def save_source(file: Path, result: SourceResult, seconds: float) -> None:
         result: what was found and measured.
         seconds: time that the scan has taken by now.
     """
-    names = ("source", "attack_success_rate", "kept_rate", "num_measured", "starts", "rounds", "norm_after")
+    names = ("source", "attack_success_rate", "kept_rate", "num_measured", "starts", "rounds", "norm_after", "left_rate")
     arrays = {name: getattr(result, name) for name in names}
-    save_trigger(file, result.trigger, status=str(result.status), seconds=seconds, **arrays)
+    save_trigger(file, result.trigger, status=str(result.status), again=str(result.again or ""), seconds=seconds, **arrays)
 
 
 def load_source(file: Path) -> tuple[SourceResult, float]:
@@ -137,7 +137,7 @@ def load_source(file: Path) -> tuple[SourceResult, float]:
     """
     trigger, saved = load_all_to_all(plain(file))
     try:
-        source, after = whole_number(saved["source"]), saved["norm_after"]
+        source, again = whole_number(saved["source"]), str(saved["again"])
         if file.name != f"source-{source}.npz" or any(pair[0] != source for pair in trigger.pairs):
             raise ValueError(f"a trigger of class {source}, where another is expected by the file's name")
         result = SourceResult(
@@ -147,7 +147,9 @@ def load_source(file: Path) -> tuple[SourceResult, float]:
             attack_success_rate=real_number(saved["attack_success_rate"], most=1.0, nan=True),
             kept_rate=real_number(saved["kept_rate"], most=1.0, nan=True),
             **{name: whole_number(saved[name]) for name in ("num_measured", "starts", "rounds")},
-            norm_after=math.inf if after == math.inf else real_number(after, most=trigger.mask.size, nan=True),
+            again=Status(again) if again else None,
+            norm_after=real_number(saved["norm_after"], most=trigger.mask.size, nan=True),
+            left_rate=real_number(saved["left_rate"], most=1.0, nan=True),
         )
         return result, real_number(saved["seconds"], most=MOST_SECONDS)
     except (ValueError, KeyError) as error:

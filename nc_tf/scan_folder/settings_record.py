@@ -70,7 +70,7 @@ def scan_record(
     *,
     best: str = "norm",
     per_frame: bool = False,
-    detectors: Sequence[str] = (),
+    detectors: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Return all that the outcome of a label depends on.
 
@@ -87,13 +87,13 @@ def scan_record(
         seed: of the scan.
         best: see `nc_tf.ScanOptions`.
         per_frame: whether every frame of a clip has a trigger of its own.
-        detectors: names of the detectors that run.
+        detectors: names of the detectors that were asked for; None where preset, classes and inputs decide.
     """
     values = settings_record(preset.settings)
     cost = values.pop("cost")
     cuts = [asdict(cut) for cut in preset.cuts]
     search: dict[str, Any] = {"starts": preset.starts, "grey": preset.grey, "cuts": cuts, "precision": resolve_precision(preset.precision)}
-    search |= {"held_out": preset.held_out, "detectors": list(detectors)}
+    search |= {"held_out": preset.held_out, "detectors": None if detectors is None else list(detectors)}
     if per_frame:
         search["per_frame"] = True
     if preset.patches:

@@ -76,7 +76,7 @@ def obstacle(name: str, scan: Circumstances) -> str | None:
         # Two classes that are sent to each other are two labels with small triggers.
         conditions.append((scan.num_classes > 2, "a model of three classes or more, not of 2"))
     if name == "hardening":
-        conditions.append((few, f"a model of fewer than {FEWEST_LABELS} classes, not of {scan.num_classes}"))
+        conditions.append((not scan.prescreens, "preset robust, because a pre-screening leaves labels out"))
         conditions.append((scan.num_held_out > 0, "held-out images; give more images"))
     if name == "source-specific":
         # With two classes a trigger of one of them is that of a label.

@@ -1,4 +1,7 @@
-"""The second search of few labels: on a hardened twin, which ignores the triggers of the first one."""
+"""The second search of labels with small norms: on a hardened twin, which ignores the triggers of the first one.
+
+With two to four classes all labels are searched again, because their norms cannot be compared; with more those up to the median norm.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,8 +9,8 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from nc_tf.detection.inconclusive import is_compared
-from nc_tf.detection.rises import Rise, RiseVerdict, judge_rises
+from nc_tf.detection.inconclusive import FEWEST_LABELS, is_compared
+from nc_tf.detection.rises import Rise, RiseVerdict, judge_rises, judge_scores
 from nc_tf.evaluation import accuracy, attacked
 from nc_tf.results import LabelResult
 from nc_tf.scanning.engines.choice import Engine
@@ -40,6 +43,10 @@ def search_hardened(
     working = [entry for entry in labels if is_compared(entry, "robust")]
     if not working:
         return RiseVerdict((), ("no label has a working trigger to harden against",), float("nan"))
+    median = float(np.median([entry.trigger.l1_norm for entry in working]))
+    few = len(labels) < FEWEST_LABELS
+    if not few:
+        labels = working = [entry for entry in working if entry.trigger.l1_norm <= median]
     rows, triggers = task.minibatches.rows, [entry.trigger for entry in working]
     twin = harden(task.model, task.images[rows], task.labels[rows], triggers, task.preprocess, seed=task.seed % 2**32)
     again, after = replace(task, model=twin), {}
@@ -48,8 +55,10 @@ def search_hardened(
         after[tried[0].restart.label] = min(norms, default=float("nan"))
     rises = [_rise(measuring, entry, after[entry.label], twin, counts=entry in working) for entry in labels]
     held_out = measuring.images, measuring.labels, task.preprocess
-    pixels = int(np.prod(task.images.shape[-3:-1]))
-    return judge_rises(rises, pixels, accuracy(task.model, *held_out), accuracy(twin, *held_out))
+    accuracies = accuracy(task.model, *held_out), accuracy(twin, *held_out)
+    if few:
+        return judge_rises(rises, int(np.prod(task.images.shape[-3:-1])), *accuracies)
+    return judge_scores(rises, median, *accuracies)
 
 
 def _rise(measuring: Measuring, entry: LabelResult, after: float, twin: keras.Model, *, counts: bool) -> Rise:

@@ -36,6 +36,11 @@ class Measuring:
         """Return the model's classes of the held-out images without any trigger."""
         return self.answers(self.images)
 
+    @cached_property
+    def recognised(self) -> np.ndarray:
+        """Return which held-out images (M,) the model recognises, bool."""
+        return np.asarray(self.clean_answers == self.labels)
+
     def attacked(self, trigger: Trigger | Warp) -> Attacked:
         """Return the effect of a trigger on the images that it is for."""
         return attacked(self.task.model, self.images, self.labels, trigger, self.task.preprocess)

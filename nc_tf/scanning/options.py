@@ -33,7 +33,7 @@ class ScanOptions:
             (`nc_tf.runtime.memory.allow`). No result depends on it.
         engine: "local" searches in this process, "ray" on a cluster; results are the same.
         detectors: names of the detectors that run beside "one-label", which always runs, kept as a tuple: "all-to-all", "hardening",
-            "picture" and "warp". None takes all that preset, classes and inputs allow.
+            "source-specific", "picture" and "warp". None takes all that preset, classes and inputs allow.
 
     Raises:
         InputError: a value is out of its range, or two contradict each other.

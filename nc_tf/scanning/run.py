@@ -166,7 +166,7 @@ class ScanRun:
     def _search_hardened(self, labels: Sequence[LabelResult], memory: SearchPlan) -> RiseVerdict:
         """Search all labels again, on a twin that ignores their triggers."""
         plan = self.plan
-        self.callback.on_stage("searching all labels again on a hardened twin")
+        self.callback.on_stage("searching labels again on a hardened twin")
         try:
             return search_hardened(self.measuring, labels, plan.preset.cuts, plan.engine, lanes=memory.lanes, grey=plan.preset.grey)
         except InputError as error:  # all labels have been searched: their results stand
@@ -181,7 +181,7 @@ class ScanRun:
             found[result.source] = result
             self.callback.on_source(result)
         results = [found[source] for source in search.sources]
-        if not any(np.isnan(found[source].norm_after) for source in candidates(results)):
+        if all(found[source].again for source in candidates(results)):
             return tuple(results), None
         self.callback.on_stage("searching the smallest of them again on a hardened twin")
         try:

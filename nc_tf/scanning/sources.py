@@ -9,11 +9,14 @@ Small ones are searched again on a hardened twin, a copy that ignores them: a pl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import keras
 import numpy as np
 
 from nc_tf.backdoor import AllToAllTrigger
+from nc_tf.detection.rises import lost_accuracy
 from nc_tf.detection.source_specific import candidates
-from nc_tf.evaluation import NO_CLASS, predict_classes, share
+from nc_tf.errors import InputError
+from nc_tf.evaluation import NO_CLASS, accuracy, predict_classes, share
 from nc_tf.inversion.restart import RestartResult
 from nc_tf.inversion.step import SearchSettings, SourceInversion
 from nc_tf.results import SourceResult, Status
@@ -23,6 +26,9 @@ from nc_tf.scanning.full_search import search_fully
 from nc_tf.scanning.halving import Cut
 from nc_tf.scanning.measuring import Measuring, recognised_rows
 from nc_tf.training.hardening import harden
+
+# Images of a class, of those that the model recognises, below which a trigger would be that of a few images.
+FEWEST_IMAGES = 5
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class SourceSearch:
 
     Attributes:
         task: the search problem, on images that the model recognises.
-        sources: classes with such images.
+        sources: classes with enough such images.
     """
 
     def __init__(self, task: Task, settings: SourceSettings, engine: Engine, in_flight: int, measuring: Measuring) -> None:
@@ -68,8 +74,8 @@ class SourceSearch:
         self.settings, self.engine, self.measuring = settings, engine, measuring
         self._labels = np.asarray(task.labels)
         self.lanes = max(1, in_flight // search.batch_size)
-        classes = np.unique(self._labels[rows]).tolist()
-        self.sources: list[int] = classes if len(classes) > 1 else []
+        classes, counts = np.unique(self._labels[rows], return_counts=True)
+        self.sources: list[int] = classes[counts >= FEWEST_IMAGES].tolist() if len(classes) > 1 else []
 
     def first(self, sources: Sequence[int]) -> Iterator[SourceResult]:
         """Yield the smallest trigger of each source, as soon as its search ends."""
@@ -80,22 +86,36 @@ class SourceSearch:
         """Return the results, with the norms of small triggers after hardening.
 
         Args:
-            found: results of all sources.
+            found: results of all sources, some of them `candidates`.
 
         Raises:
-            InputError: the model cannot be hardened.
+            InputError: the model cannot be hardened, or recognises other images then.
         """
         small = candidates(found)
-        if not small:
-            return list(found)
         task, rows = self.task, self.task.minibatches.rows
         triggers = [result.trigger for result in found if result.source in small]
         twin = harden(task.model, task.images[rows], self._labels[rows], triggers, task.preprocess, seed=task.seed % 2**32)
-        after = {}
-        for tried in self._search(replace(task, model=twin), small):
-            norms = [one.trigger.l1_norm for one in tried if one.succeeded]
-            after[tried[0].restart.label] = min(norms, default=float("inf"))
-        return [replace(result, norm_after=after.get(result.source, float("nan"))) for result in found]
+        self._check_accuracy(twin)
+        after = {tried[0].restart.label: tried for tried in self._search(replace(task, model=twin), small)}
+        return [self._beside(result, after[result.source], twin) if result.source in after else result for result in found]
+
+    def _check_accuracy(self, twin: keras.Model) -> None:
+        """Refuse a twin that is another network."""
+        held_out = self.measuring.images, self.measuring.labels
+        before, after = (accuracy(model, *held_out, self.task.preprocess) for model in (self.task.model, twin))
+        lost = lost_accuracy(before, after)
+        if lost:
+            raise InputError(lost)
+
+    def _beside(self, result: SourceResult, tried: Sequence[RestartResult], twin: keras.Model) -> SourceResult:
+        """Return a result with what its search on the twin has come to."""
+        best, norm = self._best(tried), float("nan")
+        status = Status.NONFINITE if any(one.status is Status.NONFINITE for one in tried) else best.status
+        if status.succeeded:
+            norm = best.trigger.l1_norm
+        of_source = self.measuring.recognised & (self.measuring.labels == result.source)
+        answers = predict_classes(twin, self.measuring.images[of_source], self.task.preprocess, result.trigger)
+        return replace(result, again=status, norm_after=norm, left_rate=share(answers == result.target))
 
     def _search(self, task: Task, sources: Sequence[int]) -> Iterator[list[RestartResult]]:
         return search_fully(task, sources, self.settings.starts, self.settings.cuts, self.engine, lanes=self.lanes)
@@ -108,9 +128,8 @@ class SourceSearch:
     def _measured(self, best: RestartResult, tried: Sequence[RestartResult]) -> SourceResult:
         """Return the result, measured on the held-out images that the model recognises."""
         source, measuring, num_classes = best.restart.label, self.measuring, self.task.network.num_classes
-        right = measuring.clean_answers == measuring.labels
-        own = measuring.labels[right]
-        answers = predict_classes(self.task.model, measuring.images[right], self.task.preprocess, best.trigger)
+        own = measuring.labels[measuring.recognised]
+        answers = predict_classes(self.task.model, measuring.images[measuring.recognised], self.task.preprocess, best.trigger)
         of_source, moved = answers[own == source], (own == source) & (answers != source) & (answers != NO_CLASS)
         target = int(np.bincount(answers[moved]).argmax()) if moved.any() else source
         targets = tuple(target if label == source else label for label in range(num_classes))
@@ -119,7 +138,7 @@ class SourceSearch:
             source=source,
             trigger=AllToAllTrigger(best.trigger.mask, best.trigger.pattern, targets),
             status=Status.NONFINITE if broke_down else best.status,
-            attack_success_rate=share(of_source == target) if target != source else 0.0,
+            attack_success_rate=share((of_source == target) & (target != source)),
             kept_rate=share((answers == own)[own != source]),
             num_measured=len(of_source),
             starts=len(tried),

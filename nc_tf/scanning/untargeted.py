@@ -69,8 +69,7 @@ def _last_success(result: RestartResult) -> float:
 
 def _measured(best: RestartResult, tried: list[RestartResult], measuring: Measuring, num_classes: int) -> UntargetedResult:
     """Return the result, measured on the held-out images that the model recognises."""
-    right = measuring.clean_answers == measuring.labels
-    images, own = measuring.images[right], measuring.labels[right]
+    images, own = measuring.images[measuring.recognised], measuring.labels[measuring.recognised]
     answers = predict_classes(measuring.task.model, images, measuring.task.preprocess, best.trigger)
     targets = list(range(num_classes))
     for label in np.unique(own).tolist():

@@ -124,8 +124,8 @@ def _untargeted(found: UntargetedResult) -> UntargetedRow:
 
 
 def _source(found: SourceResult, *, flagged: bool) -> SourceRow:
-    names = ("source", "target", "num_measured", "status", "starts", "rounds")
-    numbers = ("norm_after", "attack_success_rate", "kept_rate")
+    names = ("source", "target", "num_measured", "status", "starts", "rounds", "again")
+    numbers = ("norm_after", "attack_success_rate", "kept_rate", "left_rate")
     return SourceRow(
         **{name: getattr(found, name) for name in names},
         **{name: finite(getattr(found, name)) for name in numbers},

@@ -90,9 +90,9 @@ class SourceRow(Struct, frozen=True, kw_only=True):
     source: Annotated[Count, _says("the class of the images")]
     target: Annotated[Count, _says("the label that most of them get; the source itself where they stay")]
     l1_norm: Annotated[Length, _says("sum of the mask of its trigger, pixels")]
-    norm_after: Annotated[
-        Length, _says("norm of the smallest trigger once the model ignores this one; null where none was searched or works")
-    ]
+    again: Annotated[Status | None, _says("how the search on a copy ended that ignores the trigger; null where there was none")]
+    norm_after: Annotated[Length, _says("norm of the smallest trigger that works on that copy; null without one")]
+    left_rate: Annotated[Rate, _says("share of the same inputs of the source that the trigger still sends to the target there")]
     attack_success_rate: Annotated[Rate, _says("share of held-out inputs of the source that get the target by the trigger")]
     kept_rate: Annotated[Rate, _says("share of held-out inputs of other classes that keep their class")]
     num_measured: Annotated[Count, _says("inputs of the source that the first rate is measured on")]

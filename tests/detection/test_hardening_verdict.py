@@ -3,7 +3,7 @@
 import pytest
 
 from nc_tf.detection.hardening import judge_hardening
-from nc_tf.detection.rises import Rise, RiseVerdict, judge_rises
+from nc_tf.detection.rises import Rise, RiseVerdict, judge_rises, judge_scores
 from nc_tf.results import Verdict
 
 PIXELS = 1024
@@ -31,3 +31,12 @@ def test_without_one_it_says_nothing(rises: RiseVerdict, words: str) -> None:
     detection = judge_hardening(rises)
     assert (detection.verdict, detection.labels) == (Verdict.INCONCLUSIVE, ())
     assert words in detection.reason
+
+
+def test_with_others_to_compare_with_it_can_say_no_outlier() -> None:
+    natural = [Rise(0, 30.0, 50.0, 0.0), Rise(1, 35.0, 40.0, 0.0)]
+    detection = judge_hardening(judge_scores(natural, 40.0, 0.9, 0.9))
+    assert detection.verdict is Verdict.NO_OUTLIER
+    planted = judge_hardening(judge_scores([Rise(3, 5.0, 35.0, 0.0), *natural], 40.0, 0.9, 0.9))
+    assert (planted.verdict, planted.labels) == (Verdict.SUSPECTED, (3,))
+    assert "of label 3 from 5.00 to 35.00 pixels, where the median is 40.00" in planted.reason

@@ -4,7 +4,17 @@ import math
 
 import pytest
 
-from nc_tf.detection.rises import LARGE_FROM, NATURAL_TO, PLANTED_FROM, Rise, judge_rises
+from nc_tf.detection.rises import (
+    LARGE_FROM,
+    MOST_LOST,
+    NATURAL_TO,
+    PLANTED_FROM,
+    Rise,
+    RiseVerdict,
+    judge_rises,
+    judge_scores,
+    lost_accuracy,
+)
 
 PIXELS = 1024
 SMALL, LARGE = 0.5 * LARGE_FROM * PIXELS, 1.5 * LARGE_FROM * PIXELS
@@ -77,3 +87,49 @@ def test_a_twin_that_is_far_better_is_another_network() -> None:
     judged = judge_rises([rise(1, 10.0)], PIXELS, 0.5, 0.9)
     assert judged.planted == ()
     assert "expected a difference of 10% at most" in judged.open[0]
+
+
+def scored(first: Rise, accuracy: float = 0.9) -> RiseVerdict:
+    """The judgement of that rise beside two natural ones; the median of all labels is 40 pixels."""
+    return judge_scores([first, Rise(1, 30.0, 50.0, 0.0), Rise(2, 38.0, 60.0, 0.0)], 40.0, 0.9, accuracy)
+
+
+def test_a_score_is_that_of_a_small_norm_and_its_rise() -> None:
+    found = scored(Rise(0, 5.0, 35.0, 0.0))
+    assert [rise.label for rise in found.planted] == [0]
+    assert found.statistic == pytest.approx(math.log(40.0 / 5.0) + math.log(35.0 / 5.0))
+    natural = scored(Rise(0, 20.0, 50.0, 0.0))
+    assert (natural.planted, natural.open) == ((), ())
+    assert natural.statistic == pytest.approx(math.log(2.0) + math.log(2.5))
+
+
+def test_labels_that_a_backdoor_made_easier_are_not_planted_themselves() -> None:
+    found = judge_scores([Rise(0, 4.0, 60.0, 0.0), Rise(1, 5.0, 60.0, 0.0), Rise(2, 10.0, 40.0, 0.0)], 40.0, 0.9, 0.9)
+    assert [rise.label for rise in found.planted] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        (Rise(0, 12.0, 33.0, 0.0), "grows from 12.00 to 33.00 pixels by hardening: too far to dismiss it, too little to suspect it"),
+        (Rise(0, 5.0, 5.0, 0.9), "the trigger of label 0 still moves 90% of the images after hardening"),
+        (Rise(0, 5.0, 35.0, math.nan), "still moves nan% of the images"),
+        (Rise(0, 5.0, math.nan, 0.0), "label 0 has no working trigger on the hardened twin"),
+    ],
+)
+def test_a_small_trigger_is_not_dismissed_without_its_score(first: Rise, words: str) -> None:
+    found = scored(first)
+    assert found.planted == ()
+    assert words in "; ".join(found.open)
+
+
+def test_a_large_trigger_needs_no_score() -> None:
+    for first in (Rise(0, 35.0, 36.0, 0.9), Rise(0, 35.0, math.nan, 0.0)):
+        assert scored(first).open == ()
+
+
+def test_a_twin_that_lost_accuracy_is_another_network() -> None:
+    assert scored(Rise(0, 5.0, 35.0, 0.0), accuracy=0.7).planted == ()
+    assert lost_accuracy(0.9, 0.9 - MOST_LOST + 1e-9) is None
+    assert "recognises 70% of the held-out images, the model 90%" in str(lost_accuracy(0.9, 0.7))
+    assert lost_accuracy(0.9, math.nan) is not None

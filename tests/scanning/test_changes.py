@@ -155,19 +155,23 @@ def circumstances(**changed: Any) -> Circumstances:
     return replace(usual, **changed)
 
 
+@pytest.mark.hardens
+@pytest.mark.source_specific
 @pytest.mark.parametrize(
     ("changed", "run"),
     [
-        ({}, ("one-label", "all-to-all", "picture", "warp")),
-        ({"num_classes": 4, "num_labels": 4}, ("one-label", "all-to-all", "hardening")),
+        ({}, ("one-label", "all-to-all", "hardening", "source-specific", "picture", "warp")),
+        ({"num_classes": 60, "num_labels": 60}, ("one-label", "all-to-all", "hardening", "picture", "warp")),
+        ({"num_classes": 4, "num_labels": 4}, ("one-label", "all-to-all", "hardening", "source-specific")),
         ({"num_classes": 2, "num_labels": 2}, ("one-label", "hardening")),
-        ({"prescreens": True}, ("one-label", "all-to-all")),
+        ({"num_held_out": 0}, ("one-label", "all-to-all", "picture", "warp")),
+        ({"prescreens": True, "num_classes": 200, "num_labels": 200}, ("one-label", "all-to-all")),
         ({"robust": False, "preset": "paper"}, ("one-label",)),
         ({"num_labels": 3}, ("one-label",)),
-        ({"upsample_size": 2}, ("one-label",)),
+        ({"upsample_size": 2}, ("one-label", "hardening")),
         ({"image_shape": (4, 8, 8, 3)}, ("one-label",)),
-        ({"image_shape": (1, 8, 3)}, ("one-label", "all-to-all", "picture")),
-        ({"num_seen": 1}, ("one-label", "all-to-all")),
+        ({"image_shape": (1, 8, 3)}, ("one-label", "all-to-all", "hardening", "source-specific", "picture")),
+        ({"num_seen": 1}, ("one-label", "all-to-all", "hardening")),
     ],
 )
 def test_all_that_can_run_does(changed: dict[str, Any], run: tuple[str, ...]) -> None:
@@ -183,7 +187,8 @@ def test_those_that_are_asked_for_run_in_their_order() -> None:
     ("name", "changed", "message"),
     [
         ("picture", {"num_classes": 4, "num_labels": 4}, "a model of 5 classes or more, not of 4"),
-        ("hardening", {}, "a model of fewer than 5 classes, not of 6"),
+        ("hardening", {"prescreens": True}, "preset robust, because a pre-screening leaves labels out"),
+        ("hardening", {"num_held_out": 0}, "held-out images; give more images"),
         ("warp", {"robust": False, "preset": "paper"}, "preset robust or low-cost, not paper"),
         ("warp", {"image_shape": (4, 8, 8, 3)}, "a model for images, not for clips"),
         ("all-to-all", {"num_labels": 2}, "all 6 labels to be searched, not 2"),
@@ -197,7 +202,8 @@ def test_one_that_cannot_run_is_refused(name: str, changed: dict[str, Any], mess
 
 
 def test_an_unknown_one_is_refused() -> None:
-    with pytest.raises(InputError, match="detector 'pictures': expected some of one-label, all-to-all, hardening, picture, warp"):
+    names = "one-label, all-to-all, hardening, source-specific, picture, warp"
+    with pytest.raises(InputError, match=f"detector 'pictures': expected some of {names}"):
         ScanOptions(detectors=["pictures"])
 
 
@@ -235,8 +241,8 @@ def test_a_folder_holds_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert f"ASR, picture-{TARGET}" in capsys.readouterr().out
     assert main(["scan", *how, "--detectors", "picture"]) == 2
     assert "holds a scan with detectors" in capsys.readouterr().err
-    assert main(["scan", *how, "--detectors", "hardening", "--fresh"]) == 2
-    assert "detector hardening: expected a model of fewer than 5 classes" in capsys.readouterr().err
+    assert main(["scan", *how, "--detectors", "warp", "--preset", "paper", "--fresh"]) == 2
+    assert "detector warp: expected preset robust or low-cost, not paper" in capsys.readouterr().err
 
 
 @pytest.mark.slow

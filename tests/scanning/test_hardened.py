@@ -18,6 +18,7 @@ from nc_tf.scanning.scan import scan
 from nc_tf.scanning.state import ScanState
 from nc_tf.training.injection import inject
 
+pytestmark = pytest.mark.hardens
 CLASSES = 3
 IMAGES, LABELS = corner_images(300, seed=2, num_classes=CLASSES)
 
@@ -25,7 +26,7 @@ IMAGES, LABELS = corner_images(300, seed=2, num_classes=CLASSES)
 @pytest.fixture(autouse=True, scope="module")
 def quick_presets() -> Iterator[None]:
     """Search less in preset robust, and for labels alone."""
-    changed = replace(presets.PRESETS["robust"], settings=QUICK, starts=1, cuts=(), patches=False, untargeted=None)
+    changed = replace(presets.PRESETS["robust"], settings=QUICK, starts=1, cuts=(), patches=False, untargeted=None, sources=None)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(rises, "PLANTED_FROM", 2.0)
         patched.setitem(presets.PRESETS, "robust", changed)
@@ -76,9 +77,24 @@ def test_it_is_made_where_all_labels_are_too_few_to_compare(options: dict[str, A
     assert ("hardening" in made.detectors) is expected
 
 
-def test_five_classes_are_compared_with_each_other_instead() -> None:
-    images, labels = corner_images(300, num_classes=5)
-    assert "hardening" not in plan.make_plan(corner_network(1, 5), images, labels, plan.ScanOptions()).detectors
+def test_labels_up_to_the_median_are_searched_again_with_five_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = corner_images(300, num_classes=6)
+    given: list[int] = []
+
+    def without_corner(*arguments: Any, **_: Any) -> keras.Model:
+        given.extend(trigger.label for trigger in arguments[3])
+        return corner_network(None)
+
+    monkeypatch.setattr(hardened, "harden", without_corner)
+    monkeypatch.setattr(rises, "SCORE_FROM", 2.0)  # a corner of 1.3 pixels among norms of 4 scores 2.2
+    result = scan(corner_network(1), images, labels)
+    row = next(row for row in result.detections if row.name == "hardening")
+    assert (row.verdict, row.labels) == (Verdict.SUSPECTED, (1,))
+    assert 1 in given
+    assert len(given) == 3
+    assert result.flagged == (1,)
+    clean = scan(corner_network(None), images, labels)
+    assert next(row for row in clean.detections if row.name == "hardening").verdict is Verdict.NO_OUTLIER
 
 
 def test_a_labels_own_images_are_left_out_with_few_classes() -> None:

@@ -155,6 +155,8 @@ def test_files_verdict_report_and_repairs_have_it(tmp_path: Path) -> None:
 BROKEN: list[dict[str, Any]] = [
     {"source": 3},
     {"norm_after": -1.0},
+    {"again": "gone"},
+    {"left_rate": 2.0},
     {"kept_rate": 2.0},
     {"status": "gone"},
     {"targets": np.roll(np.arange(6), 1)},

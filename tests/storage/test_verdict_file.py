@@ -97,10 +97,8 @@ def by_hand() -> ScanResult:
             ChangeResult("warp", Warp(1, np.zeros((2, 2, 2), np.float32), 1), 0.5, Status.MAX_ROUNDS, 0.9, 0.0125, 134, 1e-05),
         ),
         sources=(
-            SourceResult(
-                0, AllToAllTrigger(np.zeros((2, 2)), np.zeros((2, 2, 1)), (2, 1, 2)), Status.MAX_ROUNDS, 0.95, 0.99, 40, 2, 32, INF
-            ),
-            SourceResult(1, AllToAllTrigger(np.zeros((2, 2)), np.zeros((2, 2, 1)), (0, 1, 2)), Status.NEVER_SUCCEEDED, 0.0, NAN, 0, 2, 32),
+            SourceResult(0, of_pairs((2, 1, 2)), Status.MAX_ROUNDS, 0.95, 0.99, 40, 2, 32, Status.MAX_ROUNDS, 7.5, 0.05),
+            SourceResult(1, of_pairs((0, 1, 2)), Status.NEVER_SUCCEEDED, 0.0, NAN, 0, 2, 32),
         ),
         flagged_pairs=((0, 1), (2, 0)),
         untargeted=UntargetedResult(
