@@ -17,7 +17,8 @@ CYCLE = tuple(np.roll(np.arange(6), -1).tolist())
 
 def a_source(source: int, target: int, norm: float, *, flagged: bool = True) -> dict[str, Any]:
     return {
-        **{"source": source, "target": target, "l1_norm": norm, "norm_after": None, "attack_success_rate": 0.97, "kept_rate": 0.9},
+        **{"source": source, "target": target, "l1_norm": norm, "attack_success_rate": 0.97, "kept_rate": 0.9},
+        **{"again": "never_succeeded", "norm_after": None, "left_rate": None},
         **{"num_measured": 50, "status": "max_rounds", "starts": 2, "rounds": 40, "flagged": flagged},
     }
 
