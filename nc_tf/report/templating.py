@@ -22,7 +22,15 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": number, "percent": percent, "chance": chance_words, "called": called, "tidy": _tidy, "file_name": _file_name}
+    made.filters |= {
+        "number": number,
+        "percent": percent,
+        "chance": chance_words,
+        "called": called,
+        "tidy": _tidy,
+        "file_name": _file_name,
+        "sentence": _sentence,
+    }
     return made
 
 
@@ -37,3 +45,8 @@ def _tidy(status: str) -> str:
 
 def _file_name(path: Any) -> str:
     return PurePath(str(path)).name
+
+
+def _sentence(words: str) -> str:
+    """Return words as the beginning of a sentence; NaN and names keep their capitals, other than with Jinja's `capitalize`."""
+    return words[:1].upper() + words[1:]
