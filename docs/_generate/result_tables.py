@@ -2,10 +2,15 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from member_tables import DETECTORS, member_rows, rate_rows
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 MARK = re.compile(r"<!-- table: (\w+) -->")
@@ -394,6 +399,17 @@ def reading_clips() -> str:
     return table(["way", "seconds", "clips a second"], ([row["name"], f"{min(row['seconds']):.2f}", row["clips_a_second"]] for row in rows))
 
 
+def members_rates() -> str:
+    """Rates over the population of 240 networks, of those that are done."""
+    heads = ["half", "kind", "networks", "suspected", "right", "inconclusive", "95 % interval of suspected", "weak, not counted", "seconds"]
+    return table(heads, rate_rows(read("population-members")["summary"]), 2)
+
+
+def members() -> str:
+    """Every network of the population of 240 that is done, with what the detectors saw."""
+    return table(["network", "half", "ASR", "verdict", *DETECTORS], member_rows(read("population-members")["members"]), 4)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     made.__name__: made
     for made in (
@@ -406,6 +422,8 @@ TABLES: dict[str, Callable[[], str]] = {
         population_rates,
         population_numbers,
         population_scans,
+        members_rates,
+        members,
         strangers,
         many_labels,
         killed,
