@@ -142,7 +142,7 @@ class ScanResult:
     def triggers(self) -> tuple[FoundTrigger, ...]:
         """The reversed triggers of the flagged labels, each by the detector that flags it, and those that move flagged pairs.
 
-        Labels come most anomalous first. A label that two detectors flag has a trigger of each.
+        Labels come most anomalous first. A label has each of its triggers once, whatever number of detectors flags it.
         """
         smallest = {result.label: result.trigger for result in self.labels}
         changes = {(change.detector, change.label): change.trigger for change in self.flagged_changes}
@@ -151,7 +151,8 @@ class ScanResult:
         found += [("", label) for label in self.flagged if label not in named]
         of_all = (self.untargeted.trigger,) if self.untargeted and self.sends_all else ()
         alone = (result.trigger for result in self.flagged_sources)
-        return (*(changes.get(key) or smallest[key[1]] for key in found), *of_all, *alone)
+        of_labels = dict.fromkeys(changes.get(key) or smallest[key[1]] for key in found)  # triggers are equal by identity
+        return (*of_labels, *of_all, *alone)
 
     @property
     def flagged_changes(self) -> tuple[ChangeResult, ...]:

@@ -1,6 +1,8 @@
 """The hardening detector: triggers without which a label is far harder to reach."""
 
-from nc_tf.detection.rises import PLANTED_FROM, RiseVerdict
+import math
+
+from nc_tf.detection.rises import PLANTED_FROM, SCORE_TO, RiseVerdict
 from nc_tf.results import Detection, Verdict
 
 NAME, LOOKED_FOR = "hardening", "a small trigger that no other replaces once the model ignores it"
@@ -25,7 +27,10 @@ def judge_hardening(found: RiseVerdict) -> Detection:
         labels = tuple(rise.label for rise in found.planted)
         return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.SUSPECTED, reason, labels)
     if found.median is not None and not found.open:
-        reason = "hardening against the smallest triggers raises their norms as in clean networks"
+        score = "no label is left to score" if math.isnan(found.statistic) else f"the largest score of a label is {found.statistic:.2f}"
+        reason = f"hardening against the smallest triggers: {score}, below the line of {SCORE_TO:g}"
         return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.NO_OUTLIER, reason)
-    reason = "; ".join(found.open) or f"the norm of no label rises more than {found.statistic:.1f} times by hardening, as in clean networks"
+    reason = (
+        "; ".join(found.open) or f"the norm of no label rises more than {found.statistic:.1f} times by hardening, too little to suspect one"
+    )
     return Detection(NAME, LOOKED_FOR, found.statistic, nan, Verdict.INCONCLUSIVE, reason)

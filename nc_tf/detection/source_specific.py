@@ -45,7 +45,8 @@ def judge_sources(results: Sequence[SourceResult], num_classes: int, problem: st
     planted = [result for result in ranked if scores[result.source] >= SCORE_FROM and _is_evidence(result)]
     if planted:
         words = ", ".join(_words(result) for result in planted)
-        reason = f"hardening against the smallest trigger of one class alone raises its norm far above the usual: {words}"
+        beside = f"the median of all classes is {_median(results):.2f}"
+        reason = f"the smallest trigger of one class alone is small, and its norm rises by hardening: {words}, where {beside}"
         pairs = tuple(sorted((result.source, result.target) for result in planted))
         return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.SUSPECTED, reason, pairs=pairs)
     still_open = [*([problem] if problem else []), *_unseen(results, num_classes)]
@@ -54,8 +55,8 @@ def judge_sources(results: Sequence[SourceResult], num_classes: int, problem: st
     still_open += [doubt for doubt in doubts if doubt]
     if still_open:
         return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.INCONCLUSIVE, "; ".join(still_open))
-    first = f": the most suspicious is that of {_words(ranked[0])}" if ranked else ""
-    reason = f"the triggers of single classes are those of clean networks{first}"
+    first = f", that of {_words(ranked[0])}" if ranked else ""
+    reason = f"the largest score of a trigger of one class alone is {statistic:.2f}{first}, below the line of {SCORE_TO:g}"
     return Detection(NAME, LOOKED_FOR, statistic, nan, Verdict.NO_OUTLIER, reason)
 
 

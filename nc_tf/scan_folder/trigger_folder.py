@@ -109,7 +109,9 @@ class TriggerFolder:
         labels = {label: result.trigger for label, (result, _) in self.labels().items()} if of_changes < {*flagged_by} else {}
         self._refuse_missing(self.change(*key) for key in of_changes)
         self._refuse_missing(self.label(label) for name, label in flagged_by if name not in CHANGES and label not in labels)
-        found = [load_saved_change(self.change(*key))[0].trigger if key in of_changes else labels[key[1]] for key in flagged_by]
+        # Two detectors may flag a label for the same smallest trigger.
+        files = dict.fromkeys((key[0] if key in of_changes else "", key[1]) for key in flagged_by)
+        found = [load_saved_change(self.change(name, label))[0].trigger if name else labels[label] for name, label in files]
         alone = [row for row in verdict.sources if row.flagged]
         self._refuse_missing(self.source(row.source) for row in alone)
         of_all = [load_untargeted(self.all_to_all)[0].trigger] if len(verdict.pairs) > len(alone) else []

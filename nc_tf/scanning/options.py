@@ -56,6 +56,8 @@ class ScanOptions:
     def __post_init__(self) -> None:
         """Check every value, and keep targets and detectors as tuples."""
         object.__setattr__(self, "targets", None if self.targets is None else tuple(self.targets))
+        if isinstance(self.detectors, str):
+            raise InputError(f"detectors {self.detectors!r}: expected a list of names; write [{self.detectors!r}]")
         object.__setattr__(self, "detectors", None if self.detectors is None else tuple(self.detectors))
         preset = preset_named(self.preset)
         if self.starts is not None and self.starts < 1:

@@ -22,7 +22,7 @@ def test_a_label_that_is_far_harder_to_reach_without_its_trigger_is_flagged() ->
 @pytest.mark.parametrize(
     ("rises", "words"),
     [
-        (judged((30.0, 33.0), (40.0, 42.0)), "the norm of no label rises more than 1.1 times by hardening, as in clean networks"),
+        (judged((30.0, 33.0), (40.0, 42.0)), "the norm of no label rises more than 1.1 times by hardening, too little to suspect one"),
         (judged((5.0, 10.0), (40.0, 42.0)), "the trigger of label 0 grows 2.0 times by hardening, between"),
         (judged((5.0, 50.0), left=0.5), "the trigger of label 0 still moves 50% of the images after hardening"),
     ],

@@ -205,6 +205,8 @@ def test_an_unknown_one_is_refused() -> None:
     names = "one-label, all-to-all, hardening, source-specific, picture, warp"
     with pytest.raises(InputError, match=f"detector 'pictures': expected some of {names}"):
         ScanOptions(detectors=["pictures"])
+    with pytest.raises(InputError, match="detectors 'warp': expected a list of names"):
+        ScanOptions(detectors="warp")
 
 
 @pytest.mark.slow
